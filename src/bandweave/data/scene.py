@@ -1,0 +1,101 @@
+"""A scene: named layers on one grid, in one or many parts, with labels and classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bandweave.raster.grid import Grid, Window
+from bandweave.raster.source import BandInfo, Source
+
+IGNORED = -1  # in label arrays: no class here
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A land-cover class: its code in files, its name, its colour as '#rrggbb'."""
+
+    code: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Pixels of one sensor over one part, `ratio` times finer than the part's grid."""
+
+    source: Source
+    ratio: int = 1
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window of the part's grid: values (C, h·ratio, w·ratio), valid (h·ratio, w·ratio)."""
+        return self.source.read(window.finer(self.ratio))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Reference labels of one part, `ratio` times finer than the part's grid.
+
+    values   (H·ratio, W·ratio) int16: index into the scene's classes, or IGNORED
+    objects  (H·ratio, W·ratio) int32: polygon number from 1, 0 outside; None if from a raster
+    given    (H·ratio, W·ratio) uint8: the role that came with the files (TRAIN, TEST); None if none
+    """
+
+    values: np.ndarray
+    ratio: int = 1
+    objects: np.ndarray | None = None
+    given: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One place of a scene: a plot, a tile, or all of it."""
+
+    name: str
+    grid: Grid
+    layers: dict[str, Layer]
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What must agree between two scenes for a model to serve both."""
+
+    bands: int
+    ratio: int
+    info: BandInfo
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Named layers over one or many parts, with classes.
+
+    reference  name of the layer whose grid is the parts' grid: where it has no data, nothing is
+               trained, mapped or scored
+    classes    in the order of label indices; empty where the scene has no labels
+    official   the `given` roles are a benchmark's official masks
+    origin     how to open it again: a path, a benchmark's name or the simulation's seed
+    notes      what was decided on the way (warps, joins, overlaps), one line each
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    reference: str
+    classes: tuple[ClassInfo, ...] = ()
+    official: bool = False
+    origin: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def layers(self) -> dict[str, LayerInfo]:
+        """The layers, the same in every part."""
+        return {
+            name: LayerInfo(layer.source.bands, layer.ratio, layer.source.info)
+            for name, layer in self.parts[0].layers.items()
+        }
+
+    @property
+    def label_ratio(self) -> int:
+        """How many times finer than the grid the labels are; 1 without labels."""
+        return next((part.labels.ratio for part in self.parts if part.labels), 1)
