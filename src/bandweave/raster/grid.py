@@ -22,6 +22,22 @@ class Window(NamedTuple):
         """The same ground on a grid `ratio` times finer."""
         return Window(*(value * ratio for value in self))
 
+    def clip(self, height: int, width: int) -> Window | None:
+        """What of it lies on a grid of this size; None if nothing does."""
+        top, left = max(self.row, 0), max(self.col, 0)
+        bottom, right = min(self.row + self.height, height), min(self.col + self.width, width)
+        if bottom <= top or right <= left:
+            return None
+        return Window(top, left, bottom - top, right - left)
+
+    def slices(self, origin: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+        """Row and column slices of an array whose first pixel is at `origin`."""
+        row, col = self.row - origin[0], self.col - origin[1]
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+
+PIXELS = Affine(1, 0, 0, 0, -1, 0)  # the transform of what has none: north-up, one unit a pixel
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -35,7 +51,10 @@ class Grid:
     def finer(self, ratio: int) -> Grid:
         """The grid of the same extent with pixels `ratio` times smaller."""
         return Grid(
-            self.height * ratio, self.width * ratio, self.transform * Affine.scale(1 / ratio), self.crs
+            self.height * ratio,
+            self.width * ratio,
+            self.transform * Affine.scale(1 / ratio),
+            self.crs,
         )
 
     def crop(self, window: Window) -> Grid:
@@ -54,8 +73,40 @@ class Grid:
         """The whole grid."""
         return Window(0, 0, self.height, self.width)
 
+    @property
+    def georeferenced(self) -> bool:
+        """It has a transform of its own, rather than the stand-in of a file without one."""
+        return self.transform not in (PIXELS, Affine.identity())
+
+    @property
+    def unit(self) -> str:
+        """Unit of the transform: 'm', '°', another name the CRS gives, or '' without a CRS."""
+        if self.crs is None or not self.georeferenced:
+            return ""
+        if self.crs.is_geographic:
+            return "°"
+        name = str(self.crs.linear_units)
+        return "m" if name.lower() in ("metre", "meter", "m") else name
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top of the four corners, in the CRS."""
+        x, y = zip(*self.corners, strict=True)
+        return min(x), min(y), max(x), max(y)
+
+    @property
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """Upper left, upper right, lower right, lower left, in the CRS."""
+        pixels = ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))
+        return tuple(self.transform * corner for corner in pixels)
+
     def __str__(self) -> str:
-        return f"{self.height}×{self.width} px at {self.pixel_size[0]:g}"
+        size = f"{self.height}×{self.width} px"
+        if not self.georeferenced:
+            return size
+        width, height = self.pixel_size
+        pixel = f"{width:g}" if abs(width - height) < 1e-6 * width else f"{width:g}×{height:g}"
+        return f"{size} at {pixel} {self.unit}".rstrip()
 
 
 def tiles(height: int, width: int, size: int, overlap: int = 0) -> Iterator[Window]:

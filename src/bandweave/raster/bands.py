@@ -1,0 +1,133 @@
+"""What a raster file says of its bands: wavelengths, units, names, scale and offset."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rasterio.io import DatasetReader
+
+from bandweave.errors import ConfigError
+from bandweave.raster.source import BandInfo
+
+_PER_UNIT = {  # nanometres in each
+    "nm": 1.0,
+    "nanometer": 1.0,
+    "nanometre": 1.0,
+    "um": 1e3,
+    "µm": 1e3,
+    "μm": 1e3,
+    "micron": 1e3,
+    "micrometer": 1e3,
+    "micrometre": 1e3,
+    "mm": 1e6,
+    "millimeter": 1e6,
+    "millimetre": 1e6,
+}
+_WRITTEN = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(nm|[uµμ]m|nanomet(?:er|re)s?|micromet(?:er|re)s?)\b", re.I
+)
+
+
+def band_info(dataset: DatasetReader, indexes: Sequence[int]) -> BandInfo:
+    """What the file says of the bands `indexes` (from 1)."""
+    scales = tuple(float(dataset.scales[i - 1]) for i in indexes)
+    offsets = tuple(float(dataset.offsets[i - 1]) for i in indexes)
+    units = {dataset.units[i - 1] or None for i in indexes}
+    names = tuple(dataset.descriptions[i - 1] or "" for i in indexes)
+    return BandInfo(
+        wavelengths=_wavelengths(dataset, indexes),
+        units=units.pop() if len(units) == 1 else None,
+        names=names if any(names) else None,
+        scales=scales if any(scale != 1 for scale in scales) else None,
+        offsets=offsets if any(offset != 0 for offset in offsets) else None,
+    )
+
+
+def nanometres(values: Sequence[float], unit: str | None = None) -> tuple[float, ...] | None:
+    """Wavelengths in nanometres; None where the unit is no length or the values are none.
+
+    Without a unit, values that all lie below 100 are micrometres, else nanometres.
+    """
+    if not values or not all(math.isfinite(value) and value > 0 for value in values):
+        return None
+    name = (unit or "").strip().lower()
+    if name in ("", "unknown"):
+        factor = 1e3 if max(values) < 100 else 1.0
+    elif name in _PER_UNIT or name.rstrip("s") in _PER_UNIT:
+        factor = _PER_UNIT.get(name) or _PER_UNIT[name.rstrip("s")]
+    else:  # wavenumbers, gigahertz, an index
+        return None
+    return tuple(round(value * factor, 6) for value in values)
+
+
+def override(
+    info: BandInfo, bands: int, wavelengths: Sequence[float] | None, units: str | None
+) -> BandInfo:
+    """`info` with what the user states instead; wavelengths in nanometres, one a band."""
+    if wavelengths is not None:
+        if len(wavelengths) != bands:
+            raise ConfigError(
+                f"`wavelengths` has {len(wavelengths)} values and the layer {bands} bands; "
+                "give one wavelength a band, in nanometres"
+            )
+        info = replace(info, wavelengths=tuple(float(value) for value in wavelengths))
+    return info if units is None else replace(info, units=units)
+
+
+def named(info: BandInfo, names: Sequence[str]) -> BandInfo:
+    """`info` with these band names."""
+    return replace(info, names=tuple(names))
+
+
+def stack(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
+    """The info of several sources put one behind the other, with `counts` bands each."""
+
+    def join(name: str, fill: object) -> tuple | None:
+        parts = [getattr(info, name) for info in infos]
+        if all(part is None for part in parts) or (fill is None and None in parts):
+            return None
+        return tuple(
+            value
+            for part, count in zip(parts, counts, strict=True)
+            for value in (part if part is not None else (fill,) * count)
+        )
+
+    units = {info.units for info in infos}
+    return BandInfo(
+        wavelengths=join("wavelengths", None),
+        units=units.pop() if len(units) == 1 else None,
+        names=join("names", ""),
+        scales=join("scales", 1.0),
+        offsets=join("offsets", 0.0),
+    )
+
+
+def _wavelengths(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[float, ...] | None:
+    """From band tags (ENVI and others), else GDAL's imagery domain, else 'xxx nm' in the names."""
+    tags = [dataset.tags(i) for i in indexes]
+    stated = [_number(tag.get("wavelength", tag.get("WAVELENGTH"))) for tag in tags]
+    if None not in stated:
+        unit = tags[0].get("wavelength_units", tags[0].get("WAVELENGTH_UNITS"))
+        found = nanometres([value for value in stated if value is not None], unit)
+        if found:
+            return found
+    central = [_number(dataset.tags(i, ns="IMAGERY").get("CENTRAL_WAVELENGTH_UM")) for i in indexes]
+    if None not in central:
+        return nanometres([value for value in central if value is not None], "um")
+    written = [_WRITTEN.search(dataset.descriptions[i - 1] or "") for i in indexes]
+    found_names = [match for match in written if match]
+    if len(found_names) < len(written):
+        return None
+    return tuple(
+        round(float(match[1]) * _PER_UNIT[match[2].lower().rstrip("s")], 6) for match in found_names
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,47 @@
+"""Open files, a set for each thread of each process, so that sources survive forks and threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+MOST = 64  # files a thread keeps open; a scene of many parts may have thousands
+
+_local = threading.local()
+_inherited: list[
+    Any
+] = []  # a forked child leaves its parent's files alone, closing them is not safe
+
+
+def handle(path: str, stamp: int, opener: Callable[[str], Any]) -> Any:
+    """The open file of this thread and process, opened at its first use.
+
+    path    what `opener` takes
+    stamp   tells a file from a later one of the same name; see `stamp`
+    """
+    files: OrderedDict[tuple[str, int], Any]
+    if getattr(_local, "pid", None) != os.getpid():
+        if hasattr(_local, "files"):
+            _inherited.append(_local.files)
+        _local.pid = os.getpid()
+        _local.files = OrderedDict()
+    files = _local.files
+    key = (path, stamp)
+    if key in files:
+        files.move_to_end(key)
+    else:
+        files[key] = opener(path)
+        if len(files) > MOST:
+            files.popitem(last=False)[1].close()
+    return files[key]
+
+
+def stamp(path: str) -> int:
+    """When a file was last written, in nanoseconds; 0 for what is not on a disk."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,172 @@
+"""Opening any file of pixels as a `Source`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from bandweave.errors import ConfigError, FileError, GridMismatch
+from bandweave.raster import bands as band_facts
+from bandweave.raster.alignment import Same, relation, same_crs
+from bandweave.raster.arrays import StackedSource, StoredArraySource, is_stored_array
+from bandweave.raster.gdal import GdalSource, envi_data
+from bandweave.raster.grid import Grid
+from bandweave.raster.source import WindowSource
+
+PathLike = str | os.PathLike[str]
+
+
+def open_source(
+    path: PathLike | Sequence[PathLike],
+    *,
+    key: str | None = None,
+    bands: Sequence[int] | None = None,
+    crs: CRS | str | int | None = None,
+    nodata: float | None = None,
+    axis: int | None = None,
+    shape: tuple[int, int] | None = None,
+    wavelengths: Sequence[float] | None = None,
+    units: str | None = None,
+) -> WindowSource:
+    """Open a layer's file, or one file a band in the given order, by what the files contain.
+
+    GeoTIFF, ENVI (header or data file) and whatever else GDAL reads; MATLAB v5 and v7.3; NumPy.
+
+    key          which array of a .mat file, or subdataset of a netCDF or HDF5 file
+    bands        band numbers from 1, as GDAL and QGIS count them, in the order wanted; None is all
+    crs          assigned where the file has none; never a warp
+    nodata       the value of a hole, instead of the one the file states
+    axis         which axis of a 3-D array counts bands (0, 1 or 2); by default the first or the
+                 last: the one that leaves `shape` or a whole multiple of it, else the smaller, and
+                 of two equal the last
+    shape        rows and columns of the reference grid, if known
+    wavelengths  in nanometres, one a band, instead of what the file states
+    units        of the values, instead of what the file states
+
+    A file without a transform gets the stand-in `grid.PIXELS`, north-up and one unit a pixel.
+
+    Raises FileError for a file that is missing, damaged, of another kind than its name says, lacks
+    the key or a band, or differs in size from the others of its layer; GridMismatch for a file that
+    has another CRS than `crs`; ConfigError for impossible options.
+    """
+    if axis is not None and axis not in (-1, 0, 1, 2):
+        raise ConfigError(f"`axis` is {axis}; a 3-D array has axes 0, 1 and 2 (or -1, the last)")
+    if bands is not None and (len(bands) == 0 or min(bands) < 1):
+        raise ConfigError(f"`bands` is {list(bands)}; give band numbers from 1")
+    several = not isinstance(path, str | os.PathLike)
+    paths = [os.fspath(one) for one in path] if several else [os.fspath(path)]  # type: ignore[union-attr, arg-type]
+    if not paths:
+        raise ConfigError("a layer needs a `path`; the list is empty")
+    chosen = None if bands is None else [band - 1 for band in bands]
+    if len(paths) == 1:
+        source = _open_one(paths[0], key, chosen, nodata, axis, shape)
+    else:
+        source = _open_stack(paths, key, chosen, nodata, axis, shape)
+    source.grid = assign_crs(source.grid, crs, paths[0])
+    source.info = band_facts.override(source.info, source.bands, wavelengths, units)
+    return source
+
+
+def assign_crs(grid: Grid, crs: CRS | str | int | None, name: str) -> Grid:
+    """The grid with `crs` where it has none; GridMismatch where it has another."""
+    if crs is None:
+        return grid
+    try:
+        wanted = CRS.from_user_input(crs)
+    except CRSError as error:
+        raise ConfigError(f"`crs` is {crs!r}, which names no CRS: {error}") from error
+    if grid.crs is None:
+        return Grid(grid.height, grid.width, grid.transform, wanted)
+    if not same_crs(grid.crs, wanted):
+        raise GridMismatch(
+            f"{name} is in {short_crs(grid.crs)} and `crs` says {short_crs(wanted)}; `crs` is for "
+            "files without one and never warps: leave it out, or add `warp: bilinear`"
+        )
+    return grid
+
+
+def short_crs(crs: CRS | None) -> str:
+    """'EPSG:32617' where the CRS has a code, else its name; 'no CRS' for None."""
+    if crs is None:
+        return "no CRS"
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else crs.to_wkt().split('"')[1]
+
+
+def _open_one(
+    path: str,
+    key: str | None,
+    chosen: list[int] | None,
+    nodata: float | None,
+    axis: int | None,
+    shape: tuple[int, int] | None,
+) -> WindowSource:
+    local = Path(path)
+    if path.startswith("/vsi") or "://" in path:
+        return GdalSource(path, key=key, chosen=chosen, nodata=nodata)
+    if not local.exists():
+        raise FileError(f"{path} does not exist{_similar(local)}")
+    if local.is_dir():
+        raise FileError(f"{path} is a folder; give a file")
+    try:
+        if is_stored_array(local):
+            return StoredArraySource(
+                local, key, axis=axis, shape=shape, chosen=chosen, nodata=nodata
+            )
+        if local.suffix.lower() == ".hdr":
+            path = os.fspath(envi_data(local))
+        return GdalSource(path, key=key, chosen=chosen, nodata=nodata)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _open_stack(
+    paths: list[str],
+    key: str | None,
+    chosen: list[int] | None,
+    nodata: float | None,
+    axis: int | None,
+    shape: tuple[int, int] | None,
+) -> WindowSource:
+    if chosen is not None:
+        if max(chosen) >= len(paths):
+            raise FileError(f"the layer has {len(paths)} files, one a band, not {max(chosen) + 1}")
+        paths = [paths[i] for i in chosen]
+    sources = [_open_one(path, key, None, nodata, axis, shape) for path in paths]
+    for path, source in zip(paths, sources, strict=True):
+        if source.bands != 1:
+            raise FileError(
+                f"{path} has {source.bands} bands; in a list of files each holds one band"
+            )
+        if not isinstance(relation(source.grid, sources[0].grid), Same):
+            raise FileError(
+                f"{path} is {source.grid}, {paths[0]} is {sources[0].grid}; "
+                "files of one layer share size and place: make layers of them"
+            )
+    names = tuple(
+        source.info.names[0] if source.info.names and source.info.names[0] else short
+        for short, source in zip(_own_parts(paths), sources, strict=True)
+    )
+    stacked = StackedSource(sources)
+    stacked.info = band_facts.named(stacked.info, names)
+    return stacked
+
+
+def _own_parts(paths: list[str]) -> list[str]:
+    """File names without what they share: B1, B2, … for LC08_…_B1.TIF, LC08_…_B2.TIF, …."""
+    stems = [Path(path).stem for path in paths]
+    shared = os.path.commonprefix(stems)
+    start = max(shared.rfind(separator) for separator in "_-. ") + 1
+    return [stem[start:] or stem for stem in stems]
+
+
+def _similar(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"; nor does its folder {path.parent}"
+    near = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()], 1)
+    return f"; did you mean {near[0]}?" if near else ""
