@@ -12,30 +12,20 @@ from bandweave.data.scene import Layer, Part
 from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.blend import Accumulator, raised_cosine
 from bandweave.landcover.predict import stream_logits
+from bandweave.raster.arrays import ArraySource
 from bandweave.raster.grid import Grid, Window
-from bandweave.raster.source import BandInfo
 
 
-class ArraySource:
-    """Pixels of an array (C, H, W); NaN is no data. Keeps the windows that were read."""
+class WatchedSource(ArraySource):
+    """Keeps the windows that were read."""
 
     def __init__(self, array: np.ndarray):
-        self.array = array.astype(np.float32)
-        self.bands = len(array)
-        self.dtype = np.dtype(np.float32)
-        self.info = BandInfo()
-        self.grid = Grid(*array.shape[1:], from_origin(0, 0, 1, 1))
+        super().__init__(array.astype(np.float32))
         self.windows: list[Window] = []
 
     def read(self, window):
         self.windows.append(window)
-        row, col, height, width = window
-        values = np.full((self.bands, height, width), np.nan, dtype=np.float32)
-        inside = self.array[:, max(row, 0) : row + height, max(col, 0) : col + width]
-        top, left = max(-row, 0), max(-col, 0)
-        values[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
-        valid = np.isfinite(values).any(axis=0)
-        return np.nan_to_num(values), valid
+        return super().read(window)
 
 
 class Unscaled:
@@ -93,9 +83,9 @@ class WholeWindow(torch.nn.Module):
 
 
 def make_part(array, **finer):
-    layers = {"hsi": Layer(ArraySource(array))}
+    layers = {"hsi": Layer(WatchedSource(array))}
     for name, (values, ratio) in finer.items():
-        layers[name] = Layer(ArraySource(values), ratio)
+        layers[name] = Layer(WatchedSource(values), ratio)
     return Part("plot", Grid(*array.shape[1:], from_origin(0, 0, 1, 1)), layers)
 
 
