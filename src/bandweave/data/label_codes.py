@@ -1,0 +1,114 @@
+"""Reading label files: class codes from rasters and polygons, on each part's grid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bandweave.data.parts import PATTERN
+from bandweave.data.scene import Part
+from bandweave.data.scene_schema import Code, LabelFile, SceneFile
+from bandweave.errors import ConfigError, GridMismatch, LabelError
+from bandweave.raster.alignment import Finer, Same, relation
+from bandweave.raster.grid import tiles
+from bandweave.raster.open import assign_crs, open_source
+from bandweave.raster.source import Source
+
+_VECTORS = (".shp", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml", ".parquet")
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Labels of one part before the classes are settled.
+
+    codes    (H·ratio, W·ratio) int32: index into `names`, or -1 where there is no label
+    names    the codes as the files write them
+    objects  as in `Labels`
+    """
+
+    codes: np.ndarray
+    names: Sequence[Code]
+    ratio: int
+    objects: np.ndarray | None = None
+
+    def counts(self) -> Counter[Code]:
+        """Pixels of each code."""
+        found = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
+        return Counter({name: int(n) for name, n in zip(self.names, found, strict=True) if n})
+
+
+def code_parts(
+    entry: LabelFile, key: str, file: SceneFile, parts: Sequence[Part], notes: list[str]
+) -> list[Coded]:
+    """The codes of a label file, or of one file a part, on the grids of the parts."""
+    vector = entry.field is not None or Path(entry.path[0]).suffix.lower() in _VECTORS
+    if vector:
+        raise ConfigError(f"{key}: polygons")
+    if len(entry.path) > 1:
+        raise ConfigError(f"{key}.path: {len(entry.path)} rasters; labels are one raster a part")
+    return [_code_raster(entry, key, file, part, notes) for part in parts]
+
+
+def _code_raster(
+    entry: LabelFile, key: str, file: SceneFile, part: Part, notes: list[str]
+) -> Coded:
+    path = entry.path[0].replace(PATTERN, part.name)
+    if PATTERN in entry.path[0] and not Path(path).exists():
+        notes.append(f"{key}: part '{part.name}' has no file {Path(path).name}: unlabelled")
+        ratio = entry.ratio or 1
+        empty = np.full((part.grid.height * ratio, part.grid.width * ratio), -1, np.int32)
+        return Coded(empty, (), ratio)
+    source: Source = open_source(path, key=entry.key, nodata=entry.nodata, crs=entry.crs)
+    if source.bands != 1:
+        raise LabelError(f"{key}: {path} has {source.bands} bands; labels are one band of codes")
+    if source.grid.crs is None and file.crs is not None:
+        source.grid = assign_crs(source.grid, file.crs, path)
+    ratio = entry.ratio or 1
+    if entry.warp:
+        from bandweave.raster.warp import WarpedSource
+
+        source = WarpedSource(source, part.grid.finer(ratio), entry.warp)
+        notes.append(f"{key}: warped to {source.grid}, {entry.warp}")
+    else:
+        found = relation(source.grid, part.grid)
+        if not isinstance(found, Same | Finer):
+            raise GridMismatch(
+                f"{key}: {source.grid}, the grid '{file.grid}' is {part.grid} ({found.reason}); "
+                "add `warp: nearest` to the labels to warp them"
+            )
+        ratio = found.ratio if isinstance(found, Finer) else 1
+        if entry.ratio not in (None, ratio):
+            raise GridMismatch(
+                f"{key}: {source.grid}, {ratio} times as fine as the grid '{file.grid}', "
+                f"{part.grid}, not {entry.ratio} times; leave out `ratio`"
+            )
+        if entry.ratio is None and ratio > 1:
+            notes.append(f"{key}: {ratio} times finer than the grid '{file.grid}'")
+    return _coded(source, key, path, ratio)
+
+
+def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
+    """All codes of a raster, read window by window."""
+    height, width = source.grid.height, source.grid.width
+    stored = np.zeros((height, width), np.int32)
+    labelled = np.zeros((height, width), bool)
+    for window in tiles(height, width, 1024):
+        inside = window.clip(height, width)
+        assert inside is not None
+        values, valid = source.read(inside)
+        odd = valid & ((values[0] != np.round(values[0])) | (np.abs(values[0]) >= 2**24))
+        if odd.any():
+            raise LabelError(
+                f"{key}: {path} holds {values[0][odd][0]:g}, and class codes are whole numbers; "
+                "is it the right file, or the right `key`?"
+            )
+        rows, cols = inside.slices()
+        stored[rows, cols], labelled[rows, cols] = values[0], valid
+    names, index = np.unique(stored[labelled], return_inverse=True)
+    codes = np.full((height, width), -1, np.int32)
+    codes[labelled] = index
+    return Coded(codes, [int(name) for name in names], ratio)

@@ -1,0 +1,177 @@
+"""Opening a scene: from a scene file to layers on one grid, with labels and classes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bandweave.data.derived import Rescaled
+from bandweave.data.labels import label_scene
+from bandweave.data.parts import find_parts, of_part
+from bandweave.data.scene import Layer, Part, Scene
+from bandweave.data.scene_schema import LayerFile, SceneFile, read_scene_file
+from bandweave.errors import BandweaveError, GridMismatch, SceneMismatch
+from bandweave.raster.alignment import Finer, Same, fit, relation
+from bandweave.raster.grid import Grid
+from bandweave.raster.open import assign_crs, open_source, short_crs
+from bandweave.raster.source import Source
+
+log = logging.getLogger(__name__)
+
+
+def open_scene(
+    source: str | os.PathLike[str] | Mapping, folder: str | os.PathLike[str] | None = None
+) -> Scene:
+    """Open a scene from its file, or from a dict of the same content.
+
+    Layers stay on disk and are read by window; labels are read at once. What was decided on the way
+    (warps, joins, overlaps, classes without a pixel) stands in the scene's notes and in the log.
+
+    folder   where relative paths start; by default the scene file's folder, or the working folder
+
+    Raises ConfigError for a key, type or value that the scene file may not have; FileError for a
+    file that is missing, damaged or of another kind; GridMismatch for layers that do not fit the
+    grid; LabelError for labels that do not fit the classes.
+    """
+    path = None if isinstance(source, Mapping) else Path(source)
+    if path is not None and path.is_dir():
+        path = path / "scene.yaml"
+    file = read_scene_file(source if path is None else path, folder)  # type: ignore[arg-type]
+    notes: list[str] = []
+    names = find_parts(file)
+    name = file.name or (path.stem if path else "scene")
+    parts = [_open_part(of_part(file, part), part or name, len(names) > 1, notes) for part in names]
+    for part in parts[1:]:
+        _agree(part, parts[0])
+    classes, labels = label_scene(file, parts, notes)
+    if labels:
+        parts = [replace(part, labels=own) for part, own in zip(parts, labels, strict=True)]
+    notes = list(dict.fromkeys(notes))
+    for note in notes:
+        log.info("scene %s: %s", name, note)
+    return Scene(
+        name=name,
+        parts=tuple(parts),
+        reference=file.grid,
+        classes=classes,
+        origin=str(path.resolve()) if path else "",
+        notes=notes,
+    )
+
+
+def _open_part(file: SceneFile, name: str, several: bool, notes: list[str]) -> Part:
+    try:
+        return _layers_on_grid(file, name, notes)
+    except BandweaveError as error:
+        if several:
+            raise type(error)(f"part '{name}': {error}") from error
+        raise
+
+
+def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
+    reference = _open_layer(file.layers[file.grid], file, None)
+    sources = {file.grid: reference}
+    shape = (reference.grid.height, reference.grid.width)
+    for layer_name, layer in file.layers.items():
+        if layer_name != file.grid:
+            sources[layer_name] = _open_layer(layer, file, shape)
+    grid = _placed(file, sources, notes)
+    layers = {
+        layer_name: _fitted(layer_name, layer, sources[layer_name], file.grid, grid, notes)
+        for layer_name, layer in file.layers.items()
+    }
+    return Part(name=name, grid=grid, layers=layers)
+
+
+def _open_layer(layer: LayerFile, file: SceneFile, shape: tuple[int, int] | None) -> Source:
+    source: Source = open_source(
+        layer.path[0] if len(layer.path) == 1 else layer.path,
+        key=layer.key,
+        bands=layer.bands,
+        crs=layer.crs,
+        nodata=layer.nodata,
+        axis=layer.axis,
+        shape=shape,
+        wavelengths=layer.wavelengths,
+        units=layer.units,
+    )
+    if source.grid.crs is None and file.crs is not None:
+        source.grid = assign_crs(source.grid, file.crs, layer.path[0])
+    if (layer.scale, layer.offset) != (1.0, 0.0):
+        source = Rescaled(source, layer.scale, layer.offset)
+    return source
+
+
+def _placed(file: SceneFile, sources: dict[str, Source], notes: list[str]) -> Grid:
+    """The reference grid, placed by another layer of the same extent where it has no place itself.
+
+    A MATLAB cube beside a GeoTIFF of the same extent is a common case: its map shall be placed too.
+    """
+    grid = sources[file.grid].grid
+    if not grid.georeferenced:
+        for name, source in sources.items():
+            if not source.grid.georeferenced or file.layers[name].warp:
+                continue
+            found = relation(source.grid, grid)
+            if isinstance(found, Same | Finer):
+                ratio = found.ratio if isinstance(found, Finer) else 1
+                transform = source.grid.transform * source.grid.transform.scale(ratio)
+                grid = Grid(grid.height, grid.width, transform, grid.crs or source.grid.crs)
+                notes.append(
+                    f"the grid '{file.grid}' has no place of its own; took that of '{name}'"
+                )
+                break
+    if grid.crs is None:
+        for name, source in sources.items():
+            if source.grid.crs and source.grid.georeferenced and not file.layers[name].warp:
+                grid = replace(grid, crs=source.grid.crs)
+                notes.append(f"the grid '{file.grid}' has no CRS; took that of '{name}'")
+                break
+    return grid
+
+
+def _fitted(
+    name: str, layer: LayerFile, source: Source, reference: str, grid: Grid, notes: list[str]
+) -> Layer:
+    """A layer on the grid: as it is, finer by its ratio, or warped."""
+    if name == reference:
+        return Layer(source)
+    if layer.warp is None:
+        return Layer(source, fit(name, source.grid, reference, grid, layer.ratio))
+    if not (source.grid.georeferenced and grid.georeferenced):
+        raise GridMismatch(
+            f"layer '{name}' cannot be warped: {'it' if grid.georeferenced else 'the grid'} has no "
+            "transform; leave out `warp` if both cover the same extent, or georeference the files"
+        )
+    from bandweave.raster.warp import WarpedSource
+
+    if source.grid.crs is None:
+        source.grid = replace(source.grid, crs=grid.crs)
+    target = grid.finer(layer.ratio)
+    warped = WarpedSource(source, target, layer.warp)
+    notes.append(
+        f"layer '{name}' warped from {source.grid} ({short_crs(source.grid.crs)}) "
+        f"to {target} ({short_crs(target.crs)}), {layer.warp}"
+    )
+    return Layer(warped, layer.ratio)
+
+
+def _agree(part: Part, first: Part) -> None:
+    """Parts are different places of the same layers."""
+    for name, layer in part.layers.items():
+        ours, theirs = layer.source, first.layers[name].source
+        if ours.bands != theirs.bands:
+            raise SceneMismatch(
+                f"layer '{name}' has {ours.bands} bands in part '{part.name}' and {theirs.bands} "
+                f"in part '{first.name}'; parts of a scene share their layers"
+            )
+        for fact in ("wavelengths", "units"):
+            here, there = getattr(ours.info, fact), getattr(theirs.info, fact)
+            if here is not None and there is not None and here != there:
+                raise SceneMismatch(
+                    f"layer '{name}' has other {fact} in part '{part.name}' than in part "
+                    f"'{first.name}'; parts of a scene share their layers"
+                )

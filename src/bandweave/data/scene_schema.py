@@ -1,0 +1,259 @@
+"""What a scene file may say: every key, its type, and what it means.
+
+A scene file is YAML (or the same as a dict). `read_scene_file` checks all of it before any raster
+is opened: an unknown key is named with the nearest right one, a wrong type with its place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bandweave.data.typed_yaml import convert, kind, listed, load_yaml, nearest
+from bandweave.errors import ConfigError
+
+Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
+Code = int | str  # how files name a class: a number, or a text of a polygon's field
+
+
+@dataclass(frozen=True)
+class LayerFile:
+    """Where a layer's pixels are, and what its files do not say themselves."""
+
+    path: tuple[str, ...]  # one file, or one a band; may hold {part}
+    key: str | None = None  # variable in a .mat, .h5 or .npz
+    bands: tuple[int, ...] | None = None  # which, counted from 1, in this order; all if unset
+    axis: int | None = None  # which axis of a 3-D array has the bands: 0, 1 or 2
+    warp: Resampling | None = None  # onto the grid, however the file lies
+    ratio: int = 1  # how many times finer than the grid
+    nodata: float | None = None  # where the file does not say
+    crs: str | int | None = None  # where the file has none
+    wavelengths: tuple[float, ...] | None = None  # nanometres, one a band
+    units: str | None = None
+    scale: float = 1.0  # value = what the file gives × scale + offset
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class JoinFile:
+    """A table that gives polygons their class: the row with the same `on`, its column `field`."""
+
+    csv: str
+    on: str
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """Where labels are: a raster of class codes, or polygons with a field."""
+
+    path: tuple[str, ...]
+    key: str | None = None
+    ratio: int | None = None  # polygons: 1 if unset; rasters: found from their size
+    warp: Literal["nearest", "mode"] | None = None
+    crs: str | int | None = None
+    nodata: float | None = None
+    field: str | None = None  # polygons: the attribute, or the join's column, with the class
+    join: JoinFile | None = None
+    overlap: Literal["smallest", "largest", "first", "last", "drop"] = "smallest"
+    all_touched: bool = False
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """Labels with the role that came with the files."""
+
+    train: LabelFile | None = None
+    test: LabelFile | None = None
+
+
+@dataclass(frozen=True)
+class ClassFile:
+    """Name and colour of a class."""
+
+    name: str
+    color: str | None = None
+
+
+@dataclass(frozen=True)
+class SceneFile:
+    """All of a scene file. Paths are absolute, and environment variables in them replaced."""
+
+    layers: dict[str, LayerFile]
+    grid: str = ""  # the layer whose grid is the scene's; the only one if unset
+    name: str = ""
+    labels: LabelFile | LabelFiles | None = None
+    classes: dict[Code, ClassFile] | None = None
+    ignore: tuple[Code, ...] = ()
+    others: Literal["error", "ignore"] = "error"  # codes that `classes` does not name
+    crs: str | int | None = None  # where files have none; never a warp
+    parts: Literal["all"] | tuple[str, ...] = "all"
+
+
+def read_scene_file(source: str | Path | Mapping, folder: str | Path | None = None) -> SceneFile:
+    """Read and check a scene file, or a dict of the same content.
+
+    Relative paths are relative to the file, or to `folder` (the working folder if unset).
+    """
+    content: Any
+    if isinstance(source, Mapping):
+        where, content, base = "scene", source, Path(folder or ".").resolve()
+    elif not isinstance(source, str | os.PathLike):
+        raise ConfigError(f"a scene is a path or a dict, not {kind(source)}")
+    else:
+        file = Path(source)
+        where, content = file.name, load_yaml(file)
+        base = Path(folder).resolve() if folder else file.resolve().parent
+    if not isinstance(content, Mapping):
+        raise ConfigError(
+            f"{where}: expected keys such as `grid:` and `layers:`, got {kind(content)}"
+        )
+    content = _expanded(dict(content), where)
+    scene: SceneFile = convert(SceneFile, content, where)
+    return _checked(_placed(scene, base, where), where)
+
+
+# --------------------------------------------------------------------------------- shorthand forms
+
+
+def _expanded(content: dict, where: str) -> dict:
+    """Write out the short forms of `classes`: a list, and bare names instead of {name: …}."""
+    classes = content.get("classes")
+    if isinstance(classes, list):
+        texts = _has_field(content.get("labels"))  # polygons: the list holds the field's values
+        classes = {(str(name) if texts else code): name for code, name in enumerate(classes, 1)}
+        if texts:
+            classes = {_name(name): name for name in classes.values()}
+    if isinstance(classes, Mapping):
+        for code in classes:
+            if isinstance(code, bool) or code is None:
+                raise ConfigError(
+                    f"{where}: classes: YAML reads a key as {code}; put the code in quotes"
+                )
+            entry = classes[code]
+            if isinstance(entry, Mapping) and "color" in entry and entry["color"] is None:
+                raise ConfigError(
+                    f'{where}: classes.{code}.color: is empty; put it in quotes: "#00cd00"'
+                )
+        classes = {
+            code: entry if isinstance(entry, Mapping) else {"name": _name(entry)}
+            for code, entry in classes.items()
+        }
+        content["classes"] = classes
+    return content
+
+
+def _has_field(labels: Any) -> bool:
+    if not isinstance(labels, Mapping):
+        return False
+    return "field" in labels or any(_has_field(entry) for entry in labels.values())
+
+
+def _name(entry: Any) -> Any:
+    return str(entry) if isinstance(entry, int | float) and not isinstance(entry, bool) else entry
+
+
+# ------------------------------------------------------------------------------- paths and checks
+
+
+def _placed(scene: SceneFile, folder: Path, where: str) -> SceneFile:
+    """The same with absolute paths."""
+
+    def place(text: str, key: str) -> str:
+        if not text:
+            raise ConfigError(f"{where}: {key}: is empty")
+        full = os.path.expanduser(os.path.expandvars(text))
+        unset = re.search(r"\$\{?(\w+)\}?", full)
+        if unset:
+            raise ConfigError(
+                f"{where}: {key}: the environment variable {unset[1]} is not set; "
+                f"set it, or write the folder in its place"
+            )
+        return os.path.normpath(folder / full)
+
+    def places(texts: tuple[str, ...], key: str) -> tuple[str, ...]:
+        if not texts:
+            raise ConfigError(f"{where}: {key}: is an empty list")
+        return tuple(place(text, key) for text in texts)
+
+    def label(entry: LabelFile | None, key: str) -> LabelFile | None:
+        if entry is None:
+            return None
+        join = entry.join and replace(entry.join, csv=place(entry.join.csv, f"{key}.join.csv"))
+        return replace(entry, path=places(entry.path, f"{key}.path"), join=join)
+
+    layers = {
+        name: replace(layer, path=places(layer.path, f"layers.{name}.path"))
+        for name, layer in scene.layers.items()
+    }
+    labels = scene.labels
+    if isinstance(labels, LabelFiles):
+        labels = LabelFiles(label(labels.train, "labels.train"), label(labels.test, "labels.test"))
+    else:
+        labels = label(labels, "labels")
+    return replace(scene, layers=layers, labels=labels)
+
+
+def _checked(scene: SceneFile, where: str) -> SceneFile:
+    """What types cannot say: names that refer to each other, and possible values."""
+
+    def wrong(text: str) -> ConfigError:
+        return ConfigError(f"{where}: {text}")
+
+    if not scene.layers:
+        raise wrong("layers: is empty; a scene has at least one layer")
+    if not scene.grid:
+        if len(scene.layers) > 1:
+            raise wrong(f"`grid` is missing: which layer's? {listed(scene.layers, 'or')}")
+        scene = replace(scene, grid=next(iter(scene.layers)))
+    if scene.grid not in scene.layers:
+        near = nearest(scene.grid, scene.layers)
+        raise wrong(f"grid: no layer is named '{scene.grid}'{near}; {listed(scene.layers, 'and')}")
+    for name, layer in scene.layers.items():
+        if not re.fullmatch(r"\w+", name):
+            raise wrong(f"layers: the name '{name}' may hold letters, digits and _ only")
+        if layer.ratio < 1:
+            raise wrong(f"layers.{name}.ratio: {layer.ratio} is less than 1")
+        if layer.bands and min(layer.bands) < 1:
+            raise wrong(f"layers.{name}.bands: {min(layer.bands)}; bands are counted from 1")
+    reference = scene.layers[scene.grid]
+    if reference.ratio != 1 or reference.warp:
+        raise wrong(f"layers.{scene.grid}: is the grid; it has neither `ratio` nor `warp`")
+    for key, entry in label_files(scene).items():
+        if entry.ratio is not None and entry.ratio < 1:
+            raise wrong(f"{key}.ratio: {entry.ratio} is less than 1")
+        if entry.join and not entry.field:
+            raise wrong(f"{key}: `join` needs `field`, the column with the class")
+    patterns = [path for layer in scene.layers.values() for path in layer.path if "{part}" in path]
+    if scene.parts != "all" and not patterns:
+        raise wrong("parts: no layer's path holds {part}, so there is one part only")
+    for name, layer in scene.layers.items():
+        if patterns and not all("{part}" in path for path in layer.path):
+            raise wrong(f"layers.{name}.path: holds no {{part}}, while other layers' paths do")
+    _check_classes(scene, wrong)
+    return scene
+
+
+def _check_classes(scene: SceneFile, wrong: Callable[[str], ConfigError]) -> None:
+    if scene.others == "ignore" and not scene.classes:
+        raise wrong("others: ignore needs `classes`, which says what others are not")
+    names: set[str] = set()
+    for code, entry in (scene.classes or {}).items():
+        if code in scene.ignore:
+            raise wrong(f"classes: {code} ({entry.name}) is also in `ignore`")
+        if entry.name in names:
+            raise wrong(f"classes: two have the name '{entry.name}'")
+        names.add(entry.name)
+        if entry.color is not None and not re.fullmatch(r"#[0-9a-fA-F]{6}", entry.color):
+            raise wrong(f"classes.{code}.color: expected \"#rrggbb\", got '{entry.color}'")
+
+
+def label_files(scene: SceneFile) -> dict[str, LabelFile]:
+    """The label files by their key in the scene file: labels, or labels.train and labels.test."""
+    if isinstance(scene.labels, LabelFiles):
+        both = {"labels.train": scene.labels.train, "labels.test": scene.labels.test}
+        return {key: entry for key, entry in both.items() if entry}
+    return {"labels": scene.labels} if scene.labels else {}
