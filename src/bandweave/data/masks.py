@@ -1,0 +1,55 @@
+"""Masks that move between a part's grid, its layers' grids and the labels' grid."""
+
+from __future__ import annotations
+
+from math import lcm
+
+import numpy as np
+from scipy.ndimage import distance_transform_cdt
+
+from bandweave.data.scene import IGNORED, Part
+from bandweave.raster.grid import tiles
+
+
+def regrid(mask: np.ndarray, ratio: int, to: int, every: bool = False) -> np.ndarray:
+    """A mask (H·ratio, W·ratio) as (H·to, W·to), both `ratio` and `to` times finer than one grid.
+
+    A pixel is set where any pixel of the mask that it touches is, or with `every`, where all are.
+    """
+    if ratio == to:
+        return mask
+    common = lcm(ratio, to)
+    up, down = common // ratio, common // to
+    if up > 1:
+        mask = mask.repeat(up, axis=0).repeat(up, axis=1)
+    if down > 1:
+        height, width = mask.shape
+        cells = mask.reshape(height // down, down, width // down, down)
+        mask = cells.all(axis=(1, 3)) if every else cells.any(axis=(1, 3))
+    return mask
+
+
+def labels_with_data(part: Part, reference: str, ratio: int, size: int = 256) -> np.ndarray:
+    """A part's label values (H·ratio, W·ratio) int16, IGNORED where the reference layer is invalid.
+
+    Only windows that hold labels are read. A part without labels is all IGNORED.
+    """
+    grid = part.grid.finer(ratio)
+    if part.labels is None:
+        return np.full((grid.height, grid.width), IGNORED, np.int16)
+    values = part.labels.values.astype(np.int16, copy=True)
+    layer = part.layers[reference]
+    for window in tiles(part.grid.height, part.grid.width, size):
+        row, col, height, width = window.finer(ratio)
+        inside = values[row : row + height, col : col + width]
+        if (inside != IGNORED).any():
+            valid = regrid(layer.read(window)[1], layer.ratio, ratio, every=True)
+            inside[~valid[: inside.shape[0], : inside.shape[1]]] = IGNORED
+    return values
+
+
+def distance(mask: np.ndarray) -> np.ndarray:
+    """Chebyshev distance (H, W) int32 to the nearest set pixel, 0 on it; huge if none is set."""
+    if not mask.any():
+        return np.full(mask.shape, np.iinfo(np.int32).max, np.int32)
+    return distance_transform_cdt(~mask, metric="chessboard")

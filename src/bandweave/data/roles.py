@@ -1,0 +1,99 @@
+"""The roles of label pixels, and the options of a split that hands them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from bandweave.errors import ConfigError
+
+UNUSED, TRAIN, VALIDATION, TEST, GUARD = 0, 1, 2, 3, 4
+ROLES = ("unused", "train", "validation", "test", "guard")
+GUARD_WIDTH = 8  # px of the label grid, where none is asked for
+
+SplitName = Literal["official", "given", "blocks", "objects", "parts", "random", "all"]
+Context = Literal["transductive", "inductive"]
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How label pixels are shared out.
+
+    name        official: a benchmark's masks; given: the roles that came with the labels; blocks:
+                square blocks, objects: polygons, parts: whole parts of a scene, each shared out so
+                that every class stands on both sides; random: single pixels of each class, which
+                leaks through neighbours; all: train on everything
+    seed        of every draw
+    size        px of the label grid: side of a block
+    guard       px of the label grid; None is 8 between training and test pixels of blocks and
+                objects, 0 in the other splits, and 8 between training and validation pixels
+    train       fraction of blocks, objects, parts, or of each class's pixels, that trains
+    per_class   random only: training pixels of each class, in place of `train`
+    validation  fraction of the training side, drawn by part, object or block
+    context     inductive: test and guard pixels are hidden from training inputs and statistics;
+                transductive: images are seen whole, test labels never
+    drop        leave out classes that cannot stand on both sides, instead of refusing
+    """
+
+    name: SplitName = "blocks"
+    seed: int = 0
+    size: int = 64
+    guard: int | None = None
+    train: float = 0.5
+    per_class: int | None = None
+    validation: float = 0.0
+    context: Context = "transductive"
+    drop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(SplitName):
+            raise ConfigError(
+                f"there is no split {self.name!r}; choose one of {', '.join(get_args(SplitName))}"
+            )
+        if self.context not in get_args(Context):
+            raise ConfigError(f"context is {self.context!r}, not one of {get_args(Context)}")
+        if self.size < 1 or (self.guard or 0) < 0 or self.seed < 0:
+            raise ConfigError(
+                f"size {self.size} must be at least 1, guard {self.guard} and seed {self.seed} "
+                "at least 0"
+            )
+        if not 0 < self.train < 1 or not 0 <= self.validation < 1:
+            raise ConfigError(
+                f"train {self.train} must lie between 0 and 1, validation {self.validation} from 0 "
+                "to below 1; to train on everything use the split 'all'"
+            )
+        if self.per_class is not None and self.per_class < 1:
+            raise ConfigError(f"per_class is {self.per_class}; it must be at least 1")
+        self._refuse_idle_options()
+
+    def _refuse_idle_options(self) -> None:
+        idle = set()
+        if self.name != "random":
+            idle.add("per_class")
+        if self.name in ("official", "given", "all"):
+            idle |= {"train", "drop"}
+        if self.name in ("objects", "parts") or (self.name != "blocks" and not self.validation):
+            idle.add("size")
+        for option in fields(self):
+            if option.name in idle and getattr(self, option.name) != option.default:
+                raise ConfigError(
+                    f"the split {self.name!r} has no use for {option.name}="
+                    f"{getattr(self, option.name)}; leave it out"
+                )
+
+    @property
+    def test_guard(self) -> int:
+        """Width in label px between training and test pixels."""
+        if self.guard is not None:
+            return self.guard
+        return GUARD_WIDTH if self.name in ("blocks", "objects") else 0
+
+    @property
+    def validation_guard(self) -> int:
+        """Width in label px between training and validation pixels."""
+        return GUARD_WIDTH if self.guard is None else self.guard
+
+    @property
+    def unit(self) -> str:
+        """What stays together when the training side is drawn or divided."""
+        return {"objects": "object", "parts": "part"}.get(self.name, "block")
