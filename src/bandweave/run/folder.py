@@ -1,0 +1,144 @@
+"""A run is a folder: what stands in it, who may write to it, and on what machine it was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bandweave.errors import OutputError, RunError
+from bandweave.run.atomic import write_json, write_text
+from bandweave.run.config import differences, read_yaml, write_yaml
+from bandweave.run.processes import is_main
+
+
+class RunFolder:
+    """The paths of a run, its configuration, and small files written whole.
+
+    config.yaml        the options, all of them
+    model.safetensors  trained tensors, with everything needed to use them in the header
+    last.ckpt          to continue training from
+    history.csv        numbers of every step
+    scores.json        scores with their protocol
+    map.tif            the map of the scene it was trained on
+    report.html        all of it, to look at
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.model = self.path / "model.safetensors"
+        self.checkpoint = self.path / "last.ckpt"
+        self.history = self.path / "history.csv"
+        self.scores = self.path / "scores.json"
+        self.map = self.path / "map.tif"
+        self.report = self.path / "report.html"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def finished(self) -> bool:
+        """Whether there are weights to use."""
+        return self.model.exists()
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        config: Mapping[str, Any],
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> RunFolder:
+        """Make the folder and write config.yaml; in other ranks than 0 do nothing but name it.
+
+        resume     a run that stands there is continued; its config must be this one
+        overwrite  the files of a run that stands there are removed first
+
+        Raises RunError where a run with weights or a checkpoint stands there already and neither
+        was asked, or where its config differs; OutputError where the folder cannot be made.
+        """
+        run = cls(path)
+        if not is_main():
+            return run
+        if run.path.exists() and not run.path.is_dir():
+            raise OutputError(f"{run.path} is a file; a run is a folder, choose another name")
+        valuable = run.model.exists() or run.checkpoint.exists()
+        if valuable and resume:
+            run._same(config)
+        elif valuable and not overwrite:
+            state = "finished" if run.finished else "interrupted"
+            raise RunError(
+                f"{run.path} holds {'a' if run.finished else 'an'} {state} run; continue it with "
+                f"`--resume`, replace it with `--overwrite`, or choose another folder"
+            )
+        else:
+            run._clear()
+        write_yaml(run.config, config)
+        return run
+
+    def _same(self, config: Mapping[str, Any]) -> None:
+        differing = differences(self.read_config(), config)
+        if differing:
+            raise RunError(
+                f"{self.path} was made with another configuration: {'; '.join(differing)}. "
+                f"Take the options as they were then, or train into another folder"
+            )
+
+    def _clear(self) -> None:
+        """Remove what a run leaves; what else stands in the folder stays."""
+        for file in vars(self).values():
+            if file != self.path:
+                file.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+
+    def read_config(self) -> dict[str, Any]:
+        """The options in config.yaml. Raises RunError where the folder or the file is missing."""
+        if not self.path.is_dir():
+            raise RunError(f"{self.path}: there is no such run folder")
+        if not self.config.exists():
+            there = ", ".join(sorted(p.name for p in self.path.iterdir())[:6]) or "nothing"
+            raise RunError(
+                f"{self.path} is no run folder: it has no config.yaml (there is: {there}); "
+                f"give the folder that `bandweave train --out` wrote"
+            )
+        return read_yaml(self.config)
+
+    def write_scores(self, scores: Mapping[str, Any]) -> None:
+        """Write scores.json."""
+        write_json(self.scores, scores)
+
+    def write_report(self, html: str) -> None:
+        """Write report.html."""
+        write_text(self.report, html)
+
+
+def machine() -> dict[str, Any]:
+    """The facts that a time or a score depends on: processor, cores, GPU, system, torch."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": ", ".join(gpus) or None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,176 @@
+"""The training loop, on one screen: batch, loss, backward, clip, step, log, save."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from bandweave.errors import ConfigError, RunError
+from bandweave.run.config import TrainConfig
+from bandweave.run.feed import BatchAt, batches
+from bandweave.run.history import Board, History, Row
+from bandweave.run.optimizer import WeightAverage, learning_rate, make_optimizer
+from bandweave.run.processes import Accelerator, repeatable, reseed, start
+from bandweave.run.progress import Progress
+from bandweave.run.state import TrainState, identity_of
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    module: nn.Module,
+    batch_at: BatchAt,
+    config: TrainConfig,
+    out: Path | str,
+    validate: Callable[[nn.Module], float] | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    *,
+    accelerator: Accelerator = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    frozen: Collection[str] = (),
+    identity: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """Train the module and leave in it the weights to use: best, averaged or last.
+
+    module     called as module(**batch); returns an Output with `loss` (a mean over the batch) and
+               `parts` (scalars by name, the same names on every rank and step). It says
+               `unused_parameters = True` if a step may leave some without a gradient
+    batch_at   (index, rank, world) -> nested dict of NumPy arrays, a pure function; step s takes
+               the indices s·accumulate, …; called from one other thread, one batch ahead
+    out        folder of last.ckpt and history.csv; several machines must share it
+    validate   module (in eval mode, without gradients) -> score, higher is better; on rank 0 only
+    resume     continue from out/last.ckpt if there is one; the weights become those of a run that
+               was never interrupted, exactly so on a CPU
+    frozen     names of tensors that never change and are not saved
+    identity   what else must agree for a resume (model, split, scaling), JSON-able
+
+    Returns the rows of history.csv. Raises ConfigError, RunError (another configuration,
+    a gradient that is not finite) and OutputError (full disk).
+    """
+    if config.validate_every and validate is None:
+        raise ConfigError(
+            f"validate_every={config.validate_every}, but there is nothing to validate on; "
+            f"draw a validation part with the split, or set validate_every to 0"
+        )
+    out = Path(out)
+    unused = getattr(module, "unused_parameters", False)
+    fabric = start(config.precision, accelerator, devices, nodes, unused_parameters=unused)
+    rank, world, main = fabric.global_rank, fabric.world_size, fabric.is_global_zero
+    fp16, share = config.precision == "fp16", config.accumulate
+
+    adamw = make_optimizer(module, config, fused=not fp16 and fabric.device.type != "mps")
+    called: Any = torch.compile(module) if config.compile else module
+    model, optimizer = fabric.setup(called, adamw)
+    average = WeightAverage(module, config.ema)
+    plugin = fabric.strategy.precision
+    same = identity_of(config, world, identity)
+    state = TrainState(module, adamw, average, plugin, frozen, same)
+    if resume and (out / "last.ckpt").exists():
+        state.load(out / "last.ckpt")
+    fabric.barrier()  # all have read before rank 0 writes
+    if main and not resume:
+        (out / "last.ckpt").unlink(missing_ok=True)
+
+    counters = state.counters
+    first = config.steps if counters.stopped else counters.step
+    history = History(out / "history.csv", counters.history, write=main)
+    board = Board(out / "tensorboard", config.tensorboard and main, counters.step)
+    feed = batches(batch_at, first * share, config.steps * share, rank, world, fabric.device)
+    bar = Progress("training", config.steps, counters.step, quiet or not main)
+    log.info("training on %s in %s, %d process(es)", fabric.device, plugin.precision, world)
+    began = time.monotonic() - counters.seconds
+
+    module.train()
+    with repeatable(fabric.device), closing(feed), closing(board), bar:
+        for step in range(first, config.steps):
+            reseed(config.seed, step, rank)
+            rate = learning_rate(step, config)
+            for group in adamw.param_groups:
+                group["lr"] = rate
+
+            numbers: list[dict[str, Tensor]] = []
+            for part in range(share):
+                with fabric.no_backward_sync(model, enabled=part + 1 < share):
+                    output = model(**next(feed))
+                    fabric.backward(output.loss / share)
+                numbers.append({"loss": output.loss, **output.parts})
+            norm = _clipped(fabric, model, optimizer, config.clip)
+            row = {"step": step + 1, **_means(fabric, numbers), "gradient_norm": norm, "lr": rate}
+            state.check(row, fp16)
+            optimizer.step()
+            optimizer.zero_grad()
+            average.update(step)
+
+            counters.step = step + 1
+            counters.seconds = time.monotonic() - began
+            last = counters.step == config.steps
+            if validate and config.validate_every and (last or _due(step, config.validate_every)):
+                row["validation"] = _score(fabric, state, validate, config.patience)
+            row["seconds"] = round(counters.seconds, 3)
+            history.append(row)
+            board.add(row)
+            bar.advance({key: row[key] for key in ("loss", "accuracy") if key in row})
+            if last or counters.stopped or _due(step, config.checkpoint_every):
+                counters.history = history.flush()
+                if main:
+                    state.save(out / "last.ckpt")
+            if counters.stopped:
+                break
+    fabric.barrier()  # rank 0 has written
+    state.finish()
+    if world > 1:
+        for buffer in module.buffers():  # running statistics are each rank's own
+            torch.distributed.broadcast(buffer, 0)
+    return history.rows
+
+
+def _due(step: int, every: int) -> bool:
+    return (step + 1) % every == 0
+
+
+def _clipped(fabric: Fabric, model: Any, optimizer: Any, clip: float) -> float:
+    """The norm of the gradient before it is clipped; may be infinite or NaN."""
+    norm = fabric.clip_gradients(
+        model, optimizer, max_norm=clip or math.inf, error_if_nonfinite=False
+    )
+    return float(cast(Tensor, norm))
+
+
+def _means(fabric: Fabric, numbers: list[dict[str, Tensor]]) -> Row:
+    """Loss and parts, averaged over the batches of a step and over all ranks; one exchange."""
+    names = [name for name, value in numbers[0].items() if value.numel() == 1]
+    table = [
+        torch.stack([batch[name].detach().float().reshape(()) for name in names])
+        for batch in numbers
+    ]
+    means = cast(Tensor, fabric.all_reduce(torch.stack(table).mean(0), reduce_op="mean"))
+    return dict(zip(names, means.tolist(), strict=True))
+
+
+def _score(
+    fabric: Fabric, state: TrainState, validate: Callable[[nn.Module], float], patience: int
+) -> float:
+    """The score of the averaged or present weights, the same on every rank; keeps the best."""
+    with state.average.swapped_in():
+        score = math.nan
+        if fabric.is_global_zero:
+            state.module.eval()
+            with torch.no_grad():
+                score = float(validate(state.module))
+            state.module.train()
+        score = fabric.broadcast(score)
+        if not math.isfinite(score):
+            raise RunError(f"step {state.counters.step}: the validation score is {score}")
+        state.judge(score, patience)
+    return score
