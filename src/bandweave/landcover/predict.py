@@ -2,10 +2,12 @@
 
 Windows of the training crop's size go through the model row by row of windows, each overlapping
 the next; their logits are blended (landcover/blend.py) on the output grid, `output_ratio` times
-finer than the part's. A strip leaves as soon as no later window touches it. Only the sums under
-one row of windows are held, at most `ACCUMULATOR_BYTES`: a wider part goes through in swaths of
-columns, one after the other, and the windows across the border of two swaths run in both. So
-memory follows from window, batch, bands and classes, and not from the part's rows or columns.
+finer than the part's. A strip leaves as soon as no later window touches it.
+
+What is held at a time follows from window, batch, bands and classes, and not from the part's rows
+or columns: a part goes through in swaths of columns, one after the other, and a swath in slabs of
+rows. The sums of a swath's unfinished rows take at most `MEMORY` bytes, and so do the pixels of a
+slab, unless a single window takes more. The windows across the border of two swaths run in both.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from bandweave.raster.grid import Window, tiles
 if TYPE_CHECKING:
     from bandweave.data.scaling import Scaling
 
-ACCUMULATOR_BYTES = 64 * 2**20
-SWATH_ALIGNMENT = 512  # px: the block size of the files that are read and written
+MEMORY = 64 * 2**20  # bytes
+SWATH = 1024  # px of the grid, or four windows if that is more
+BLOCK = 512  # px: files are mostly stored in blocks of this size, or a whole part of it
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -60,7 +63,7 @@ def stream_logits(
     device: torch.device | str = "cpu",
     precision: str = "fp32",
     tta: bool = False,
-    accumulator_bytes: int = ACCUMULATOR_BYTES,
+    memory: int = MEMORY,
 ) -> Iterator[Strip]:
     """Map a part: strips that cover it once, down each swath, swaths from left to right.
 
@@ -73,6 +76,7 @@ def stream_logits(
     batch         windows that go through the model together
     precision     fp32, bf16 or fp16 (autocast)
     tta           mean over the eight flips and rotations of each window; takes eight times as long
+    memory        bytes for the sums of a swath, and as many for the pixels of a slab
 
     A part smaller than the window is padded: what is outside is 0 after scaling, as in training,
     and left out of the strips. Windows without any data are not run. The same part and options
@@ -99,24 +103,27 @@ def stream_logits(
     was_training = model.training
     model.to(device).eval()
     try:
-        for left, right in _swaths(
-            part.grid.width, classes, window, output_ratio, accumulator_bytes
-        ):
+        for left, right in _swaths(part.grid.width, classes, window, output_ratio, memory):
             accumulator = Accumulator(classes, size, (right - left) * output_ratio)
             starts = [col for col in columns if col < right and col + window > left]
+            span = starts[-1] + window - starts[0]
+            height = max(memory // _row_bytes(part, names, span), window)
+            slab: _Slab | None = None
             for row, below in zip(rows, [*rows[1:], part.grid.height], strict=True):
-                for first in range(0, len(starts), batch):
-                    cols = starts[first : first + batch]
-                    offset = (cols[0] - left) * output_ratio
-                    inputs, kept, valid = _read(
-                        part, names, scaling, reference, row, cols, window, output_ratio
-                    )
-                    accumulator.mark(valid, offset)
-                    if not kept:
-                        continue
+                if slab is None or not slab.holds(row, window):
+                    slab = None  # the memory is for the next one
+                    ground = Window(row, starts[0], min(height, rows[-1] + window - row), span)
+                    slab = _Slab(part, names, scaling, reference, ground)
+                accumulator.mark(
+                    slab.valid(row, window, output_ratio), (starts[0] - left) * output_ratio
+                )
+                with_data = [col for col in starts if slab.has_data(row, col, window)]
+                for first in range(0, len(with_data), batch):
+                    cols = with_data[first : first + batch]
+                    inputs = slab.windows(row, cols, window)
                     logits = _predict(model, inputs, device, AUTOCAST[precision], tta)
-                    _check(logits, (len(kept), classes, size, size), part, precision)
-                    for col, answer in zip(kept, logits, strict=True):
+                    _check(logits, (len(cols), classes, size, size), part, precision)
+                    for col, answer in zip(cols, logits, strict=True):
                         accumulator.add(answer, (col - left) * output_ratio)
                 done = Window(row, left, below - row, right - left).finer(output_ratio)
                 yield Strip(done, *accumulator.take(done.height))
@@ -125,49 +132,66 @@ def stream_logits(
 
 
 def _swaths(
-    width: int, classes: int, window: int, output_ratio: int, limit: int
+    width: int, classes: int, window: int, output_ratio: int, memory: int
 ) -> Iterator[tuple[int, int]]:
     """First and past-the-last column of each swath, in px of the grid."""
     column_bytes = 8 * (classes + 1) * window * output_ratio**2
-    step = max(limit // column_bytes, window)
-    if step > SWATH_ALIGNMENT:
-        step -= step % SWATH_ALIGNMENT
+    step = max(min(memory // column_bytes, max(SWATH, 4 * window)), window)
+    if step > BLOCK:
+        step -= step % BLOCK
     for left in range(0, width, step):
         yield left, min(left + step, width)
 
 
-def _read(
-    part: Part,
-    names: list[str],
-    scaling: Scaling,
-    reference: str,
-    row: int,
-    cols: list[int],
-    window: int,
-    output_ratio: int,
-) -> tuple[dict[str, np.ndarray], list[int], np.ndarray]:
-    """Scaled layers (B, C, h·r, w·r) of the neighbouring windows at `cols` that hold any data, the
-    columns of those, and where the reference layer has data on the output grid (size, span).
+def _row_bytes(part: Part, names: list[str], width: int) -> int:
+    """What a row of the grid takes in float32, all layers together."""
+    layers = [part.layers[name] for name in names]
+    return 4 * width * max(sum(layer.source.bands * layer.ratio**2 for layer in layers), 1)
 
-    The ground under all of them is read once.
-    """
-    span = Window(row, cols[0], window, cols[-1] + window - cols[0])
-    values, has_data = part.layers[reference].read(span)
 
-    def cut(array: np.ndarray, col: int, ratio: int) -> np.ndarray:
-        start = (col - cols[0]) * ratio
-        return array[..., start : start + window * ratio]
+class _Slab:
+    """Scaled layers of some rows of a swath, read at once; windows are cut from them."""
 
-    ratio = part.layers[reference].ratio
-    valid = _resample(has_data, ratio, output_ratio)
-    kept = [col for col in cols if cut(has_data, col, ratio).any()]
-    inputs = {}
-    for name in names if kept else ():
-        layer = part.layers[name]
-        read = (values, has_data) if name == reference else layer.read(span)
-        scaled = scaling.apply(name, *read)
-        inputs[name] = np.stack([cut(scaled, col, layer.ratio) for col in kept])
-    return inputs, kept, valid
+    def __init__(
+        self, part: Part, names: list[str], scaling: Scaling, reference: str, ground: Window
+    ) -> None:
+        self.ground = ground
+        self.ratios = {name: part.layers[name].ratio for name in names}
+        self.reference_ratio = part.layers[reference].ratio
+        self.arrays: dict[str, np.ndarray] = {}
+        values, self.data = part.layers[reference].read(ground)
+        if self.data.any():
+            if reference in names:
+                self.arrays[reference] = scaling.apply(reference, values, self.data)
+            del values
+            for name in names:
+                if name != reference:
+                    self.arrays[name] = scaling.apply(name, *part.layers[name].read(ground))
+
+    def holds(self, row: int, window: int) -> bool:
+        """Whether a row of windows lies in it."""
+        return self.ground.row <= row and row + window <= self.ground.row + self.ground.height
+
+    def has_data(self, row: int, col: int, window: int) -> bool:
+        """Whether the reference layer has any data in a window."""
+        return bool(self._cut(self.data, self.reference_ratio, row, col, window).any())
+
+    def valid(self, row: int, window: int, output_ratio: int) -> np.ndarray:
+        """Where the reference layer has data in a row of windows, on the output grid."""
+        top = (row - self.ground.row) * self.reference_ratio
+        rows = self.data[top : top + window * self.reference_ratio]
+        return _resample(rows, self.reference_ratio, output_ratio)
+
+    def windows(self, row: int, cols: list[int], window: int) -> dict[str, np.ndarray]:
+        """Windows of every layer, (B, C, h·r, w·r)."""
+        return {
+            name: np.stack([self._cut(array, self.ratios[name], row, col, window) for col in cols])
+            for name, array in self.arrays.items()
+        }
+
+    def _cut(self, array: np.ndarray, ratio: int, row: int, col: int, window: int) -> np.ndarray:
+        top, left = (row - self.ground.row) * ratio, (col - self.ground.col) * ratio
+        return array[..., top : top + window * ratio, left : left + window * ratio]
 
 
 def _resample(valid: np.ndarray, ratio: int, output_ratio: int) -> np.ndarray:
