@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -24,6 +25,7 @@ from bandweave.raster.source import WindowSource, decode
 
 log = logging.getLogger(__name__)
 
+_FAILURES = (RasterioError, CPLE_BaseError, OSError)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")
 
@@ -89,7 +91,7 @@ class GdalSource(WindowSource):
             dataset = self._dataset()
             raw = dataset.read(self._indexes, window=part)
             mask = dataset.read_masks(self._indexes[0], window=part) if self._masked else None
-        except (RasterioError, OSError, MemoryError) as error:
+        except (*_FAILURES, MemoryError) as error:
             raise FileError(
                 f"{self.path} cannot be read at rows {window.row} to {window.row + window.height}: "
                 f"the file is truncated or damaged ({error.__cause__ or error})"
@@ -105,7 +107,7 @@ def _open(path: str) -> DatasetReader:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(path)
-    except (RasterioError, OSError) as error:
+    except _FAILURES as error:
         raise FileError(f"{path} cannot be opened as a raster: {error}") from error
 
 
@@ -185,7 +187,7 @@ def _alpha(dataset: DatasetReader) -> int | None:
                         RasterioWindow(0, 0, dataset.width, dataset.height)
                     ),
                 )
-            except RasterioError as error:
+            except _FAILURES as error:
                 raise FileError(f"{dataset.name} is truncated or damaged: {error}") from error
             opaque = np.iinfo(sample.dtype).max if sample.dtype.kind in "iu" else 1
             if not np.isin(sample, (0, opaque)).all():

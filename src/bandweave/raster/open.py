@@ -160,7 +160,7 @@ def _open_stack(
 def _own_parts(paths: list[str]) -> list[str]:
     """File names without what they share: B1, B2, … for LC08_…_B1.TIF, LC08_…_B2.TIF, …."""
     stems = [Path(path).stem for path in paths]
-    shared = os.path.commonprefix(stems)
+    shared = os.path.commonprefix(stems)  # noqa: RUF071  stems are names, not paths
     start = max(shared.rfind(separator) for separator in "_-. ") + 1
     return [stem[start:] or stem for stem in stems]
 

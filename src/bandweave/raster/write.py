@@ -1,0 +1,258 @@
+"""Rasters written by window, and cloud-optimised at the end.
+
+Windows go into a flat file by the system's own calls, which fail loudly: GDAL, when a disk is full,
+drops cached blocks without a word. The conversion at the end is checked by reading it back.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Literal, Self
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from bandweave.errors import OutputError
+from bandweave.raster.grid import Grid, Window
+from bandweave.raster.outputs import OutputSet, cannot_write, size
+
+Overviews = Literal["nearest", "mode", "average"]
+_FAILURES = (RasterioError, CPLE_BaseError, OSError)
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+class MapWriter:
+    """A raster written by window, which becomes a cloud-optimised GeoTIFF when all is written.
+
+    Alone it is a context; with `outputs` it appears together with the others of the set. Windows
+    may come in any order and reach outside the grid; what is never written is nodata, or 0.
+
+    target       the file to be
+    grid         its size, transform and CRS
+    bands        number of bands
+    dtype        of the stored values
+    nodata       the value of a hole; None for none
+    colors       by value (0 to 65535), '#rrggbb'; for one band of uint8 or uint16
+    overviews    how reduced copies are made: 'mode' or 'nearest' for classes, 'average' for amounts
+    names        of the bands
+    tags         metadata of the file
+
+    Raises OutputError where the file cannot be written whole, a full disk included.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        grid: Grid,
+        *,
+        bands: int = 1,
+        dtype: str | np.dtype = "uint8",
+        nodata: float | None = None,
+        colors: Mapping[int, str] | None = None,
+        overviews: Overviews = "nearest",
+        names: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        outputs: OutputSet | None = None,
+    ) -> None:
+        self.target, self.grid, self.bands = Path(target), grid, bands
+        self.dtype = np.dtype(dtype)
+        self._nodata, self._colors = nodata, dict(colors or {})
+        self._overviews, self._names, self._tags = overviews, tuple(names or ()), dict(tags or {})
+        self._alone = outputs is None
+        self._outputs = outputs or OutputSet()
+        if self.dtype.name not in _GDAL_TYPES:
+            raise ValueError(f"rasters of {self.dtype} are not written; {', '.join(_GDAL_TYPES)}")
+        if colors and (bands != 1 or self.dtype not in (np.uint8, np.uint16)):
+            raise ValueError(f"{bands} bands of {self.dtype} take no colours, one of uint8 does")
+        self._file: BinaryIO | None = None
+        self._finished = self._outputs.path(target)
+        self._raw = self._finished.with_name(self._finished.name + ".raw")
+        self._outputs.register(self)
+        try:
+            self._allocate()
+        except BaseException:
+            if self._alone:
+                self._outputs.abandon()
+            raise
+
+    def _allocate(self) -> None:
+        """Fill the flat file (bands, H, W) with nodata, so that a disk too small shows at once."""
+        row = np.full(self.grid.width, self._nodata or 0, self.dtype).tobytes()
+        rows = self.grid.height * self.bands
+        free = shutil.disk_usage(self._finished.parent).free
+        if free < len(row) * rows:
+            raise OutputError(
+                f"{self.target} needs {size(len(row) * rows)} while it is written and the disk has "
+                f"{size(free)} free; free some, or write to another disk"
+            )
+        some = max(2**22 // len(row), 1)
+        try:
+            self._file = self._raw.open("w+b", buffering=0)
+            for first in range(0, rows, some):
+                self._put(row * min(some, rows - first), first * len(row))
+        except _FAILURES as error:
+            raise cannot_write(self.target, error) from error
+
+    def _put(self, data: bytes, start: int) -> None:
+        assert self._file is not None
+        view = memoryview(data)
+        self._file.seek(start)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def write(self, window: Window, values: np.ndarray) -> None:
+        """Write values (bands, h, w), or (h, w) for one band; what lies outside is dropped.
+
+        Raises OutputError where the disk is full, ValueError where the dtype cannot hold a value.
+        """
+        values = np.asarray(values)
+        values = values[None] if values.ndim == 2 else values
+        if values.shape != (self.bands, window.height, window.width):
+            raise ValueError(f"values of shape {values.shape} for {self.bands} bands of {window}")
+        inside = window.clip(self.grid.height, self.grid.width)
+        if inside is None:
+            return
+        rows, cols = inside.slices((window.row, window.col))
+        stored = _convert(values[:, rows, cols], self.dtype)
+        item = self.dtype.itemsize
+        try:
+            for band in range(self.bands):
+                first = band * self.grid.height + inside.row
+                for offset, line in enumerate(stored[band]):
+                    start = ((first + offset) * self.grid.width + inside.col) * item
+                    self._put(np.ascontiguousarray(line).tobytes(), start)
+        except _FAILURES as error:
+            raise cannot_write(self.target, error) from error
+
+    def finish(self) -> None:
+        """Convert to a cloud-optimised GeoTIFF and read it back; `OutputSet` calls it."""
+        assert self._file is not None
+        described = self._raw.with_name(self._raw.name + ".vrt")
+        try:
+            os.fsync(self._file.fileno())  # a network disk may tell only now that it is full
+            self._close()
+            described.write_text(self._vrt(), encoding="utf-8")
+            rasterio.shutil.copy(
+                described,
+                self._finished,
+                driver="COG",
+                compress="DEFLATE",
+                predictor="NO" if self._colors else "YES",
+                overview_resampling=self._overviews.upper(),
+                blocksize=512 if self.bands <= 8 else 256,
+                bigtiff="IF_SAFER",
+            )
+            _compare(described, self._finished)
+            self._raw.unlink()
+        except _FAILURES as error:
+            raise cannot_write(self.target, error) from error
+
+    def discard(self) -> None:
+        """Close the file, whatever state it is in; `OutputSet` calls it and removes the rest."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+    def _vrt(self) -> str:
+        """The flat file as GDAL reads it, with all that shall stand in the result."""
+        height, width, item = self.grid.height, self.grid.width, self.dtype.itemsize
+        lines = [f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">']
+        if self.grid.crs is not None:
+            lines.append(f"<SRS>{escape(self.grid.crs.to_wkt())}</SRS>")
+        if self.grid.georeferenced:
+            numbers = ", ".join(repr(float(value)) for value in self.grid.transform.to_gdal())
+            lines.append(f"<GeoTransform>{numbers}</GeoTransform>")
+        lines.append("<Metadata>")
+        for key, value in self._tags.items():
+            lines.append(f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>")
+        lines.append("</Metadata>")
+        for band in range(self.bands):
+            lines.append(
+                f'<VRTRasterBand dataType="{_GDAL_TYPES[self.dtype.name]}" band="{band + 1}" '
+                'subClass="VRTRawRasterBand">'
+            )
+            if band < len(self._names):
+                lines.append(f"<Description>{escape(self._names[band])}</Description>")
+            if self._nodata is not None:
+                lines.append(f"<NoDataValue>{float(self._nodata)!r}</NoDataValue>")
+            if self._colors:
+                lines += ["<ColorInterp>Palette</ColorInterp>", "<ColorTable>"]
+                for code in range(max(self._colors) + 1):
+                    red, green, blue = rgb(self._colors.get(code, "#000000"))
+                    lines.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="255"/>')
+                lines.append("</ColorTable>")
+            lines += [
+                f'<SourceFilename relativetoVRT="1">{escape(self._raw.name)}</SourceFilename>',
+                f"<ImageOffset>{band * height * width * item}</ImageOffset>",
+                f"<PixelOffset>{item}</PixelOffset>",
+                f"<LineOffset>{width * item}</LineOffset>",
+                f"<ByteOrder>{'LSB' if sys.byteorder == 'little' else 'MSB'}</ByteOrder>",
+                "</VRTRasterBand>",
+            ]
+        lines.append("</VRTDataset>")
+        return "\n".join(lines)
+
+    def __enter__(self) -> Self:
+        if self._alone:
+            self._outputs.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._alone:
+            self._outputs.__exit__(kind, error, trace)
+
+
+def _compare(raw: Path, finished: Path) -> None:
+    """GDAL may lose the last blocks of a full disk without a word; so both files are read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(raw) as one, rasterio.open(finished) as other:
+            for band in one.indexes:
+                if one.checksum(band) != other.checksum(band):
+                    raise OSError("what is on the disk is not what was written")
+
+
+def _convert(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind in "iu" and values.dtype != dtype and values.size:
+        limits = np.iinfo(dtype)
+        low, high = values.min(), values.max()
+        if not (limits.min <= low and high <= limits.max):  # catches NaN too
+            raise ValueError(f"values from {low} to {high} do not fit {dtype}")
+    return values.astype(dtype, copy=False)
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue of '#rrggbb'.
+
+    >>> rgb("#00cd00")
+    (0, 205, 0)
+    """
+    digits = color.removeprefix("#")
+    return int(digits[0:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)
