@@ -104,10 +104,9 @@ def _ratio(grid: Grid, reference: Grid) -> int | None:
 
 def _offset(grid: Grid, reference: Grid) -> float:
     """The largest distance between corresponding corners, in pixels of the finer `grid`."""
-    to_pixels = ~grid.transform
-    ours = ((0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height))
-    theirs = (to_pixels * corner for corner in reference.corners)
-    return max(max(abs(x - u), abs(y - v)) for (x, y), (u, v) in zip(ours, theirs, strict=True))
+    back = ~grid.transform
+    apart = ((x - u, y - v) for (x, y), (u, v) in zip(grid.corners, reference.corners, strict=True))
+    return max(max(abs(back.a * x + back.b * y), abs(back.d * x + back.e * y)) for x, y in apart)
 
 
 def _sizes(grid: Grid, reference: Grid) -> str:

@@ -240,7 +240,8 @@ def _choose(path: Path, key: str | None, found: dict[str, tuple[tuple[int, ...],
     ]
     if len(likely) != 1:
         raise FileError(
-            f"{path} has several arrays, or none; name one with `key`: {listing or '—'}"
+            f"{path} has {len(likely)} arrays that could be a layer; "
+            f"choose one with `key`: {listing or 'it is empty'}"
         )
     return likely[0]
 

@@ -110,10 +110,12 @@ def _wavelengths(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[float,
     tags = [dataset.tags(i) for i in indexes]
     stated = [_number(tag.get("wavelength", tag.get("WAVELENGTH"))) for tag in tags]
     if None not in stated:
-        unit = tags[0].get("wavelength_units", tags[0].get("WAVELENGTH_UNITS"))
-        found = nanometres([value for value in stated if value is not None], unit)
-        if found:
-            return found
+        unit = (
+            tags[0].get("wavelength_units")
+            or tags[0].get("WAVELENGTH_UNITS")
+            or dataset.tags(ns="ENVI").get("wavelength_units")
+        )
+        return nanometres([value for value in stated if value is not None], unit)
     central = [_number(dataset.tags(i, ns="IMAGERY").get("CENTRAL_WAVELENGTH_UM")) for i in indexes]
     if None not in central:
         return nanometres([value for value in central if value is not None], "um")

@@ -50,16 +50,15 @@ class Grid:
 
     def finer(self, ratio: int) -> Grid:
         """The grid of the same extent with pixels `ratio` times smaller."""
-        return Grid(
-            self.height * ratio,
-            self.width * ratio,
-            self.transform * Affine.scale(1 / ratio),
-            self.crs,
-        )
+        t = self.transform
+        finer = Affine(t.a / ratio, t.b / ratio, t.c, t.d / ratio, t.e / ratio, t.f)
+        return Grid(self.height * ratio, self.width * ratio, finer, self.crs)
 
     def crop(self, window: Window) -> Grid:
         """The grid of a window."""
-        shifted = self.transform * Affine.translation(window.col, window.row)
+        t = self.transform
+        x, y = self.xy(window.row, window.col)
+        shifted = Affine(t.a, t.b, x, t.d, t.e, y)
         return Grid(window.height, window.width, shifted, self.crs)
 
     @property
@@ -98,7 +97,12 @@ class Grid:
     def corners(self) -> tuple[tuple[float, float], ...]:
         """Upper left, upper right, lower right, lower left, in the CRS."""
         pixels = ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))
-        return tuple(self.transform * corner for corner in pixels)
+        return tuple(self.xy(row, col) for col, row in pixels)
+
+    def xy(self, row: float, col: float) -> tuple[float, float]:
+        """Where the upper left corner of a pixel lies in the CRS."""
+        t = self.transform
+        return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
     def __str__(self) -> str:
         size = f"{self.height}×{self.width} px"
