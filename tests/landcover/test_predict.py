@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 from scipy.ndimage import gaussian_filter
 
+from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import Layer, Part
 from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.blend import Accumulator, raised_cosine
@@ -23,14 +24,19 @@ class WatchedSource(ArraySource):
         super().__init__(array.astype(np.float32))
         self.windows: list[Window] = []
 
-    def read(self, window):
+    def read_nan(self, window):
         self.windows.append(window)
-        return super().read(window)
+        return super().read_nan(window)
 
 
-class Unscaled:
-    def apply(self, name, values, valid):
-        return values * valid
+def unscaled(part):
+    """Mean 0 and variance 1, whatever the layers hold."""
+    return Scaling(
+        {
+            name: LayerScaling(np.zeros(layer.source.bands), np.ones(layer.source.bands))
+            for name, layer in part.layers.items()
+        }
+    )
 
 
 class Answer(NamedTuple):
@@ -96,7 +102,7 @@ def assemble(part, model, classes, ratio=1, layers=("hsi",), **options):
     valid = np.zeros((height, width), dtype=bool)
     count = np.zeros((height, width), dtype=int)
     options = {"reference": "hsi", "classes": classes, "output_ratio": ratio} | options
-    for strip in stream_logits(model, part, layers, Unscaled(), **options):
+    for strip in stream_logits(model, part, layers, unscaled(part), **options):
         row, col, h, w = strip.window
         assert strip.logits.dtype == np.float32
         assert strip.logits.shape == (classes, h, w)
@@ -323,7 +329,7 @@ def test_the_model_is_evaluated_and_left_as_it_was():
     model = Noisy()
     part = make_part(np.ones((3, 9, 9)))
     for strip in stream_logits(
-        model, part, ["hsi"], Unscaled(), reference="hsi", classes=4, window=4
+        model, part, ["hsi"], unscaled(part), reference="hsi", classes=4, window=4
     ):
         assert not torch.is_inference_mode_enabled()
         assert strip.valid.all()

@@ -159,14 +159,15 @@ class _Slab:
         self.ratios = {name: part.layers[name].ratio for name in names}
         self.reference_ratio = part.layers[reference].ratio
         self.arrays: dict[str, np.ndarray] = {}
-        values, self.data = part.layers[reference].read(ground)
+        if reference in names:
+            scaled, self.data = scaling.read(reference, part.layers[reference], ground)
+            self.arrays[reference] = scaled
+        else:
+            _, self.data = part.layers[reference].read(ground)
         if self.data.any():
-            if reference in names:
-                self.arrays[reference] = scaling.apply(reference, values, self.data)
-            del values
             for name in names:
                 if name != reference:
-                    self.arrays[name] = scaling.apply(name, *part.layers[name].read(ground))
+                    self.arrays[name], _ = scaling.read(name, part.layers[name], ground)
 
     def holds(self, row: int, window: int) -> bool:
         """Whether a row of windows lies in it."""
