@@ -59,7 +59,9 @@ def load_yaml(file: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(f"{file.name}{at}: {problem}") from None
+        raise ConfigError(
+            f"{file.name}{at}: {problem} (a text that holds {{, }}, # or : needs quotes)"
+        ) from None
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:

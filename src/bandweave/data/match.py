@@ -1,0 +1,156 @@
+"""Whether a scene can be given to a model that was trained on another one.
+
+What must agree: the layers by name, their ratio to the grid, band counts, wavelengths and units.
+With `match_bands`, each band that the model knows is the scene's band of the nearest wavelength. A
+fact that one side does not know (no wavelengths in the file, no units) cannot disagree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bandweave.data.derived import BandSubset
+from bandweave.data.scene import Layer, Scene
+from bandweave.errors import SceneMismatch
+
+log = logging.getLogger(__name__)
+
+SAME_WAVELENGTH = 1.0  # nm: wavelengths no farther apart are of the same band
+NEAR_WAVELENGTH = 10.0  # nm: with match_bands, how far the nearest band may be
+
+
+def describe_layers(scene: Scene) -> dict[str, dict[str, Any]]:
+    """What a run keeps of the layers it was trained on, as JSON can hold it.
+
+    For each layer: bands (int), ratio (int), wavelengths (list of nm, or None), units (or None).
+    """
+    return {
+        name: {
+            "bands": layer.bands,
+            "ratio": layer.ratio,
+            "wavelengths": list(layer.info.wavelengths) if layer.info.wavelengths else None,
+            "units": layer.info.units,
+        }
+        for name, layer in scene.layers.items()
+    }
+
+
+def match_layers(
+    run_layers: Mapping[str, Mapping[str, Any]], scene: Scene, match_bands: bool = False
+) -> dict[str, list[int] | None]:
+    """For each layer of the run, which bands of the scene to take; None is all as they are.
+
+    Layers of the scene that the run does not know are left out.
+
+    run_layers   from `describe_layers`
+    match_bands  take the bands of the nearest wavelength, at most 10 nm off
+
+    Raises SceneMismatch, with both lists, where they differ, or where no band is near.
+    """
+    ours = describe_layers(scene)
+    problems: list[str] = []
+    picks: dict[str, list[int] | None] = {}
+    for name, run in run_layers.items():
+        own = ours.get(name)
+        if own is None:
+            problems.append(f"layer '{name}' is missing")
+            continue
+        if own["ratio"] != run["ratio"]:
+            problems.append(
+                f"layer '{name}' is {own['ratio']} times as fine as the grid, "
+                f"in the run {run['ratio']} times"
+            )
+        if own["units"] and run["units"] and own["units"] != run["units"]:
+            problems.append(f"layer '{name}' is in {own['units']}, in the run in {run['units']}")
+        picks[name], problem = _pick(name, run, own, match_bands)
+        if problem:
+            problems.append(problem)
+    if problems:
+        raise SceneMismatch(
+            f"scene '{scene.name}' does not fit the run: {'; '.join(problems)}.\n"
+            f"  the run:   {_listing(run_layers)}\n"
+            f"  the scene: {_listing(ours)}"
+        )
+    return picks
+
+
+def with_bands(scene: Scene, picks: Mapping[str, list[int] | None]) -> Scene:
+    """The scene with the layers and bands that `match_layers` chose, in that order.
+
+    The reference layer stays in any case, at the end if not chosen: it says where there is data.
+    """
+    parts = []
+    for part in scene.parts:
+        layers = {}
+        for name, bands in picks.items():
+            layer = part.layers[name]
+            layers[name] = Layer(BandSubset(layer.source, bands), layer.ratio) if bands else layer
+        if scene.reference not in layers:
+            layers[scene.reference] = part.layers[scene.reference]
+        parts.append(replace(part, layers=layers))
+    return replace(scene, parts=tuple(parts))
+
+
+def _pick(
+    name: str, run: Mapping[str, Any], own: Mapping[str, Any], match_bands: bool
+) -> tuple[list[int] | None, str]:
+    """The bands to take, and what is wrong."""
+    wanted, have = run["wavelengths"], own["wavelengths"]
+    if own["bands"] == run["bands"]:
+        if not (wanted and have):
+            if bool(wanted) != bool(have):
+                log.warning(
+                    "layer '%s': %s has no wavelengths, so the bands are taken to agree",
+                    name,
+                    "the scene" if wanted else "the run",
+                )
+            return None, ""
+        off = np.abs(np.subtract(wanted, have))
+        if off.max() <= SAME_WAVELENGTH:
+            return None, ""
+        problem = (
+            f"layer '{name}' has other wavelengths: {(off > SAME_WAVELENGTH).sum()} of its "
+            f"{own['bands']} are more than {SAME_WAVELENGTH:g} nm off, at most {off.max():.1f} nm"
+        )
+    else:
+        problem = f"layer '{name}' has {own['bands']} bands, in the run {run['bands']}"
+    if not match_bands:
+        return None, f"{problem} (--match-bands takes the nearest)" if wanted and have else problem
+    if not (wanted and have):
+        who = "the run" if not wanted else "the scene"
+        return None, f"{problem}, and {who} has no wavelengths to match them by"
+    distance = np.abs(np.subtract.outer(np.asarray(wanted), np.asarray(have)))
+    bands = distance.argmin(axis=1)
+    nearest = distance[np.arange(len(bands)), bands]
+    far = np.flatnonzero(nearest > NEAR_WAVELENGTH)
+    if far.size:
+        shown = ", ".join(f"{wanted[i]:g} nm (nearest {have[bands[i]]:g})" for i in far[:5])
+        more = f" and {far.size - 5} more" if far.size > 5 else ""
+        return None, f"layer '{name}' has no band within {NEAR_WAVELENGTH:g} nm of {shown}{more}"
+    log.info(
+        "layer '%s': %d bands matched by wavelength, at most %.1f nm off",
+        name,
+        len(bands),
+        nearest.max(),
+    )
+    return [int(band) for band in bands], ""
+
+
+def _listing(layers: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{name} ({_facts(facts)})" for name, facts in layers.items()) or "no layer"
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    words = [f"{facts['bands']} band{'s' if facts['bands'] != 1 else ''}"]
+    if facts["wavelengths"]:
+        words.append(f"{min(facts['wavelengths']):g} to {max(facts['wavelengths']):g} nm")
+    if facts["ratio"] != 1:
+        words.append(f"ratio {facts['ratio']}")
+    if facts["units"]:
+        words.append(f"in {facts['units']}")
+    return ", ".join(words)
