@@ -144,8 +144,13 @@ class MapWriter:
             raise cannot_write(self.target, error) from error
 
     def finish(self) -> None:
-        """Convert to a cloud-optimised GeoTIFF and read it back; `OutputSet` calls it."""
-        assert self._file is not None
+        """Convert to a cloud-optimised GeoTIFF and read it back; nothing the second time.
+
+        `OutputSet` calls it; who writes many files may do so before, when each is complete, so
+        that neither all files are open nor all flat copies on the disk at once.
+        """
+        if self._file is None:
+            return
         described = self._raw.with_name(self._raw.name + ".vrt")
         try:
             os.fsync(self._file.fileno())  # a network disk may tell only now that it is full
