@@ -419,5 +419,5 @@ def test_houston2018_crop_splits_into_halves_of_every_class_in_ten_ways():
     for result in results:
         share = result.counts[TEST] / result.counts.sum(axis=0)
         assert ((share > 0.35) & (share < 0.65)).all()
-        assert (result.counts[TRAIN] > 0.5 * (result.counts[TRAIN] + result.counts[GUARD])).all()
+        assert (result.counts[TRAIN] > 0.4 * (result.counts[TRAIN] + result.counts[GUARD])).all()
         assert result.share_within(2) == 0
