@@ -82,7 +82,8 @@ TWO = {"hsi": "a.tif", "sar": "b.tif"}
         ({"layers": {"hsi": {"path": 3}}}, r"layers\.hsi\.path: expected a text, got 3"),
         ({"layers": {"hsi": {"key": "x"}}}, r"layers\.hsi: `path` is missing"),
         ({"layers": {"hsi": ""}}, r"layers\.hsi\.path: is empty"),
-        ({"layers": {"hsi": []}}, r"layers\.hsi: expected keys .*got a list of 0"),
+        ({"layers": {"hsi": 5}}, r"layers\.hsi: expected keys .*got 5"),
+        ({"layers": {"hsi": []}}, r"layers\.hsi\.path: is an empty list"),
         ({"layers": {"hsi": {"path": []}}}, "an empty list"),
         (
             {"layers": {"hsi": {"path": "a", "ratio": 2.5}}},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from rasterio.crs import CRS
 
 from bandweave.data.parts import PATTERN
 from bandweave.data.scene import Part
@@ -16,6 +17,7 @@ from bandweave.errors import ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.grid import tiles
 from bandweave.raster.open import assign_crs, open_source
+from bandweave.raster.polygons import burn, read_polygons
 from bandweave.raster.source import Source
 
 _VECTORS = (".shp", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml", ".parquet")
@@ -45,12 +47,75 @@ def code_parts(
     entry: LabelFile, key: str, file: SceneFile, parts: Sequence[Part], notes: list[str]
 ) -> list[Coded]:
     """The codes of a label file, or of one file a part, on the grids of the parts."""
-    vector = entry.field is not None or Path(entry.path[0]).suffix.lower() in _VECTORS
-    if vector:
-        raise ConfigError(f"{key}: polygons")
+    if entry.field is not None or Path(entry.path[0]).suffix.lower() in _VECTORS:
+        return _code_polygons(entry, key, file, parts, notes)
     if len(entry.path) > 1:
         raise ConfigError(f"{key}.path: {len(entry.path)} rasters; labels are one raster a part")
     return [_code_raster(entry, key, file, part, notes) for part in parts]
+
+
+# ---------------------------------------------------------------------------------------- polygons
+
+
+def _code_polygons(
+    entry: LabelFile, key: str, file: SceneFile, parts: Sequence[Part], notes: list[str]
+) -> list[Coded]:
+    if entry.field is None:
+        raise ConfigError(f"{key}: polygons need `field`, the attribute with their class")
+    join = {"csv": entry.join.csv, "on": entry.join.on} if entry.join else None
+    polygons = read_polygons(entry.path, entry.field, join=join, layer=entry.key)
+    crs = entry.crs or file.crs
+    if crs is not None and None in polygons.crs:
+        filled = tuple(own or CRS.from_user_input(crs) for own in polygons.crs)
+        polygons = replace(polygons, crs=filled)
+    ratio = entry.ratio or 1
+    names = list(dict.fromkeys(polygons.codes))
+    index = {name: i for i, name in enumerate(names)}
+    coded: list[Coded] = []
+    owners: set[int] = set()
+    near: set[int] = set()
+    overlapped = 0
+    for part in parts:
+        burned = burn(
+            polygons,
+            part.grid.finer(ratio),
+            overlap=entry.overlap,
+            all_touched=entry.all_touched,
+        )
+        numbers = np.array([0, *(number + 1 for number in burned.numbers)], np.int32)
+        codes = burned.values(index).astype(np.int32)
+        coded.append(Coded(codes, names, ratio, numbers[burned.objects]))
+        owners.update(burned.numbers)
+        near.update(burned.near)
+        overlapped += burned.counts["overlapped_pixels"]
+    counts = polygons.counts
+    notes.append(
+        f"{key}: {counts['read']} polygons read, {counts['without_row']} without a row in the CSV, "
+        f"{counts['without_code']} without a value of '{entry.field}', "
+        f"{len(polygons.codes) - len(near)} outside the scene, "
+        f"{len(near) - len(owners)} without a pixel (too small, or under others), "
+        f"{len(owners)} with pixels"
+    )
+    if counts["repeated_rows"]:
+        notes.append(f"{key}: {counts['repeated_rows']} repeated rows in the CSV; the first counts")
+    if counts["not_polygons"]:
+        notes.append(f"{key}: {counts['not_polygons']} geometries that are no polygon left out")
+    touched = "every pixel they touch" if entry.all_touched else "pixels whose centre they hold"
+    notes.append(
+        f"{key}: polygons own {touched}; {overlapped} px in several: {_RULES[entry.overlap]}"
+    )
+    return coded
+
+
+_RULES = {
+    "smallest": "the smallest polygon's",
+    "largest": "the largest polygon's",
+    "first": "the first polygon's in the file",
+    "last": "the last polygon's in the file",
+    "ignore": "nobody's",
+}
+
+# ----------------------------------------------------------------------------------------- rasters
 
 
 def _code_raster(

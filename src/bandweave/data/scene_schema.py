@@ -50,16 +50,16 @@ class JoinFile:
 class LabelFile:
     """Where labels are: a raster of class codes, or polygons with a field."""
 
-    path: tuple[str, ...]
-    key: str | None = None
+    path: tuple[str, ...]  # one raster (may hold {part}), or vector files
+    key: str | None = None  # variable in a .mat or .h5, layer of a .gpkg
     ratio: int | None = None  # polygons: 1 if unset; rasters: found from their size
     warp: Literal["nearest", "mode"] | None = None
     crs: str | int | None = None
     nodata: float | None = None
     field: str | None = None  # polygons: the attribute, or the join's column, with the class
     join: JoinFile | None = None
-    overlap: Literal["smallest", "largest", "first", "last", "drop"] = "smallest"
-    all_touched: bool = False
+    overlap: Literal["smallest", "largest", "first", "last", "ignore"] = "smallest"  # whose pixel
+    all_touched: bool = False  # polygons: every pixel they touch, not only centres
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def _keys(choice: Any) -> set[str]:
 
 def _convert_dataclass(cls: type[T], value: Any, where: str) -> T:
     known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
-    if isinstance(value, str) and "path" in known:
+    if isinstance(value, str | list) and "path" in known:
         value = {"path": value}  # `hsi: cube.tif` is enough
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected keys ({', '.join(known)}), got {kind(value)}")

@@ -78,7 +78,7 @@ def assign_crs(grid: Grid, crs: CRS | str | int | None, name: str) -> Grid:
         return grid
     try:
         wanted = CRS.from_user_input(crs)
-    except CRSError as error:
+    except (CRSError, ValueError) as error:  # rasterio lets int('nine') through
         raise ConfigError(f"`crs` is {crs!r}, which names no CRS: {error}") from error
     if grid.crs is None:
         return Grid(grid.height, grid.width, grid.transform, wanted)

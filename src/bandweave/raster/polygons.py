@@ -53,6 +53,7 @@ class Burned:
     objects  (H, W) int32: number of the polygon from 1, 0 where there is none
     codes    the class of each polygon that has pixels: that of object i is codes[i - 1]
     numbers  which polygon of the `Polygons` each is, from 0
+    near     which polygons meet the grid's extent, with pixels or without
     counts   for the log: `polygons` with pixels, `outside` the grid, `without_pixels` (too small to
              hold a pixel's centre, or wholly under others), `overlapped_pixels` (in more than one)
     """
@@ -60,6 +61,7 @@ class Burned:
     objects: np.ndarray
     codes: tuple[Code, ...]
     numbers: tuple[int, ...]
+    near: tuple[int, ...]
     counts: dict[str, int]
 
     def values(self, index: Mapping[Code, int], fill: int = -1) -> np.ndarray:
@@ -183,6 +185,7 @@ def burn(
         objects=renumber[objects],
         codes=tuple(polygons.codes[i] for i in numbers),
         numbers=numbers,
+        near=tuple(int(number) for number in near),
         counts={
             "polygons": len(kept),
             "outside": len(shapes) - len(near),
