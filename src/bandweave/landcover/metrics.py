@@ -1,0 +1,266 @@
+"""Scores of a land-cover map, from one confusion matrix in exact integers and float64.
+
+    M      (K, K): M[t, p] test pixels (or objects) of class t that were given class p
+    n_t    = Σ_p M[t, p], the support; m_p = Σ_t M[t, p]; n = Σ M
+    overall accuracy  Σ_k M[k, k] / n
+    average accuracy  mean of the recalls M[k, k] / n_k over the classes with support
+    kappa             (p_o − p_e) / (1 − p_e), p_o the overall accuracy, p_e = Σ_k n_k m_k / n²
+    precision         M[k, k] / m_k
+    F1                2 M[k, k] / (n_k + m_k)
+    IoU               M[k, k] / (n_k + m_k − M[k, k])
+
+A ratio without a denominator is NaN in Python and null in JSON, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bandweave.data.scene import IGNORED
+from bandweave.data.splits import TEST, Split
+from bandweave.errors import LabelError, RunError, SplitError
+
+PER_CLASS = ("accuracy", "precision", "f1", "iou")
+NOT_A_LINE = ("pixels_per_class", "notes")  # of a protocol: these have their own place
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores with the protocol they were measured under.
+
+    confusion  (K, K) int64, rows are the truth
+    classes    K names
+    protocol   what Split.protocol() says, and whatever else must stand beside the numbers
+    unit       what was counted: "pixel" or "object"
+    """
+
+    confusion: np.ndarray
+    classes: tuple[str, ...]
+    protocol: dict[str, Any] = field(default_factory=dict)
+    unit: str = "pixel"
+
+    def __post_init__(self) -> None:
+        number = len(self.classes)
+        if self.confusion.shape != (number, number):
+            raise ValueError(
+                f"a confusion matrix of shape {self.confusion.shape} does not fit {number} classes"
+            )
+        if not self.confusion.any():
+            raise LabelError(
+                f"there is no test {self.unit} to score; use a split with a test side "
+                "(the split 'all' has none)"
+            )
+
+    @property
+    def support(self) -> np.ndarray:
+        """(K,) int64: test pixels of each class."""
+        return self.confusion.sum(axis=1)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Classes without a test pixel: they take no part in the average accuracy."""
+        return tuple(n for n, s in zip(self.classes, self.support, strict=True) if not s)
+
+    @property
+    def overall_accuracy(self) -> float:
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def average_accuracy(self) -> float:
+        """Mean accuracy of the classes that have test pixels."""
+        return float(self.accuracy[self.support > 0].mean())
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa; NaN where truth and map are one and the same single class."""
+        matrix = self.confusion.astype(np.float64)
+        total = matrix.sum()
+        expected = float(matrix.sum(axis=0) @ matrix.sum(axis=1)) / total**2
+        if expected == 1:
+            return float("nan")
+        return (self.overall_accuracy - expected) / (1 - expected)
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """(K,) share of each class's test pixels that were found: recall, producer's accuracy."""
+        return _ratio(np.diagonal(self.confusion), self.support)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(K,) share of the pixels given a class that are of it: user's accuracy."""
+        return _ratio(np.diagonal(self.confusion), self.confusion.sum(axis=0))
+
+    @property
+    def f1(self) -> np.ndarray:
+        """(K,) harmonic mean of accuracy and precision."""
+        both = self.support + self.confusion.sum(axis=0)
+        return _ratio(2 * np.diagonal(self.confusion), both)
+
+    @property
+    def iou(self) -> np.ndarray:
+        """(K,) intersection over union."""
+        right = np.diagonal(self.confusion)
+        return _ratio(right, self.support + self.confusion.sum(axis=0) - right)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the numbers, and the confusion matrix from which `from_dict` rebuilds them."""
+        columns = {name: getattr(self, name) for name in PER_CLASS}
+        return {
+            "unit": self.unit,
+            "overall_accuracy": self.overall_accuracy,
+            "average_accuracy": self.average_accuracy,
+            "kappa": _plain(self.kappa),
+            "per_class": {
+                name: {
+                    **{column: _plain(values[index]) for column, values in columns.items()},
+                    "support": int(self.support[index]),
+                }
+                for index, name in enumerate(self.classes)
+            },
+            "absent": list(self.absent),
+            "classes": list(self.classes),
+            "confusion": self.confusion.tolist(),
+            "protocol": self.protocol,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Scores:
+        """Raises RunError for anything but what `to_dict` gives."""
+        try:
+            confusion = np.asarray(stored["confusion"])
+            if confusion.dtype.kind != "i" or (confusion < 0).any():
+                raise ValueError("the confusion matrix does not hold counts")
+            return cls(
+                confusion.astype(np.int64),
+                tuple(stored["classes"]),
+                dict(stored["protocol"]),
+                stored["unit"],
+            )
+        except (KeyError, TypeError, ValueError, LabelError) as error:
+            raise RunError(
+                f"the stored scores cannot be read ({error}); score the run again"
+            ) from error
+
+    def __str__(self) -> str:
+        """Scores, a line for each class, and the protocol."""
+        lines = [
+            f"overall accuracy {_percent(self.overall_accuracy)}   "
+            f"average accuracy {_percent(self.average_accuracy)}   kappa {self.kappa:.4f}   "
+            f"({self.confusion.sum()} test {self.unit}s)",
+            "",
+            *self._table(),
+        ]
+        if self.absent:
+            lines.append(
+                f"without test {self.unit}s, not in the average accuracy: {', '.join(self.absent)}"
+            )
+        facts = [
+            f"{key.replace('_', ' ')}: {_fact(value)}"
+            for key, value in self.protocol.items()
+            if key not in NOT_A_LINE and value is not None and value != []
+        ]
+        facts += [f"note: {note}" for note in self.protocol.get("notes", [])]
+        return "\n".join([*lines, *(["", *facts] if facts else [])])
+
+    def _table(self) -> list[str]:
+        width = max(5, *(len(name) for name in self.classes))
+        train = self.protocol.get("pixels_per_class", {})
+        head = ["accuracy", "precision", "F1", "IoU", "test", *(["train"] if train else [])]
+        lines = [f"{'class':<{width}}" + "".join(f"{title:>11}" for title in head)]
+        columns = [getattr(self, name) for name in PER_CLASS]
+        for index, name in enumerate(self.classes):
+            cells = [_percent(column[index]) for column in columns] + [str(self.support[index])]
+            if train:
+                cells.append(str(train.get(name, {}).get("train", "–")))
+            lines.append(f"{name:<{width}}" + "".join(f"{cell:>11}" for cell in cells))
+        return lines
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Count pairs of class indices: (K, K) int64, rows are the truth; IGNORED truth is left out.
+
+    Matrices of several pieces may be added. Raises LabelError where a labelled pixel has no
+    predicted class, ValueError where arrays or indices do not fit.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"truth {truth.shape} and map {predicted.shape} differ in shape")
+    known = truth != IGNORED
+    truth, predicted = truth[known].astype(np.int64), predicted[known].astype(np.int64)
+    if (predicted == IGNORED).any():
+        raise LabelError(
+            f"{(predicted == IGNORED).sum()} of {predicted.size} test pixels have no predicted "
+            "class: the map has no data there; map the whole scene before scoring"
+        )
+    for name, values in (("truth", truth), ("map", predicted)):
+        if values.size and not 0 <= values.min() <= values.max() < classes:
+            raise ValueError(
+                f"the {name} holds class indices {values.min()} to {values.max()}, there are "
+                f"{classes} classes"
+            )
+    return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def object_votes(
+    objects: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    classes: Sequence[str],
+    protocol: dict[str, Any] | None = None,
+) -> Scores:
+    """Scores over objects: the class of most of an object's pixels, in the truth and in the map.
+
+    objects    number of each pixel's object, 0 for none; unlike in different parts of a scene
+    truth      class index, IGNORED where not a test pixel; those do not vote
+    predicted  class index
+
+    Where two classes have as many pixels of an object, the first of them has it.
+    """
+    voting = (objects > 0) & (truth != IGNORED)
+    number = len(classes)
+    _, place = np.unique(objects[voting], return_inverse=True)
+    pairs = confusion_matrix(truth[voting], predicted[voting], number)  # checks the indices
+    count = int(place.max()) + 1 if pairs.any() else 0
+    majority = []
+    for values in (truth[voting], predicted[voting]):
+        votes = np.bincount(place * number + values.astype(np.int64), minlength=count * number)
+        majority.append(votes.reshape(count, number).argmax(axis=1))
+    confusion = confusion_matrix(majority[0], majority[1], number)
+    return Scores(confusion, tuple(classes), protocol or {}, "object")
+
+
+def assert_supports(scores: Scores, split: Split) -> None:
+    """Every test pixel of the split was scored exactly once, or SplitError with the numbers."""
+    expected = split.counts[TEST]
+    wrong = np.flatnonzero(scores.support != expected)
+    if wrong.size:
+        index = wrong[0]
+        raise SplitError(
+            f"{scores.support.sum()} test pixels were scored, the split has {expected.sum()}; "
+            f"class {scores.classes[index]!r}: {scores.support[index]} instead of {expected[index]}; "
+            "score a map of the whole scene under the split it was trained with"
+        )
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    part, whole = part.astype(np.float64), whole.astype(np.float64)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _percent(value: float) -> str:
+    return "–" if np.isnan(value) else f"{100 * value:.2f} %"
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_fact(entry)}" for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact(entry) for entry in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
