@@ -212,6 +212,43 @@ def test_another_place_size_or_crs_is_an_error(folder):
         layers(folder, path="small.tif")
 
 
+def test_another_place_is_no_matter_of_warping(folder):
+    write_tif(folder / "far.tif", np.ones((6, 8), np.float32), origin=(EAST + 5000, NORTH))
+    for warp in ({}, {"warp": "bilinear"}):
+        with pytest.raises(GridMismatch, match=r"'b' covers x 505000 to 505016.*do not overlap"):
+            layers(folder, path="far.tif", **warp)
+    write_tif(folder / "zone.tif", np.ones((6, 8), np.float32), crs="EPSG:32633")
+    with pytest.raises(GridMismatch, match=r"layer 'b'.*do not overlap"):
+        layers(folder, path="zone.tif", warp="bilinear")
+
+
+def test_warped_layers_lie_on_the_grid_or_finer(folder):
+    ramp = np.add.outer(np.zeros(12), np.arange(0.5, 14, 1.0)).astype("float32")  # x in metres
+    write_tif(folder / "ramp.tif", ramp, pixel=1.0, origin=(EAST + 0.5, NORTH))
+    scene = layers(folder, path="ramp.tif", warp="bilinear")
+    values, valid = scene.parts[0].layers["b"].read(scene.parts[0].grid.window)
+    assert values.shape == (1, 6, 8)
+    assert valid[:, 1:7].all()
+    assert not valid[:, 7].any()  # the file ends before it
+    np.testing.assert_allclose(np.diff(values[0][:, 1:6], axis=1), 2, atol=1e-4)
+    assert any("'b' warped from 12×14 px at 1 m" in note for note in scene.notes)
+    finer = layers(folder, path="ramp.tif", warp="bilinear", ratio=2)
+    assert finer.layers["b"].ratio == 2
+    values, _ = finer.parts[0].layers["b"].read(finer.parts[0].grid.window)
+    np.testing.assert_allclose(np.diff(values[0][:, 2:13], axis=1), 1, atol=1e-4)
+
+
+def test_labels_are_warped_when_asked(folder):
+    coarse = np.array([[1, 2], [0, 3]], np.uint8)
+    write_tif(folder / "coarse.tif", coarse, pixel=8.0, origin=(EAST, NORTH))
+    content = {"layers": HSI, "labels": {"path": "coarse.tif", "warp": "nearest"}, "ignore": 0}
+    values = open_scene(content, folder).parts[0].labels.values
+    assert (values[:4, :4] == 0).all()
+    assert (values[:4, 4:] == 1).all()
+    assert (values[4:, :4] == IGNORED).all()
+    assert (values[4:, 4:] == 2).all()
+
+
 def test_crs_is_assigned_where_there_is_none_and_never_warps(folder):
     write_tif(folder / "bare.tif", np.ones((6, 8), np.float32), crs=None)
     scene = open_scene({"layers": {"hsi": "bare.tif"}, "crs": "EPSG:32617"}, folder)

@@ -19,6 +19,7 @@ from bandweave.raster.grid import tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons
 from bandweave.raster.source import Source
+from bandweave.raster.warp import WarpedSource
 
 _VECTORS = (".shp", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml", ".parquet")
 
@@ -134,15 +135,14 @@ def _code_raster(
         source.grid = assign_crs(source.grid, file.crs, path)
     ratio = entry.ratio or 1
     if entry.warp:
-        from bandweave.raster.warp import WarpedSource
-
         source = WarpedSource(source, part.grid.finer(ratio), entry.warp)
         notes.append(f"{key}: warped to {source.grid}, {entry.warp}")
     else:
         found = relation(source.grid, part.grid)
         if not isinstance(found, Same | Finer):
             raise GridMismatch(
-                f"{key}: {source.grid}, the grid '{file.grid}' is {part.grid} ({found.reason}); "
+                f"{key} of '{part.name}': {source.grid}, the grid '{file.grid}' is {part.grid} "
+                f"({found.reason}); "
                 "add `warp: nearest` to the labels to warp them"
             )
         ratio = found.ratio if isinstance(found, Finer) else 1

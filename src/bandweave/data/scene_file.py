@@ -14,10 +14,11 @@ from bandweave.data.parts import find_parts, of_part
 from bandweave.data.scene import Layer, Part, Scene
 from bandweave.data.scene_schema import LayerFile, SceneFile, read_scene_file
 from bandweave.errors import BandweaveError, GridMismatch, SceneMismatch
-from bandweave.raster.alignment import Finer, Same, fit, relation
+from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import assign_crs, open_source, short_crs
 from bandweave.raster.source import Source
+from bandweave.raster.warp import WarpedSource
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,11 @@ def _fitted(
     """A layer on the grid: as it is, finer by its ratio, or warped."""
     if name == reference:
         return Layer(source)
+    if _apart(source.grid, grid):
+        raise GridMismatch(
+            f"layer '{name}' covers {_extent(source.grid)} and the grid '{reference}' "
+            f"{_extent(grid)} ({short_crs(grid.crs)}): they do not overlap; are they of one place?"
+        )
     if layer.warp is None:
         return Layer(source, fit(name, source.grid, reference, grid, layer.ratio))
     if not (source.grid.georeferenced and grid.georeferenced):
@@ -146,17 +152,34 @@ def _fitted(
             f"layer '{name}' cannot be warped: {'it' if grid.georeferenced else 'the grid'} has no "
             "transform; leave out `warp` if both cover the same extent, or georeference the files"
         )
-    from bandweave.raster.warp import WarpedSource
-
     if source.grid.crs is None:
         source.grid = replace(source.grid, crs=grid.crs)
     target = grid.finer(layer.ratio)
-    warped = WarpedSource(source, target, layer.warp)
+    try:
+        warped = WarpedSource(source, target, layer.warp)
+    except GridMismatch as error:
+        raise GridMismatch(f"layer '{name}': {error}") from error
     notes.append(
         f"layer '{name}' warped from {source.grid} ({short_crs(source.grid.crs)}) "
         f"to {target} ({short_crs(target.crs)}), {layer.warp}"
     )
     return Layer(warped, layer.ratio)
+
+
+def _apart(grid: Grid, reference: Grid) -> bool:
+    """They have no ground in common; where their CRS differ, warping finds out."""
+    if not (grid.georeferenced and reference.georeferenced):
+        return False
+    if grid.crs and reference.crs and not same_crs(grid.crs, reference.crs):
+        return False
+    left, bottom, right, top = grid.bounds
+    west, south, east, north = reference.bounds
+    return left >= east or right <= west or bottom >= north or top <= south
+
+
+def _extent(grid: Grid) -> str:
+    left, bottom, right, top = grid.bounds
+    return f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"
 
 
 def _agree(part: Part, first: Part) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from bandweave.data.typed_yaml import convert, kind, listed, load_yaml, nearest
 from bandweave.errors import ConfigError
 
-Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
+Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode"]
 Code = int | str  # how files name a class: a number, or a text of a polygon's field
 
 
