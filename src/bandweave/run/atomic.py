@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,8 +56,9 @@ def _os_error(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, OSError):
             return error.strerror or str(error)
-        if "os error" in str(error) or "I/O error" in str(error):  # safetensors: text alone
-            return str(error)
+        told = re.search(r"I/O error: (.+?) \(os error \d+\)", str(error))  # safetensors
+        if told:
+            return told[1]
         error = error.__cause__ or error.__context__
     return None
 

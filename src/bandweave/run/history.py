@@ -21,33 +21,32 @@ Row = dict[str, float]
 class History:
     """Rows of numbers, appended to a CSV file and flushed one by one.
 
-    kept  bytes of an earlier file to continue after; what stands beyond them, written after the
-          last checkpoint of a killed run, is cut off. 0 begins anew.
-    write false on other ranks than 0: they keep the rows in memory alone.
+    step   of the checkpoint that training continues from; rows beyond it, which a killed run wrote
+           later, are cut off. 0 begins anew
+    write  false on other ranks than 0: they keep their rows in memory alone
     """
 
-    def __init__(self, path: Path, kept: int = 0, write: bool = True) -> None:
+    def __init__(self, path: Path, step: int = 0, write: bool = True) -> None:
         self.path = path
         self.write = write
         self.rows: list[Row] = []
         self.columns: list[str] = []
-        if write and kept:
-            self._cut(kept)
+        if write and step:
+            self._cut(step)
         elif write:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
 
-    def _cut(self, kept: int) -> None:
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < kept:
-            log.warning(
-                "%s has %d bytes, the checkpoint knows of %d: the history has a gap",
-                *(self.path, size, kept),
-            )
-        if size:
-            os.truncate(self.path, min(size, kept))
-            self.rows = read_history(self.path)
+    def _cut(self, step: int) -> None:
+        if self.path.exists():
+            self.rows = [row for row in read_history(self.path) if row["step"] <= step]
             self.columns = _header(self.path)
+            self._rewrite()
+        if len(self.rows) < step:
+            log.warning(
+                "%s has rows of %d of the %d steps before the checkpoint; the rest are lost",
+                *(self.path, len(self.rows), step),
+            )
 
     def append(self, row: Row) -> None:
         """Add a row; a column that no earlier row had is added to the file."""
@@ -58,30 +57,25 @@ class History:
         try:
             if new:
                 self.columns += new
-                write_text(self.path, _lines([dict.fromkeys(self.columns), *self.rows], self))
+                self._rewrite()
             else:
                 with open(self.path, "a", encoding="utf-8", newline="") as file:
-                    file.write(_lines([row], self))
+                    file.write(self._line(row))
         except OSError as error:
             raise OutputError(f"{self.path} could not be written: {error.strerror}") from error
 
-    def flush(self) -> int:
-        """Make the file durable and return its size in bytes."""
-        if not self.write or not self.path.exists():
-            return 0
-        with open(self.path, "ab") as file:
-            os.fsync(file.fileno())
-            return file.tell()
+    def flush(self) -> None:
+        """Make the file durable, before a checkpoint that counts on it."""
+        if self.write and self.path.exists():
+            with open(self.path, "ab") as file:
+                os.fsync(file.fileno())
 
+    def _rewrite(self) -> None:
+        header = ",".join(self.columns) + "\n"
+        write_text(self.path, header + "".join(self._line(row) for row in self.rows))
 
-def _lines(rows: list[Any], history: History) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        header = all(value is None for value in row.values())
-        cells = history.columns if header else [_cell(row.get(c)) for c in history.columns]
-        writer.writerow(cells)
-    return text.getvalue()
+    def _line(self, row: Row) -> str:
+        return ",".join(_cell(row.get(name)) for name in self.columns) + "\n"
 
 
 def _cell(value: float | None) -> str:

@@ -84,7 +84,7 @@ def fit(
 
     counters = state.counters
     first = config.steps if counters.stopped else counters.step
-    history = History(out / "history.csv", counters.history, write=main)
+    history = History(out / "history.csv", counters.step, write=main)
     board = Board(out / "tensorboard", config.tensorboard and main, counters.step)
     feed = batches(batch_at, first * share, config.steps * share, rank, world, fabric.device)
     bar = Progress("training", config.steps, counters.step, quiet or not main)
@@ -122,7 +122,7 @@ def fit(
             board.add(row)
             bar.advance({key: row[key] for key in ("loss", "accuracy") if key in row})
             if last or counters.stopped or _due(step, config.checkpoint_every):
-                counters.history = history.flush()
+                history.flush()
                 if main:
                     state.save(out / "last.ckpt")
             if counters.stopped:

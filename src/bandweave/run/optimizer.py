@@ -46,7 +46,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     """
     rising = round(config.warmup * config.steps)
     if step < rising:
-        return config.lr * (step + 1) / rising
+        return config.lr * ((step + 1) / rising)
     done = (step - rising) / max(1, config.steps - rising)
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 

@@ -31,7 +31,6 @@ class Counters:
 
     step: int = 0  # optimiser steps done
     seconds: float = 0.0  # trained, pauses left out
-    history: int = 0  # bytes of history.csv that belong to these steps
     skipped: int = 0  # steps in a row that fp16 skipped
     waited: int = 0  # validations since the best one
     best_step: int = 0

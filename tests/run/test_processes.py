@@ -1,0 +1,84 @@
+"""Two processes train as one; seeds are unlike; the main process knows itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bandweave.run.history import read_history
+from bandweave.run.processes import is_main, repeatable, reseed
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    out = tmp_path_factory.mktemp("two")
+    command = [sys.executable, str(Path(__file__).with_name("toy.py")), "two", str(out)]
+    ours = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
+    environment["OMP_NUM_THREADS"] = "1"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+def load(file: Path) -> dict[str, torch.Tensor]:
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("kind", ["Toy", "Branching"])
+def test_both_ranks_end_with_the_same_weights(two, kind):
+    first, second = load(two / kind / "rank0.pt"), load(two / kind / "rank1.pt")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    again, other = load(two / kind / "again" / "rank0.pt"), load(two / kind / "again" / "rank1.pt")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert all(torch.equal(first[name], other[name]) for name in first)
+    assert [row["step"] for row in read_history(two / kind / "history.csv")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_each_rank_gets_its_own_batches(two):
+    asked = [json.loads((two / "Toy" / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert asked[0] == [[index, 0, 2] for index in range(12)]
+    assert asked[1] == [[index, 1, 2] for index in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("variables", "main"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "3", "LOCAL_RANK": "0"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, False),
+    ],
+)
+def test_who_is_main(monkeypatch, variables, main):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_main() is main
+
+
+def test_seeds_of_neighbouring_steps_are_unlike():
+    draws = {}
+    for numbers in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (10, 0), (1, 0)]:
+        reseed(*numbers)
+        draws[numbers] = torch.rand(4).tolist()
+        reseed(*numbers)
+        assert torch.rand(4).tolist() == draws[numbers]
+    assert len({tuple(draw) for draw in draws.values()}) == len(draws)
+
+
+def test_repeatable_leaves_torch_as_it_was():
+    before = torch.are_deterministic_algorithms_enabled()
+    with repeatable(torch.device("cpu")):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert torch.are_deterministic_algorithms_enabled() is before
