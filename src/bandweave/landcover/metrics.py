@@ -237,10 +237,10 @@ def assert_supports(scores: Scores, split: Split) -> None:
     expected = split.counts[TEST]
     wrong = np.flatnonzero(scores.support != expected)
     if wrong.size:
-        index = wrong[0]
+        name = scores.classes[wrong[0]]
         raise SplitError(
             f"{scores.support.sum()} test pixels were scored, the split has {expected.sum()}; "
-            f"class {scores.classes[index]!r}: {scores.support[index]} instead of {expected[index]}; "
+            f"class {name!r}: {scores.support[wrong[0]]} instead of {expected[wrong[0]]}; "
             "score a map of the whole scene under the split it was trained with"
         )
 
