@@ -81,19 +81,20 @@ def selective_scan(
 
     engine = engine_name(u.device, u.dtype)
     warn_if_slow(engine, u.device, u.dtype)
-    if engine == "numba":
-        state_type = torch.float32
-    else:
-        state_type = torch.float64 if u.dtype == torch.float64 else torch.float32
+    double = u.dtype == torch.float64 and engine != "numba"
+    state_type = torch.float64 if double else torch.float32
     t = {name: value.to(state_type) for name, value in tensors.items()}
+    table, inverse = order.on(u.device)
     with _without_autocast(u.device):
-        dt = step_sizes(t["delta"], t.get("delta_bias"), softplus)
-        dt2 = None
-        if delta2 is not None:
-            dt2 = step_sizes(t["delta2"], t.get("delta2_bias"), softplus)
-        scan = torch_engine(engine if engine != "numba" else "torch")
-        table, inverse = order.on(u.device)
-        y = scan(t["u"], dt, t["A"], t["B"], t["C"], t["D"], table, inverse, dt2, t.get("A2"))
+        if engine == "numba":
+            from bandweave.scan.compiled import numba_scan  # Numba is imported when it is needed
+
+            y = numba_scan(table=table, softplus=softplus, **t)
+        else:
+            t["delta"] = step_sizes(t["delta"], t.pop("delta_bias", None), softplus)
+            if "delta2" in t:
+                t["delta2"] = step_sizes(t["delta2"], t.pop("delta2_bias", None), softplus)
+            y = torch_engine(engine)(table=table, inverse=inverse, **t)
     return y.to(u.dtype)
 
 
