@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import lcm
 
 import numpy as np
-from scipy.ndimage import distance_transform_cdt
 
 from bandweave.data.scene import IGNORED, Part
 from bandweave.raster.grid import tiles
@@ -52,4 +51,6 @@ def distance(mask: np.ndarray) -> np.ndarray:
     """Chebyshev distance (H, W) int32 to the nearest set pixel, 0 on it; huge if none is set."""
     if not mask.any():
         return np.full(mask.shape, np.iinfo(np.int32).max, np.int32)
+    from scipy.ndimage import distance_transform_cdt  # half a second, not for `--help`
+
     return distance_transform_cdt(~mask, metric="chessboard")

@@ -7,11 +7,14 @@ units have one number for each label pixel, and NO_UNIT where there is none.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from bandweave.data.scene import IGNORED
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 NO_UNIT = -1
 RESTARTS = 16  # random starts of a search
@@ -110,6 +113,8 @@ def balanced_sides(
 
 def _adjacency(pairs: np.ndarray | None, counted: np.ndarray, number: int) -> csr_array:
     """Symmetric (n, n) of the counted units, the sum of its entries 2; empty without pairs."""
+    from scipy.sparse import csr_array  # slow to import, not for `--help`
+
     place = np.full(number, NO_UNIT)
     place[counted] = np.arange(counted.size)
     ends = place[pairs if pairs is not None else np.zeros((0, 2), int)]
