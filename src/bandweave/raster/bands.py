@@ -33,12 +33,16 @@ _WRITTEN = re.compile(
 
 def band_info(dataset: DatasetReader, indexes: Sequence[int]) -> BandInfo:
     """What the file says of the bands `indexes` (from 1)."""
-    scales = tuple(float(dataset.scales[i - 1]) for i in indexes)
-    offsets = tuple(float(dataset.offsets[i - 1]) for i in indexes)
-    units = {dataset.units[i - 1] or None for i in indexes}
-    names = tuple(dataset.descriptions[i - 1] or "" for i in indexes)
+
+    def of(values: Sequence) -> list:
+        return [values[i - 1] for i in indexes]
+
+    scales = tuple(float(scale) for scale in of(dataset.scales))
+    offsets = tuple(float(offset) for offset in of(dataset.offsets))
+    units = {unit or None for unit in of(dataset.units)}
+    names = tuple(name or "" for name in of(dataset.descriptions))
     return BandInfo(
-        wavelengths=_wavelengths(dataset, indexes),
+        wavelengths=_wavelengths(dataset, indexes, names),
         units=units.pop() if len(units) == 1 else None,
         names=names if any(names) else None,
         scales=scales if any(scale != 1 for scale in scales) else None,
@@ -105,7 +109,9 @@ def stack(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
     )
 
 
-def _wavelengths(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[float, ...] | None:
+def _wavelengths(
+    dataset: DatasetReader, indexes: Sequence[int], names: Sequence[str]
+) -> tuple[float, ...] | None:
     """From band tags (ENVI and others), else GDAL's imagery domain, else 'xxx nm' in the names."""
     tags = [dataset.tags(i) for i in indexes]
     stated = [_number(tag.get("wavelength", tag.get("WAVELENGTH"))) for tag in tags]
@@ -119,7 +125,7 @@ def _wavelengths(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[float,
     central = [_number(dataset.tags(i, ns="IMAGERY").get("CENTRAL_WAVELENGTH_UM")) for i in indexes]
     if None not in central:
         return nanometres([value for value in central if value is not None], "um")
-    written = [_WRITTEN.search(dataset.descriptions[i - 1] or "") for i in indexes]
+    written = [_WRITTEN.search(name) for name in names]
     found_names = [match for match in written if match]
     if len(found_names) < len(written):
         return None

@@ -69,15 +69,14 @@ class GdalSource(WindowSource):
             alpha is not None or MaskFlags.alpha not in flags
         )
         self.bands = len(self._indexes)
-        self.dtype = np.result_type(*(dataset.dtypes[i - 1] for i in self._indexes))
+        dtypes, holes = dataset.dtypes, dataset.nodatavals  # each access asks GDAL for all bands
+        self.dtype = np.result_type(*{dtypes[i - 1] for i in self._indexes})
         if self.dtype.kind == "c":
             raise FileError(f"{path} holds complex numbers; write their amplitude to a file first")
         self.grid = Grid(dataset.height, dataset.width, _transform(dataset), dataset.crs)
         self.info = band_info(dataset, self._indexes)
         self._nodata: tuple[float | None, ...] = (
-            tuple(dataset.nodatavals[i - 1] for i in self._indexes)
-            if nodata is None
-            else (nodata,) * self.bands
+            tuple(holes[i - 1] for i in self._indexes) if nodata is None else (nodata,) * self.bands
         )
         if dataset.driver == "ENVI":
             _refuse_short_envi(dataset)
@@ -172,7 +171,8 @@ def _subdataset(path: str, when: int, key: str | None) -> str:
 
 def _alpha(dataset: DatasetReader) -> int | None:
     """The number of the band that is really alpha, judged by samples; None if none is."""
-    declared = [i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha]
+    meanings = dataset.colorinterp
+    declared = [i for i in dataset.indexes if meanings[i - 1] == ColorInterp.alpha]
     if not declared or dataset.count == 1:
         return None
     band, size = declared[-1], 64
