@@ -1,0 +1,296 @@
+"""Maps of a scene by a trained run: class codes, and on request confidence and probabilities.
+
+Windows of the training crop's size stream through the model (landcover/predict.py) into writers
+that hold no more than a strip, so that memory does not grow with the scene. All files appear
+together when the last is complete, or none does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from bandweave.data.match import match_layers, with_bands
+from bandweave.data.scene import ClassInfo, Part, Scene
+from bandweave.errors import ConfigError, FileError, OutputError
+from bandweave.raster.outputs import OutputSet, cannot_write
+from bandweave.raster.write import MapWriter
+from bandweave.run.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from bandweave.data.scaling import Scaling
+    from bandweave.landcover.predict import Strip
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+BATCH = 16  # windows
+
+
+class TrainedRun(Protocol):
+    """What a map needs of a run: `landcover.run.Run` is one."""
+
+    @property
+    def model(self) -> torch.nn.Module: ...
+    @property
+    def scaling(self) -> Scaling: ...
+    @property
+    def classes(self) -> Sequence[ClassInfo]: ...
+    @property
+    def layers(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def output_ratio(self) -> int: ...
+
+
+def map_scene(
+    run: PathLike | TrainedRun,
+    scene: Scene,
+    out: PathLike,
+    *,
+    confidence: PathLike | bool | None = None,
+    probabilities: PathLike | bool | None = None,
+    match_bands: bool = False,
+    overlap: int | None = None,
+    batch: int | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "fp32",
+    tta: bool = False,
+    overviews: Literal["nearest", "mode"] = "nearest",
+    quiet: bool = False,
+) -> list[Path]:
+    """Map a scene with a trained run and return the rasters written. The scene needs no labels.
+
+    The map is a cloud-optimised GeoTIFF on the labels' grid of the training: class codes as uint8
+    (uint16 where a code is above 255), nodata where the scene's reference layer has none, colours
+    in the file, class names in sidecars that GDAL and QGIS read. Nodata is code 0 where no class
+    uses that, else the largest that the type holds. A scene of many parts is mapped into a folder:
+    a file for each part, and a VRT that shows them all as one.
+
+    run            its folder, or the run itself
+    out            the file to write, or the folder where the scene has many parts; what stood
+                   there is replaced when all is done
+    confidence     also write the largest class probability, float32 and NaN where there is no
+                   map: a file (or folder) of that name, or True for `*_confidence.tif` beside the
+                   map (the folder `confidence` inside `out`)
+    probabilities  likewise all class probabilities, one band a class
+    match_bands    take the scene's bands of the nearest wavelength where they are not the run's
+    overlap        px of the grid that neighbouring windows share; None for half a window
+    batch          windows that go through the model together; None for 16
+    device         'cpu', 'cuda', …; None for a GPU where there is one
+    precision      fp32, bf16 or fp16
+    tta            mean over eight flips and rotations of each window, eight times as slow
+    overviews      how the map's reduced copies are made: of one pixel, or of the most frequent
+    quiet          no progress
+
+    A part without any data gives a map of nodata and a warning. Raises FileError where no part has
+    any, SceneMismatch where the scene is not of the run's kind, OutputError where a file cannot be
+    written; then nothing is left behind, and what stood there stays.
+    """
+    from bandweave.landcover.predict import stream_logits
+
+    if overviews not in ("nearest", "mode"):
+        raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")
+    run = _opened(run)
+    scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
+    kinds = _kinds(scene, Path(out), confidence, probabilities)
+    written: dict[str, list[Path]] = {kind: [] for kind in kinds}
+    pixels = [part.grid.height * part.grid.width * run.output_ratio**2 for part in scene.parts]
+    mapped = 0
+    with (
+        _folders(kinds if len(scene.parts) > 1 else {}),
+        OutputSet() as outputs,
+        Progress(f"mapping {scene.name}, px", sum(pixels), quiet=quiet) as progress,
+    ):
+        for part, name in zip(scene.parts, _file_names(scene), strict=True):
+            targets = {k: path / name if name else path for k, path in kinds.items()}
+            writers = _PartWriters(part, targets, run, overviews, outputs)
+            for strip in stream_logits(
+                run.model,
+                part,
+                run.layers,
+                run.scaling,
+                reference=scene.reference,
+                classes=len(run.classes),
+                window=run.window,
+                output_ratio=run.output_ratio,
+                overlap=overlap,
+                batch=BATCH if batch is None else batch,
+                device=_device() if device is None else device,
+                precision=precision,
+                tta=tta,
+            ):
+                writers.write(strip)
+                progress.advance(count=strip.valid.size)
+            writers.finish()
+            mapped += writers.mapped
+            if not writers.mapped:
+                log.warning(
+                    "part '%s' has no data in layer '%s': its map is all nodata",
+                    part.name,
+                    scene.reference,
+                )
+            for kind, path in targets.items():
+                written[kind].append(path)
+        if not mapped:
+            raise FileError(
+                f"layer '{scene.reference}' of scene '{scene.name}' has no valid pixel, so there "
+                f"is nothing to map; check the nodata value of its files"
+            )
+    return [path for paths in written.values() for path in paths]
+
+
+class _PartWriters:
+    """The rasters of one part, fed with strips."""
+
+    def __init__(
+        self,
+        part: Part,
+        targets: dict[str, Path],
+        run: TrainedRun,
+        overviews: Literal["nearest", "mode"],
+        outputs: OutputSet,
+    ) -> None:
+        grid = part.grid.finer(run.output_ratio)
+        self.codes, self.nodata = _codes(run.classes)
+        self.mapped = 0  # pixels
+        names = [one.name for one in run.classes]
+        forms: dict[str, dict[str, Any]] = {
+            "map": {
+                "dtype": self.codes.dtype,
+                "nodata": self.nodata,
+                "colors": {one.code: one.color for one in run.classes},
+                "overviews": overviews,
+                "names": ["class"],
+            },
+            "confidence": _amounts(["confidence"]),
+            "probabilities": _amounts(names),
+        }
+        self.writers = {
+            kind: MapWriter(path, grid, outputs=outputs, **forms[kind])
+            for kind, path in targets.items()
+        }
+
+    def write(self, strip: Strip) -> None:
+        """Write what a strip gives to each raster."""
+        valid, logits = strip.valid, strip.logits
+        self.mapped += int(valid.sum())
+        codes = np.where(valid, self.codes[logits.argmax(axis=0)], self.nodata)
+        self.writers["map"].write(strip.window, codes.astype(self.codes.dtype))
+        if len(self.writers) == 1:
+            return
+        logits -= logits.max(axis=0)
+        odds = np.exp(logits, out=logits)
+        odds[:, ~valid] = np.nan
+        total = odds.sum(axis=0)
+        if "confidence" in self.writers:
+            self.writers["confidence"].write(strip.window, 1 / total)
+        if "probabilities" in self.writers:
+            odds /= total
+            self.writers["probabilities"].write(strip.window, odds)
+
+    def finish(self) -> None:
+        """Complete the rasters and close them."""
+        for writer in self.writers.values():
+            writer.finish()
+
+
+def _amounts(names: list[str]) -> dict[str, Any]:
+    return {
+        "bands": len(names),
+        "dtype": "float32",
+        "nodata": np.nan,
+        "overviews": "average",
+        "names": names,
+    }
+
+
+def _codes(classes: Sequence[ClassInfo]) -> tuple[np.ndarray, int]:
+    """The classes' codes in the smallest type that holds them and nodata, and nodata."""
+    codes = [one.code for one in classes]
+    if min(codes) < 0 or max(codes) > np.iinfo(np.uint16).max:
+        raise OutputError(
+            f"class codes from {min(codes)} to {max(codes)} do not fit a map, which holds 0 to "
+            f"65535; give the classes other codes and train again"
+        )
+    for dtype in (np.uint8, np.uint16):
+        largest = int(np.iinfo(dtype).max)
+        unused = [value for value in (0, largest) if value not in codes]
+        if max(codes) <= largest and unused:
+            return np.array(codes, dtype), unused[0]
+    raise OutputError("classes have both the codes 0 and 65535, which leaves none for nodata")
+
+
+def _opened(run: PathLike | TrainedRun) -> TrainedRun:
+    if isinstance(run, str | os.PathLike):
+        from bandweave.landcover.run import Run
+
+        return Run.open(run)
+    return run
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _kinds(
+    scene: Scene,
+    out: Path,
+    confidence: PathLike | bool | None,
+    probabilities: PathLike | bool | None,
+) -> dict[str, Path]:
+    """The file, or the folder of a scene of many parts, for each raster that is asked for."""
+    many = len(scene.parts) > 1
+    if many and out.is_file():
+        raise OutputError(
+            f"{out} is a file, and scene '{scene.name}' has {len(scene.parts)} parts whose maps "
+            f"are a folder; give the name of a folder"
+        )
+    places = {"map": out}
+    for kind, asked in (("confidence", confidence), ("probabilities", probabilities)):
+        if asked is True:
+            places[kind] = out / kind if many else out.with_name(f"{out.stem}_{kind}{out.suffix}")
+        elif asked:
+            places[kind] = Path(asked)
+    return places
+
+
+def _file_names(scene: Scene) -> list[str]:
+    """Of each part in its folder; '' where there is only one."""
+    if len(scene.parts) == 1:
+        return [""]
+    return [re.sub(r"[^\w.-]+", "_", part.name) + ".tif" for part in scene.parts]
+
+
+@contextmanager
+def _folders(places: Mapping[str, Path]) -> Iterator[None]:
+    """Make the folders that are missing, and remove those should the body fail."""
+    made: list[Path] = []
+    try:
+        for folder in places.values():
+            if not folder.is_dir():
+                try:
+                    folder.mkdir()
+                except OSError as error:
+                    raise cannot_write(folder, error) from error
+                made.append(folder)
+        yield
+    except BaseException:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        raise

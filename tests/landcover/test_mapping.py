@@ -1,0 +1,282 @@
+import errno
+import logging
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio.crs import CRS
+from rasterio.transform import from_origin
+
+from bandweave.data.match import describe_layers
+from bandweave.data.scaling import LayerScaling, Scaling
+from bandweave.data.scene import ClassInfo, Layer, Part, Scene
+from bandweave.errors import ConfigError, FileError, OutputError, SceneMismatch
+from bandweave.landcover.mapping import map_scene
+from bandweave.raster.arrays import ArraySource
+from bandweave.raster.grid import Grid
+from bandweave.raster.source import BandInfo
+from bandweave.raster.write import MapWriter
+
+UTM = CRS.from_epsg(32617)
+CLASSES = (
+    ClassInfo(3, "water", "#0000ff"),
+    ClassInfo(7, "stressed grass", "#00cd00"),
+    ClassInfo(12, "roof & wall", "#ff8000"),
+)
+
+
+class Answer(NamedTuple):
+    logits: torch.Tensor
+
+
+class BandAsLogit(torch.nn.Module):
+    """Each band of the layer is a class's logit."""
+
+    def __init__(self, ratio=1):
+        super().__init__()
+        self.ratio = ratio
+
+    def forward(self, layers):
+        x = layers["hsi"]
+        return Answer(x.repeat_interleave(self.ratio, 2).repeat_interleave(self.ratio, 3))
+
+
+def make_scene(*arrays, left=(), crs=UTM, wavelengths=(500.0, 600.0, 700.0)):
+    parts = []
+    for number, array in enumerate(arrays):
+        corner = left[number] if left else 500_000 + 100 * number
+        grid = Grid(*array.shape[1:], from_origin(corner, 4_000_000, 2, 2), crs)
+        info = BandInfo(wavelengths=wavelengths)
+        layer = Layer(ArraySource(array.astype(np.float32), grid, info=info))
+        parts.append(Part(f"plot {number}", grid, {"hsi": layer}))
+    return Scene("plots", tuple(parts), "hsi")
+
+
+def make_run(scene, classes=CLASSES, ratio=1):
+    bands = len(classes)
+    return SimpleNamespace(
+        model=BandAsLogit(ratio),
+        scaling=Scaling({"hsi": LayerScaling(np.zeros(bands), np.ones(bands))}),
+        classes=classes,
+        layers=describe_layers(scene),
+        window=8,
+        output_ratio=ratio,
+    )
+
+
+def random_logits(height=20, width=30, bands=3, holes=True, seed=0):
+    rng = np.random.default_rng(seed)
+    array = rng.normal(size=(bands, height, width)).astype(np.float32)
+    if holes:
+        array[:, 4:9, 10:25] = np.nan
+    return array
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_map_with_confidence_and_probabilities(tmp_path):
+    array = random_logits()
+    scene = make_scene(array)
+    out = tmp_path / "map.tif"
+    paths = map_scene(
+        make_run(scene), scene, out, confidence=True, probabilities=tmp_path / "p.tif", quiet=True
+    )
+    assert paths == [out, tmp_path / "map_confidence.tif", tmp_path / "p.tif"]
+    has_data = np.isfinite(array[0])
+    codes = np.array([3, 7, 12])[array.argmax(axis=0)]
+    with rasterio.open(out) as file:
+        assert file.dtypes == ("uint8",)
+        assert file.nodata == 0
+        assert file.crs == UTM
+        assert file.transform == scene.parts[0].grid.transform
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.colormap(1)[7] == (0, 205, 0, 255)
+        np.testing.assert_array_equal(file.read(1), np.where(has_data, codes, 0))
+    odds = np.exp(array.astype(np.float64))
+    expected = odds / odds.sum(axis=0)
+    with rasterio.open(tmp_path / "map_confidence.tif") as file:
+        assert file.dtypes == ("float32",)
+        assert np.isnan(file.nodata)
+        np.testing.assert_allclose(file.read(1), expected.max(axis=0), rtol=1e-5)
+    with rasterio.open(tmp_path / "p.tif") as file:
+        assert file.descriptions == ("water", "stressed grass", "roof & wall")
+        np.testing.assert_allclose(file.read(), expected, rtol=1e-5)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_finer_output_lies_on_the_same_ground(tmp_path):
+    array = random_logits(9, 11)
+    scene = make_scene(array)
+    map_scene(make_run(scene, ratio=4), scene, tmp_path / "map.tif", quiet=True)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.shape == (36, 44)
+        assert file.res == (0.5, 0.5)
+        assert file.bounds == (500_000, 4_000_000 - 18, 500_022, 4_000_000)
+        values = file.read(1)
+    np.testing.assert_array_equal(values[::4, ::4], values[3::4, 3::4])
+    np.testing.assert_array_equal(values[::4, ::4] == 0, np.isnan(array[0]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (40, 1)])
+def test_scenes_of_one_pixel_or_one_row(tmp_path, height, width):
+    array = random_logits(height, width, holes=False)
+    scene = make_scene(array)
+    map_scene(make_run(scene), scene, tmp_path / "map.tif", quiet=True)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        np.testing.assert_array_equal(file.read(1), np.array([3, 7, 12])[array.argmax(axis=0)])
+
+
+@pytest.mark.parametrize(
+    ("codes", "dtype", "nodata"),
+    [
+        ((1, 2), "uint8", 0),
+        ((0, 255 - 1), "uint8", 255),
+        ((1, 255), "uint8", 0),
+        ((0, 255), "uint16", 65535),
+        ((1, 256), "uint16", 0),
+        ((0, 65534), "uint16", 65535),
+    ],
+)
+def test_codes_choose_type_and_nodata(tmp_path, codes, dtype, nodata):
+    scene = make_scene(random_logits(bands=2), wavelengths=None)
+    classes = tuple(ClassInfo(code, f"class {code}", "#123456") for code in codes)
+    map_scene(make_run(scene, classes), scene, tmp_path / "map.tif", quiet=True)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.dtypes == (dtype,)
+        assert file.nodata == nodata
+        assert set(np.unique(file.read(1))) == {*codes, nodata}
+
+
+@pytest.mark.parametrize(("codes", "message"), [((-1, 2), "from -1 to 2"), ((0, 65535), "both")])
+def test_codes_that_no_map_holds(tmp_path, codes, message):
+    scene = make_scene(random_logits(bands=2), wavelengths=None)
+    classes = tuple(ClassInfo(code, f"class {code}", "#123456") for code in codes)
+    with pytest.raises(OutputError, match=message):
+        map_scene(make_run(scene, classes), scene, tmp_path / "map.tif", quiet=True)
+    assert files(tmp_path) == []
+
+
+def test_scene_of_another_kind(tmp_path):
+    run = make_run(make_scene(random_logits()))
+    other = make_scene(random_logits(), wavelengths=(503.0, 596.0, 700.0))
+    with pytest.raises(SceneMismatch, match="wavelengths"):
+        map_scene(run, other, tmp_path / "map.tif", quiet=True)
+    assert files(tmp_path) == []
+    backwards = make_scene(random_logits()[::-1], wavelengths=(703.0, 596.0, 500.0))
+    map_scene(run, backwards, tmp_path / "back.tif", match_bands=True, quiet=True)
+    map_scene(run, make_scene(random_logits()), tmp_path / "map.tif", quiet=True)
+    with rasterio.open(tmp_path / "back.tif") as one, rasterio.open(tmp_path / "map.tif") as other:
+        np.testing.assert_array_equal(one.read(), other.read())
+
+
+def test_scene_without_any_data(tmp_path):
+    scene = make_scene(np.full((3, 9, 9), np.nan))
+    (tmp_path / "map.tif").write_text("an older map")
+    with pytest.raises(FileError, match="'hsi' of scene 'plots' has no valid pixel"):
+        map_scene(make_run(scene), scene, tmp_path / "map.tif", confidence=True, quiet=True)
+    assert files(tmp_path) == ["map.tif"]
+    assert (tmp_path / "map.tif").read_text() == "an older map"
+
+
+def test_older_maps_are_replaced(tmp_path):
+    scene = make_scene(random_logits())
+    (tmp_path / "map.tif").write_text("an older map")
+    map_scene(make_run(scene), scene, tmp_path / "map.tif", quiet=True)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.shape == (20, 30)
+
+
+@pytest.mark.parametrize("moment", ["write", "finish"])
+@pytest.mark.parametrize("many", [False, True])
+def test_full_disk_leaves_nothing(tmp_path, monkeypatch, moment, many):
+    scene = make_scene(*[random_logits(seed=seed) for seed in range(1 + 2 * many)])
+    original, calls = getattr(MapWriter, moment), []
+
+    def fails(self, *rest):
+        calls.append(self)
+        if len(calls) > 3 * many + 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, *rest)
+
+    monkeypatch.setattr(MapWriter, moment, fails)
+    out = tmp_path / ("maps" if many else "map.tif")
+    with pytest.raises((OutputError, OSError), match=r"No space|full"):
+        map_scene(make_run(scene), scene, out, confidence=True, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_while_writing_is_an_output_error(tmp_path, monkeypatch):
+    scene = make_scene(random_logits())
+    original, calls = MapWriter._put, []
+
+    def fails(self, *rest):
+        calls.append(self)
+        if len(calls) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, *rest)
+
+    monkeypatch.setattr(MapWriter, "_put", fails)
+    with pytest.raises(OutputError, match="disk is full"):
+        map_scene(make_run(scene), scene, tmp_path / "map.tif", confidence=True, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_become_a_folder(tmp_path, caplog):
+    arrays = [random_logits(seed=seed) for seed in range(3)]
+    arrays[1][:] = np.nan
+    scene = make_scene(*arrays)
+    with caplog.at_level(logging.WARNING, "bandweave"):
+        paths = map_scene(make_run(scene), scene, tmp_path / "maps", confidence=True, quiet=True)
+    assert "part 'plot 1' has no data in layer 'hsi'" in caplog.text
+    for number, array in enumerate(arrays):
+        with rasterio.open(tmp_path / "maps" / f"plot_{number}.tif") as file:
+            expected = np.array([3, 7, 12])[np.nan_to_num(array).argmax(axis=0)]
+            expected[np.isnan(array[0])] = 0
+            np.testing.assert_array_equal(file.read(1), expected)
+        assert tmp_path / "maps" / "confidence" / f"plot_{number}.tif" in paths
+    assert all(path.is_file() for path in paths)
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_places_that_cannot_be(tmp_path):
+    scene = make_scene(random_logits())
+    run = make_run(scene)
+    with pytest.raises(OutputError, match="is a folder"):
+        map_scene(run, scene, tmp_path, quiet=True)
+    with pytest.raises(OutputError, match="no folder"):
+        map_scene(run, scene, tmp_path / "nowhere" / "map.tif", quiet=True)
+    with pytest.raises(OutputError, match="asked for twice"):
+        map_scene(run, scene, tmp_path / "a.tif", confidence=tmp_path / "a.tif", quiet=True)
+    many = make_scene(random_logits(), random_logits())
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"is a file.*2 parts"):
+        map_scene(run, many, tmp_path / "file", quiet=True)
+    with pytest.raises(ConfigError, match="'cubic'"):
+        map_scene(run, scene, tmp_path / "a.tif", overviews="cubic", quiet=True)
+    assert files(tmp_path) == ["file"]
+
+
+def test_overviews_of_classes_hold_classes_alone(tmp_path):
+    array = random_logits(700, 600, holes=False)
+    scene = make_scene(array)
+    run = make_run(scene)
+    run.window = 128
+    for overviews in ("nearest", "mode"):
+        out = tmp_path / f"{overviews}.tif"
+        map_scene(run, scene, out, overviews=overviews, quiet=True)
+        with rasterio.open(out, overview_level=0) as file:
+            assert file.shape == (350, 300)
+            assert set(np.unique(file.read(1))) == {3, 7, 12}
+
+
+def test_progress_is_told_unless_quiet(tmp_path, capsys):
+    scene = make_scene(random_logits())
+    map_scene(make_run(scene), scene, tmp_path / "map.tif")
+    assert "mapping plots, px 600/600" in capsys.readouterr().err
+    map_scene(make_run(scene), scene, tmp_path / "map.tif", quiet=True)
+    assert capsys.readouterr().err == ""
