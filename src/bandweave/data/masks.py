@@ -24,7 +24,7 @@ def regrid(mask: np.ndarray, ratio: int, to: int, every: bool = False) -> np.nda
     if down > 1:
         height, width = mask.shape
         cells = mask.reshape(height // down, down, width // down, down)
-        mask = cells.all(axis=(1, 3)) if every else cells.any(axis=(1, 3))
+        mask = (np.logical_and if every else np.logical_or).reduce(cells, axis=(1, 3))
     return mask
 
 
@@ -38,12 +38,16 @@ def labels_with_data(part: Part, reference: str, ratio: int, size: int = 256) ->
         return np.full((grid.height, grid.width), IGNORED, np.int16)
     values = part.labels.values.astype(np.int16, copy=True)
     layer = part.layers[reference]
-    for window in tiles(part.grid.height, part.grid.width, size):
+    for tile in tiles(part.grid.height, part.grid.width, size):
+        window = tile._replace(
+            height=min(size, part.grid.height - tile.row),
+            width=min(size, part.grid.width - tile.col),
+        )
         row, col, height, width = window.finer(ratio)
         inside = values[row : row + height, col : col + width]
         if (inside != IGNORED).any():
             valid = regrid(layer.read(window)[1], layer.ratio, ratio, every=True)
-            inside[~valid[: inside.shape[0], : inside.shape[1]]] = IGNORED
+            inside[~valid] = IGNORED
     return values
 
 
