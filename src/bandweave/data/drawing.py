@@ -163,10 +163,11 @@ class Drawing:
     def _by_unit(self) -> list[np.ndarray]:
         config, classes = self.config, len(self.scene.classes)
         table = count_units(self.units, self.values, classes)
-        for index in np.flatnonzero(((table > 0).sum(axis=0) < 2) & (table.sum(axis=0) > 0)):
+        single = (table > 0).sum(axis=0) == 1
+        for index in np.flatnonzero(single).tolist():
             where = f"{config.unit} of {config.size} px" if config.unit == "block" else config.unit
             self._drop(
-                int(index),
+                index,
                 f"has its {table[:, index].sum()} pixels in one {where} and cannot stand on both "
                 "sides of a split",
                 "use smaller blocks" if config.unit == "block" else "use another split",
