@@ -28,6 +28,9 @@ def test_a_run_that_cost_time_is_not_replaced_unasked(tmp_path):
         with pytest.raises(RunError, match=f"holds {state} run; continue it with `--resume`"):
             RunFolder.create(run.path, CONFIG)
         RunFolder.create(run.path, CONFIG, resume=True)
+        harmless = {"train": {"lr": 0.1, "checkpoint_every": 5}}
+        RunFolder.create(run.path, {**CONFIG, **harmless}, resume=True)
+        RunFolder.create(run.path, CONFIG, resume=True)
         with pytest.raises(RunError, match=r"train\.lr: 0\.1 then, 0\.2 now"):
             RunFolder.create(run.path, {**CONFIG, "train": {"lr": 0.2}}, resume=True)
         assert run.read_config() == CONFIG

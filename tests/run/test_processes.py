@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bandweave.errors import RunError
 from bandweave.run.history import read_history
-from bandweave.run.processes import is_main, repeatable, reseed
+from bandweave.run.processes import is_main, repeatable, reseed, together
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,13 @@ def test_seeds_of_neighbouring_steps_are_unlike():
         reseed(*numbers)
         assert torch.rand(4).tolist() == draws[numbers]
     assert len({tuple(draw) for draw in draws.values()}) == len(draws)
+
+
+def test_a_lost_peer_is_said_in_one_line():
+    with pytest.raises(RunError, match="another process of this run ended"), together():
+        raise RuntimeError("[third_party/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shape"), together():
+        raise RuntimeError("shape mismatch")
 
 
 def test_repeatable_leaves_torch_as_it_was():

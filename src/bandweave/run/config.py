@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+HARMLESS = ("checkpoint_every", "tensorboard")  # options that may differ when a run continues
+
 
 @dataclass
 class TrainConfig:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bandweave.errors import OutputError, RunError
 from bandweave.run.atomic import write_json, write_text
-from bandweave.run.config import differences, read_yaml, write_yaml
+from bandweave.run.config import HARMLESS, differences, read_yaml, write_yaml
 from bandweave.run.processes import is_main
 
 
@@ -55,7 +55,8 @@ class RunFolder:
     ) -> RunFolder:
         """Make the folder and write config.yaml; in other ranks than 0 do nothing but name it.
 
-        resume     a run that stands there is continued; its config must be this one
+        resume     a run that stands there is continued; its config must be this one, but for
+                   train.checkpoint_every and train.tensorboard
         overwrite  the files of a run that stands there are removed first
 
         Raises RunError where a run with weights or a checkpoint stands there already and neither
@@ -81,7 +82,9 @@ class RunFolder:
         return run
 
     def _same(self, config: Mapping[str, Any]) -> None:
-        differing = differences(self.read_config(), config)
+        harmless = tuple(f"train.{name}:" for name in HARMLESS)
+        lines = differences(self.read_config(), config)
+        differing = [line for line in lines if not line.startswith(harmless)]
         if differing:
             raise RunError(
                 f"{self.path} was made with another configuration: {'; '.join(differing)}. "

@@ -19,7 +19,7 @@ from bandweave.run.config import TrainConfig
 from bandweave.run.feed import BatchAt, batches
 from bandweave.run.history import Board, History, Row
 from bandweave.run.optimizer import WeightAverage, learning_rate, make_optimizer
-from bandweave.run.processes import Accelerator, repeatable, reseed, start
+from bandweave.run.processes import Accelerator, repeatable, reseed, start, together
 from bandweave.run.progress import Progress
 from bandweave.run.state import TrainState, identity_of
 
@@ -49,7 +49,8 @@ def fit(
     batch_at   (index, rank, world) -> nested dict of NumPy arrays, a pure function; step s takes
                the indices s·accumulate, …; called from one other thread, one batch ahead
     out        folder of last.ckpt and history.csv; several machines must share it
-    validate   module (in eval mode, without gradients) -> score, higher is better; on rank 0 only
+    validate   module (in eval mode, without gradients, on its device) -> score, higher is better;
+               called on rank 0 only
     resume     continue from out/last.ckpt if there is one; the weights become those of a run that
                was never interrupted, exactly so on a CPU
     frozen     names of tensors that never change and are not saved
@@ -92,7 +93,7 @@ def fit(
     began = time.monotonic() - counters.seconds
 
     module.train()
-    with repeatable(fabric.device), closing(feed), closing(board), bar:
+    with together(), repeatable(fabric.device), closing(feed), closing(board), bar:
         for step in range(first, config.steps):
             reseed(config.seed, step, rank)
             rate = learning_rate(step, config)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from bandweave.errors import ConfigError
+from bandweave.errors import ConfigError, RunError
 from bandweave.run.config import Precision
 
 if TYPE_CHECKING:
@@ -108,6 +108,20 @@ def _quieten() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning_fabric\..*")
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Say in one line that another process of the run ended, where torch says it in forty."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("gloo", "NCCL")):
+            raise
+        raise RunError(
+            "another process of this run ended before its time; what it said stands beside this. "
+            "Start the run again with `--resume`"
+        ) from error
 
 
 def reseed(*numbers: int) -> None:

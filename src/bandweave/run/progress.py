@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +38,9 @@ class Progress:
     def __init__(self, description: str, total: int, start: int = 0, quiet: bool = False) -> None:
         self.description, self.total, self.done = description, total, start
         self._silent = quiet or not is_main()
-        self._start, self._began, self._spoke = start, time.monotonic(), -EVERY
+        self._began, self._spoke = time.monotonic(), -math.inf
+        self._since: float | None = None
+        self._start = start
         self._bar: Any = None
         self._task: Any = None
         self._numbers: dict[str, float] = {}
@@ -71,6 +74,8 @@ class Progress:
     def advance(self, numbers: Mapping[str, float] | None = None, count: int = 1) -> None:
         """Count `count` more as done and show the numbers."""
         self.done += count
+        if self._since is None:
+            self._since, self._start = time.monotonic(), self.done
         self._numbers = dict(numbers or {})
         if self._bar is not None:
             shown = {"numbers": _shown(self._numbers), "left": self._left()}
@@ -86,13 +91,14 @@ class Progress:
         self._spoke, self._said = time.monotonic(), self.done
 
     def _left(self) -> str:
-        fresh = self.done - self._start
-        if fresh <= 0:
-            return ""
-        seconds = time.monotonic() - self._began
+        now, fresh = time.monotonic(), self.done - self._start
         if self.done >= self.total:
-            return f"{_clock(seconds)} in all"
-        return f"{_clock(seconds / fresh * (self.total - self.done))} left"
+            return f"{_clock(now - self._began)} in all"
+        if (
+            fresh <= 0 or self._since is None
+        ):  # the first step compiles: it says nothing about the others
+            return ""
+        return f"{_clock((now - self._since) / fresh * (self.total - self.done))} left"
 
 
 def track(

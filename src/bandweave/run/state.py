@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from bandweave.errors import RunError
 from bandweave.run.checkpoint import load_checkpoint, restore, save_checkpoint, weights
-from bandweave.run.config import TrainConfig, differences, to_dict
+from bandweave.run.config import HARMLESS, TrainConfig, differences, to_dict
 from bandweave.run.optimizer import WeightAverage
 
 log = logging.getLogger(__name__)
 
-HARMLESS = ("checkpoint_every", "tensorboard")  # options that may differ when a run continues
 SKIPS = 30  # steps in a row that fp16 may skip while its loss scale halves from 65536
 
 
