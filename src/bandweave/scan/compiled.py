@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bandweave.scan.kernel_backward import LOG2E, backward_tasks
-from bandweave.scan.kernel_forward import CHUNK, forward_tasks
+from bandweave.scan import kernel_backward, kernel_forward, kernel_single
+from bandweave.scan.kernel_backward import LOG2E
 from bandweave.scan.simd import WIDTH
 from bandweave.scan.threads import run_tasks
 
@@ -64,23 +64,26 @@ class _NumbaScan(torch.autograd.Function):
         batch, T, E = u.shape
         K, _, N = A.shape
         keep = any(ctx.needs_input_grad)
-        chunks = -(-T // CHUNK) if keep else 0
+        chunk = kernel_single.CHUNK if N == 1 else kernel_forward.CHUNK
+        chunks = -(-T // chunk) if keep else 0
         starts = u.new_empty(batch, K, chunks, -(-E // WIDTH), N, WIDTH)
         y = torch.empty_like(u)
         tasks, width = _tasks(batch, E)
         work = delta.numel() * N * (1 if delta2 is None else 2)
-        run_tasks(
-            forward_tasks, tasks, work, width, _states(N), *arrays, y.numpy(), starts.numpy(), keep
-        )
+        arrays = (*arrays, y.numpy(), starts.numpy(), keep)
+        if N == 1:
+            run_tasks(kernel_single.forward_single_tasks, tasks, work, width, *arrays)
+        else:
+            run_tasks(kernel_forward.forward_tasks, tasks, work, width, _states(N), *arrays)
         ctx.save_for_backward(table, u, delta, A, B, C, D, bias, delta2, A2, bias2, starts)
         ctx.softplus = softplus
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         table, u, delta, A, B, C, D, bias, delta2, A2, bias2, starts = ctx.saved_tensors
-        dy = gradients[0].contiguous()
+        dy = upstream[0].contiguous()
         arrays = _arrays(table, ctx.softplus, u, delta, A, B, C, D, bias, delta2, A2, bias2)
         (batch, _, E), (K, _, N) = u.shape, A.shape
         V = starts.shape[3]
@@ -94,17 +97,13 @@ class _NumbaScan(torch.autograd.Function):
         if delta2 is not None:
             drates2, dbias2 = torch.empty_like(drates), torch.empty_like(dbias)
         results = (du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dB, dC, dskip)
-        run_tasks(
-            backward_tasks,
-            tasks,
-            3 * delta.numel() * N,
-            width,
-            _states(N),
-            *arrays,
-            starts.numpy(),
-            dy.numpy(),
-            *(None if value is None else value.numpy() for value in results),
-        )
+        gradients = (None if value is None else value.numpy() for value in results)
+        arrays = (*arrays, starts.numpy(), dy.numpy(), *gradients)
+        work = 3 * delta.numel() * N
+        if N == 1:
+            run_tasks(kernel_single.backward_single_tasks, tasks, work, width, *arrays)
+        else:
+            run_tasks(kernel_backward.backward_tasks, tasks, work, width, _states(N), *arrays)
         return (
             *(None, None, du, ddelta),
             _rates_back(_added(drates), E),

@@ -23,7 +23,7 @@ time goes to keeping e, p, dB and dC in the first cache.
 
 import numpy as np
 
-from bandweave.scan.kernel_cache import kernel
+from bandweave.scan.kernel_cache import inner, kernel
 from bandweave.scan.kernel_forward import CHUNK, ONE, ROWS, read, step_size, write
 from bandweave.scan.simd import (
     WIDTH,
@@ -138,7 +138,7 @@ def backward_tasks(
                 )  # fmt: skip
 
 
-@kernel
+@inner
 def read_gradient_chunk(
     item, k, first, count, start, steps,
     u, delta, bias, delta2, bias2, through_softplus, B, C, table, dy,
@@ -166,7 +166,7 @@ def read_gradient_chunk(
             store(dd_rows, (v, t, 0), zeros(ONE))
 
 
-@kernel
+@inner
 def sum_lanes(n, steps, lanes, sums, rows, states):
     """rows[t, n + j] = the sum of the lanes of row t·G + j."""
     G = len(states)
@@ -176,7 +176,7 @@ def sum_lanes(n, steps, lanes, sums, rows, states):
         copy(rows, (t, n), sums, (t * G,), states)
 
 
-@kernel
+@inner
 def keep_chunk(v, n, steps, h, a, d_rows, x_rows, g_rows, b_rows, e_kept, p_kept, dc_lanes, states):
     """Run the chunk again, keeping e and p = e·h; dC."""
     G = len(states)
@@ -192,7 +192,7 @@ def keep_chunk(v, n, steps, h, a, d_rows, x_rows, g_rows, b_rows, e_kept, p_kept
         store(dc_lanes, (t * G, 0), dc)
 
 
-@kernel
+@inner
 def return_chunk(
     v, n, steps, carry, A, dA, d_rows, x_rows, g_rows, b_rows, c_rows, e_kept, p_kept,
     db_lanes, dx_rows, dd_rows, states,
@@ -214,7 +214,7 @@ def return_chunk(
     return carry, dA
 
 
-@kernel
+@inner
 def keep_pair_chunk(
     v, n, steps, h, a, a2, d_rows, d2_rows, x_rows, g_rows, b_rows, e_kept, p_kept, p2_kept,
     dc_lanes, states,
@@ -235,7 +235,7 @@ def keep_pair_chunk(
         store(dc_lanes, (t * G, 0), dc)
 
 
-@kernel
+@inner
 def return_pair_chunk(
     v, n, steps, carry, A, A2, dA, dA2, d_rows, d2_rows, x_rows, g_rows, b_rows, c_rows,
     e_kept, p_kept, p2_kept, db_lanes, dx_rows, dd_rows, dd2_rows, states,
@@ -260,7 +260,7 @@ def return_pair_chunk(
     return carry, dA, dA2
 
 
-@kernel
+@inner
 def write_gradient_chunk(
     item, k, block, first, count, start, steps,
     u, delta, bias, delta2, bias2, through_softplus, skip, table,
@@ -304,7 +304,7 @@ def write_gradient_chunk(
             write(du, (item, token), channel, channels, gradient)
 
 
-@kernel
+@inner
 def slope(delta, bias, index, k, vector, channels, d, through_softplus):
     """The derivative of softplus where it gave d: e^(x - d), exact also where d is tiny; else 1."""
     one = exp2(zeros(ONE))

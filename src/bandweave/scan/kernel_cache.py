@@ -5,15 +5,24 @@ machine code would run on. Here the hash of all kernel sources is part of the ke
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+import numba
 from numba.core.caching import FunctionCache
 
-SOURCES = ("simd.py", "kernel_cache.py", "kernel_forward.py", "kernel_backward.py")
+jit: Any = numba.njit  # its types leave out the options without which compiling takes longer
+
+SOURCES = (
+    "simd.py",
+    "kernel_cache.py",
+    "kernel_forward.py",
+    "kernel_backward.py",
+    "kernel_single.py",
+)
 
 
 @cache
@@ -30,9 +39,12 @@ class _SourceKeyedCache(FunctionCache):
 
 def kernel(function: Callable) -> Any:
     """Compile without the interpreter's lock, and keep the result where a folder can be written."""
-    dispatcher = njit(nogil=True, error_model="numpy")(function)
-    try:
+    dispatcher = jit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    with suppress(RuntimeError):  # no folder can be written: compile in every process
         dispatcher._cache = _SourceKeyedCache(function)
-    except RuntimeError:  # no folder for it: compile in every process
-        pass
     return dispatcher
+
+
+def inner(function: Callable) -> Any:
+    """Compile a part of a kernel, which Python itself cannot call."""
+    return jit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)

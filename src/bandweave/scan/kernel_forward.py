@@ -21,7 +21,7 @@ on its index alone, so the result does not depend on the number of threads.
 
 import numpy as np
 
-from bandweave.scan.kernel_cache import kernel
+from bandweave.scan.kernel_cache import inner, kernel
 from bandweave.scan.simd import (
     WIDTH,
     copy,
@@ -42,7 +42,7 @@ ROWS = CHUNK + 1  # so that the buffers of two vectors do not fall into the same
 ONE = (0,)  # a group of one vector
 
 
-@kernel
+@inner
 def read(array, index, channel, channels):
     """One vector of array[index, channel …], with zeros beyond the last channel."""
     if channel + WIDTH <= channels:
@@ -50,7 +50,7 @@ def read(array, index, channel, channels):
     return load_some(array, (*index, channel), channels - channel)
 
 
-@kernel
+@inner
 def write(array, index, channel, channels, value):
     """The part of a vector that lies before the last channel."""
     if channel + WIDTH <= channels:
@@ -59,7 +59,7 @@ def write(array, index, channel, channels, value):
         store_some(array, (*index, channel), value, channels - channel)
 
 
-@kernel
+@inner
 def step_size(delta, bias, index, k, vector, channels, through_softplus):
     """delta, plus its bias, through softplus if asked."""
     d = read(delta, index, vector * WIDTH, channels) + load(bias, (k, vector, 0), ONE)
@@ -144,7 +144,7 @@ def forward_tasks(
                         write(y, (item, token), (first + v) * WIDTH, u.shape[2], value)
 
 
-@kernel
+@inner
 def read_chunk(
     item, k, first, count, start, stop,
     u, delta, bias, delta2, bias2, through_softplus, B, C, skip, table, y,
@@ -173,7 +173,7 @@ def read_chunk(
                 store(y_rows, (v, t, 0), read(y, (item, token), channel, channels))
 
 
-@kernel
+@inner
 def run_chunk(v, n, steps, h, a, d_rows, x_rows, b_rows, c_rows, y_rows, states):
     """One vector, one group of states: h ← exp2(d·a)·h + x·B, y += Σ C·h."""
     for t in range(steps):
@@ -184,9 +184,9 @@ def run_chunk(v, n, steps, h, a, d_rows, x_rows, b_rows, c_rows, y_rows, states)
     return h
 
 
-@kernel
+@inner
 def run_pair_chunk(v, n, steps, h, a, a2, d_rows, d2_rows, x_rows, b_rows, c_rows, y_rows, states):
-    """As `run_chunk` with the transition ½ (exp2(d·a) + exp2(d2·a2)) = exp2(d·a-1) + exp2(d2·a2-1)."""
+    """As `run_chunk` with the transition ½ (exp2(d·a) + exp2(d2·a2)).""" ""
     for t in range(steps):
         d, d2 = load(d_rows, (v, t, 0), ONE), load(d2_rows, (v, t, 0), ONE)
         x = load(x_rows, (v, t, 0), ONE)

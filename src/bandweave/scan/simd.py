@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import models, overload, register_model
 
 WIDTH = 16
+
+intrinsic: Any = extending.intrinsic  # what it makes is called without the typing context
 
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
@@ -55,7 +57,7 @@ def _integers(values: Any) -> ir.Constant:
     return ir.Constant(_INTEGERS, [ir.Constant(_I32, int(value)) for value in values])
 
 
-def _unpack(builder: Any, value: Any, kind: types.Type, groups: int) -> list:
+def _unpack(builder: Any, value: Any, kind: Any, groups: int) -> list:
     """The vectors of an operand, repeated or spread to fill `groups`."""
     if isinstance(kind, types.Float):
         scalar = builder.fptrunc(value, _F32) if kind.bitwidth == 64 else value
@@ -105,10 +107,6 @@ def _write(builder: Any, vector: Any, pointer: Any, i: int = 0) -> None:
     builder.store(vector, _vector_pointer(builder, pointer, i)).align = 4
 
 
-def _groups(states: types.BaseTuple) -> int:
-    return len(states)
-
-
 def _widest(*kinds: types.Type) -> Lanes | None:
     """The type of an operation, or None if the operands are not its."""
     lanes = [kind for kind in kinds if isinstance(kind, Lanes)]
@@ -123,7 +121,7 @@ def _widest(*kinds: types.Type) -> Lanes | None:
 @intrinsic
 def load(typing, array, index, states):
     """len(states) vectors that lie one after the other from array[index] on."""
-    result = Lanes(_groups(states))
+    result = Lanes(len(states))
 
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
@@ -192,7 +190,7 @@ def store_some(typing, array, index, value, count):
 @intrinsic
 def spread(typing, array, index, states):
     """len(states) numbers from array[index] on, each spread over the lanes of its vector."""
-    result = Lanes(_groups(states))
+    result = Lanes(len(states))
 
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
@@ -205,7 +203,7 @@ def spread(typing, array, index, states):
 @intrinsic
 def copy(typing, target, place, source, index, states):
     """target[place …] = source[index …], len(states) numbers. (A loop would check for overlap.)"""
-    few = ir.VectorType(_F32, _groups(states))
+    few = ir.VectorType(_F32, len(states))
 
     def generate(context, builder, signature, arguments):
         kinds = signature.args
@@ -222,7 +220,7 @@ def copy(typing, target, place, source, index, states):
 @intrinsic
 def zeros(typing, states):
     """len(states) vectors of 0."""
-    result = Lanes(_groups(states))
+    result = Lanes(len(states))
 
     def generate(context, builder, signature, arguments):
         return _pack(builder, [_constant(0.0)] * result.groups)

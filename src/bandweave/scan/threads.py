@@ -9,6 +9,7 @@ task: as many threads as torch would use at that moment, and none in a forked ch
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -30,10 +31,8 @@ def run_tasks(kernel: Callable[..., None], tasks: int, work: int, *arguments: An
     futures = []
     if others > 0 and os.getpid() == _PROCESS:
         pool = _pool()
-        try:
+        with suppress(RuntimeError):  # the interpreter shuts down: this thread takes every task
             futures = [pool.submit(kernel, counter, tasks, *arguments) for _ in range(others)]
-        except RuntimeError:  # the interpreter is shutting down: this thread takes every task
-            pass
     kernel(counter, tasks, *arguments)
     for future in futures:
         future.result()
