@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 
 from bandweave.data.parts import PATTERN
 from bandweave.data.scene import Part
-from bandweave.data.scene_schema import Code, LabelFile, SceneFile
+from bandweave.data.scene_schema import Code, LabelFile, SceneFile, label_files
 from bandweave.errors import ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.grid import tiles
@@ -21,7 +21,7 @@ from bandweave.raster.polygons import burn, read_polygons
 from bandweave.raster.source import Source
 from bandweave.raster.warp import WarpedSource
 
-_VECTORS = (".shp", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml", ".parquet")
+VECTORS = (".shp", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def code_parts(
     entry: LabelFile, key: str, file: SceneFile, parts: Sequence[Part], notes: list[str]
 ) -> list[Coded]:
     """The codes of a label file, or of one file a part, on the grids of the parts."""
-    if entry.field is not None or Path(entry.path[0]).suffix.lower() in _VECTORS:
+    if entry.field is not None or Path(entry.path[0]).suffix.lower() in VECTORS:
         return _code_polygons(entry, key, file, parts, notes)
     if len(entry.path) > 1:
         raise ConfigError(f"{key}.path: {len(entry.path)} rasters; labels are one raster a part")
@@ -117,6 +117,18 @@ _RULES = {
 }
 
 # ----------------------------------------------------------------------------------------- rasters
+
+
+def label_shape(file: SceneFile, part: str) -> tuple[int, int] | None:
+    """Rows and columns of the grid, as label rasters have them: tells how a MATLAB cube lies."""
+    for entry in label_files(file).values():
+        path = Path(entry.path[0].replace(PATTERN, part))
+        array = path.suffix.lower() in (".mat", ".npy") and path.exists()
+        if array and not entry.warp:
+            grid = open_source(path, key=entry.key).grid
+            ratio = entry.ratio or 1
+            return grid.height // ratio, grid.width // ratio
+    return None
 
 
 def _code_raster(

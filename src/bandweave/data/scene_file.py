@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bandweave.data.derived import Rescaled
+from bandweave.data.label_codes import label_shape
 from bandweave.data.labels import label_scene
 from bandweave.data.parts import find_parts, of_part
 from bandweave.data.scene import Layer, Part, Scene
@@ -73,7 +74,7 @@ def _open_part(file: SceneFile, name: str, several: bool, notes: list[str]) -> P
 
 
 def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
-    reference = _open_layer(file.layers[file.grid], file, None)
+    reference = _open_layer(file.layers[file.grid], file, label_shape(file, name))
     sources = {file.grid: reference}
     shape = (reference.grid.height, reference.grid.width)
     for layer_name, layer in file.layers.items():

@@ -1,0 +1,196 @@
+"""What files are, for the draft of a scene: a layer's pixels, labels, polygons or a table."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from bandweave.data.label_codes import VECTORS
+from bandweave.errors import FileError
+from bandweave.raster.grid import Grid, Window
+from bandweave.raster.open import open_source
+from bandweave.raster.source import Source
+
+MOST_CODES = 64  # more distinct values are measurements, not classes
+_END = r"(?=$|[_\W\d])"
+HEIGHTS = re.compile(rf"lidar|(?:^|[_\W])(?:n?dsm|dtm|dem|chm|height|elevation){_END}", re.I)
+RADAR = re.compile(rf"(?:^|[_\W])(?:sar|radar|vv|vh|hh|hv|sentinel-?1|s1[ab]?){_END}", re.I)
+PANS = re.compile(rf"(?:^|[_\W])pan(?:chromatic)?{_END}|_b8$", re.I)
+RGB = re.compile(rf"(?:^|[_\W])(?:rgb|orthophoto|ortho){_END}", re.I)
+LABELS = re.compile(r"label|lab(?![a-z])|gt|truth|class|clas|mask|train|test|roi", re.I)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A raster, or one array of a file with several."""
+
+    path: str
+    key: str | None
+    bands: int
+    dtype: np.dtype
+    grid: Grid
+    wavelengths: tuple[float, ...] | None
+    codes: Counter[int] | None  # pixels of each value, where it looks like labels
+
+    @property
+    def name(self) -> str:
+        """File name and key."""
+        return f"{Path(self.path).stem} {self.key or ''}".strip()
+
+    @property
+    def words(self) -> str:
+        """Folder, file name and key: what its kind may be guessed from."""
+        return f"{Path(self.path).parent.name} {self.name}"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector file; for each field its distinct values."""
+
+    path: str
+    fields: dict[str, Counter]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file; for each column its values."""
+
+    path: str
+    columns: dict[str, list[str]]
+
+
+@dataclass
+class Looked:
+    """All that was found in the files."""
+
+    rasters: list[Raster] = field(default_factory=list)
+    vectors: list[Vector] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)  # why a file is of no use
+
+
+def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
+    """Open every file and say what it is. Raises FileError for one that does not exist."""
+    found = Looked()
+    for file in dict.fromkeys(os.fspath(one) for one in files):
+        path = Path(file)
+        if not path.is_file():
+            raise FileError(f"{file} {'is a folder' if path.is_dir() else 'does not exist'}")
+        suffix = path.suffix.lower()
+        try:
+            if suffix in VECTORS:
+                found.vectors.append(_look_vector(file))
+            elif suffix == ".csv":
+                found.tables.append(_look_table(file))
+            elif suffix not in _BESIDE:
+                found.rasters.extend(_look_rasters(file))
+        except FileError as error:
+            found.unused.append(str(error))
+    flat = next((one.grid for one in found.rasters if one.codes), None)
+    if flat is not None:  # labels tell which axis of a cube is the bands', as they do on opening
+        shape = (flat.height, flat.width)
+        found.rasters = [_with_shape(one, shape) if one.bands > 1 else one for one in found.rasters]
+    return found
+
+
+def _with_shape(raster: Raster, shape: tuple[int, int]) -> Raster:
+    source = open_source(raster.path, key=raster.key, shape=shape)
+    return replace(raster, bands=source.bands, grid=source.grid)
+
+
+_BESIDE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".xml", ".txt", ".md")
+
+
+def _look_rasters(file: str) -> list[Raster]:
+    keys = _arrays(file) if Path(file).suffix.lower() in (".mat", ".h5", ".hdf5") else [None]
+    rasters = []
+    for key in keys:
+        source: Source = open_source(file, key=key)
+        rasters.append(
+            Raster(
+                path=file,
+                key=key if len(keys) > 1 else None,
+                bands=source.bands,
+                dtype=source.dtype,
+                grid=source.grid,
+                wavelengths=source.info.wavelengths,
+                codes=_codes(source),
+            )
+        )
+    return rasters
+
+
+def _arrays(file: str) -> list[str | None]:
+    """Arrays of a MATLAB file that can be rasters: 2-D or 3-D, and no mere list."""
+    import h5py
+    import scipy.io
+
+    try:
+        if not h5py.is_hdf5(file):
+            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(file)}
+        else:
+            shapes = {}
+
+            def visit(name: str, item: object) -> None:
+                if isinstance(item, h5py.Dataset) and not name.startswith("#"):
+                    shapes[name] = item.shape
+
+            with h5py.File(file, "r") as opened:
+                opened.visititems(visit)
+    except (OSError, ValueError, TypeError) as error:
+        raise FileError(f"{file} is no readable MATLAB file: {error}") from error
+    fits = [name for name, shape in shapes.items() if len(shape) in (2, 3) and min(shape[:2]) > 1]
+    if not fits:
+        raise FileError(
+            f"{file} holds no array that can be a raster: {', '.join(shapes) or 'none'}"
+        )
+    return list(fits)
+
+
+def _codes(source: Source) -> Counter[int] | None:
+    """Pixels of each value of one band of integers, if they are few; None otherwise."""
+    if source.bands != 1 or source.dtype.kind not in "iub":
+        return None
+    counts: Counter[int] = Counter()
+    height, width = source.grid.height, source.grid.width
+    rows = max(2**20 // width, 1)
+    for row in range(0, height, rows):
+        values, valid = source.read(Window(row, 0, min(rows, height - row), width))
+        found, number = np.unique(values[0][valid].astype(np.int64), return_counts=True)
+        counts.update(dict(zip(found.tolist(), number.tolist(), strict=True)))
+        if len(counts) > MOST_CODES:
+            return None
+    return counts
+
+
+def _look_vector(file: str) -> Vector:
+    import pyogrio
+    import pyogrio.errors
+
+    try:
+        meta, _, _, columns = pyogrio.raw.read(file, read_geometry=False)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise FileError(f"{file} cannot be read as vector data: {error}") from error
+    fields = {
+        str(name): Counter(str(value) for value in values if value is not None)
+        for name, values in zip(meta["fields"], columns, strict=True)
+    }
+    return Vector(file, fields)
+
+
+def _look_table(file: str) -> Table:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            rows = list(reader)
+            names = list(reader.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FileError(f"{file} cannot be read as a CSV table: {error}") from error
+    return Table(file, {name: [row.get(name) or "" for row in rows] for name in names})
