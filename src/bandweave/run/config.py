@@ -332,6 +332,12 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def conflicts(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The differences that stand against continuing a run: all but HARMLESS ones under `train`."""
+    harmless = tuple(f"train.{name}" for name in HARMLESS)
+    return [line for line in differences(then, now) if not line.split(":")[0].endswith(harmless)]
+
+
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         return {path: value} if path else {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from bandweave.errors import OutputError, RunError
 from bandweave.run.atomic import write_json, write_text
-from bandweave.run.config import HARMLESS, differences, read_yaml, write_yaml
+from bandweave.run.config import conflicts, read_yaml, write_yaml
 from bandweave.run.processes import is_main
 
 
@@ -82,9 +82,7 @@ class RunFolder:
         return run
 
     def _same(self, config: Mapping[str, Any]) -> None:
-        harmless = tuple(f"train.{name}:" for name in HARMLESS)
-        lines = differences(self.read_config(), config)
-        differing = [line for line in lines if not line.startswith(harmless)]
+        differing = conflicts(self.read_config(), config)
         if differing:
             raise RunError(
                 f"{self.path} was made with another configuration: {'; '.join(differing)}. "

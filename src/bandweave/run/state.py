@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bandweave.errors import RunError
 from bandweave.run.checkpoint import load_checkpoint, restore, save_checkpoint, weights
-from bandweave.run.config import HARMLESS, TrainConfig, differences, to_dict
+from bandweave.run.config import TrainConfig, conflicts, to_dict
 from bandweave.run.optimizer import WeightAverage
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class TrainState:
     def load(self, path: Path) -> None:
         """Continue from a checkpoint. Raises RunError if it is of another configuration."""
         state = load_checkpoint(path)
-        differing = differences(state["identity"], self.identity)
+        differing = conflicts(state["identity"], self.identity)
         if differing:
             raise RunError(
                 f"{path} was written with another configuration: {'; '.join(differing)}. "
@@ -125,5 +125,4 @@ class TrainState:
 
 def identity_of(config: TrainConfig, world: int, more: Mapping[str, Any] | None) -> dict[str, Any]:
     """What must agree between a checkpoint and the run that continues it, as plain values."""
-    train = {key: value for key, value in to_dict(config).items() if key not in HARMLESS}
-    return json.loads(json.dumps({"train": train, "processes": world, **(more or {})}))
+    return json.loads(json.dumps({"train": to_dict(config), "processes": world, **(more or {})}))
