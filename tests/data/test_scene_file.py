@@ -88,7 +88,7 @@ def test_a_scene_file_is_its_origin_and_its_folder_opens_too(folder):
     (folder / "scene.yaml").write_text("layers: {hsi: hsi.tif}\nlabels: labels.tif\n")
     scene = open_scene(folder / "scene.yaml")
     assert scene.origin == str(folder / "scene.yaml")
-    assert open_scene(folder) == scene or open_scene(folder).origin == scene.origin
+    assert open_scene(folder).origin == scene.origin
     assert open_scene(scene.origin).name == "scene"
 
 
@@ -253,7 +253,7 @@ def test_crs_is_assigned_where_there_is_none_and_never_warps(folder):
     write_tif(folder / "bare.tif", np.ones((6, 8), np.float32), crs=None)
     scene = open_scene({"layers": {"hsi": "bare.tif"}, "crs": "EPSG:32617"}, folder)
     assert scene.parts[0].grid.crs.to_epsg() == 32617
-    assert scene.layers["hsi"].bands == 1
+    assert "layer 'hsi' has no CRS: EPSG:32617 assigned" in scene.notes
     with pytest.raises(GridMismatch, match=r"EPSG:32617.*EPSG:32618.*never warps"):
         open_scene({"layers": {"hsi": {"path": "hsi.tif", "crs": "EPSG:32618"}}}, folder)
     with pytest.raises(ConfigError, match="names no CRS"):
@@ -293,6 +293,16 @@ def test_layers_without_any_place_are_compared_by_shape(folder):
         open_scene(content, folder)
 
 
+def test_a_folder_with_a_benchmarks_files_opens(tmp_path):
+    scipy.io.savemat(tmp_path / "PaviaU.mat", {"paviaU": np.ones((610, 340, 103), np.uint8)})
+    codes = np.ones((610, 340), np.uint8)
+    scipy.io.savemat(tmp_path / "PaviaU_gt.mat", {"paviaU_gt": codes})
+    assert open_scene(tmp_path).name == "pavia_university"
+    (tmp_path / "PaviaU_gt.mat").unlink()
+    with pytest.raises(FileError, match="neither"):
+        open_scene(tmp_path)
+
+
 def test_scale_and_bands(folder):
     content = {"layers": {"hsi": {"path": "hsi.tif", "bands": [3, 1], "scale": 2, "offset": 1}}}
     scene = open_scene(content, folder)
@@ -315,7 +325,7 @@ def test_files_that_are_missing_or_no_raster(folder):
     (folder / "text.tif").write_text("not a raster\n")
     with pytest.raises(FileError, match="not a TIFF"):
         open_scene({"layers": {"hsi": "text.tif"}}, folder)
-    with pytest.raises(FileError, match=r"scene\.yaml"):
+    with pytest.raises(FileError, match=r"neither scene\.yaml nor all files of a known benchmark"):
         open_scene(folder)
 
 

@@ -84,7 +84,7 @@ def _layers(scene: Scene) -> Iterator[str]:
             words.append(f"{info.ratio} times finer than the grid")
         if info.info.wavelengths:
             low, high = min(info.info.wavelengths), max(info.info.wavelengths)
-            words.append(f"{low:g} to {high:g} nm")
+            words.append(f"{low:g} to {high:g} nm" if low < high else f"{low:g} nm")
         if info.info.units:
             words.append(f"in {info.info.units}")
         words.append(f"{100 * (1 - seen.valid / max(seen.pixels, 1)):.1f} % without data")

@@ -133,9 +133,10 @@ def _pick(
         more = f" and {far.size - 5} more" if far.size > 5 else ""
         return None, f"layer '{name}' has no band within {NEAR_WAVELENGTH:g} nm of {shown}{more}"
     log.info(
-        "layer '%s': %d bands matched by wavelength, at most %.1f nm off",
+        "layer '%s': %d bands matched by wavelength to %d of the scene, at most %.1f nm off",
         name,
         len(bands),
+        len(set(bands.tolist())),
         nearest.max(),
     )
     return [int(band) for band in bands], ""

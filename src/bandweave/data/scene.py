@@ -10,6 +10,7 @@ from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import BandInfo, Source
 
 IGNORED = -1  # in label arrays: no class here
+HIDDEN = -2  # in training crops: no data here, or not to be learnt from in any loss
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Layer:
     ratio: int = 1
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Read a window of the part's grid: values (C, h·ratio, w·ratio), valid (h·ratio, w·ratio)."""
+        """Values (C, h·ratio, w·ratio) and valid (h·ratio, w·ratio) of a window of the grid."""
         return self.source.read(window.finer(self.ratio))
 
 

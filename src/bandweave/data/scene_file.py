@@ -14,7 +14,7 @@ from bandweave.data.labels import label_scene
 from bandweave.data.parts import find_parts, of_part
 from bandweave.data.scene import Layer, Part, Scene
 from bandweave.data.scene_schema import LayerFile, SceneFile, read_scene_file
-from bandweave.errors import BandweaveError, GridMismatch, SceneMismatch
+from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import assign_crs, open_source, short_crs
@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 def open_scene(
     source: str | os.PathLike[str] | Mapping, folder: str | os.PathLike[str] | None = None
 ) -> Scene:
-    """Open a scene from its file, or from a dict of the same content.
+    """Open a scene from its file, its folder, or a dict of the same content as a scene file.
+
+    A folder holds `scene.yaml`, or the files of a known benchmark.
 
     Layers stay on disk and are read by window; labels are read at once. What was decided on the way
     (warps, joins, overlaps, classes without a pixel) stands in the scene's notes and in the log.
@@ -40,6 +42,8 @@ def open_scene(
     """
     path = None if isinstance(source, Mapping) else Path(source)
     if path is not None and path.is_dir():
+        if not (path / "scene.yaml").exists():
+            return _open_benchmark(path)
         path = path / "scene.yaml"
     file = read_scene_file(source if path is None else path, folder)  # type: ignore[arg-type]
     notes: list[str] = []
@@ -64,6 +68,32 @@ def open_scene(
     )
 
 
+def _open_benchmark(folder: Path) -> Scene:
+    """The benchmark whose files a folder holds."""
+    from bandweave.data.benchmark_files import find_files
+    from bandweave.data.benchmark_scenes import benchmark_scene
+    from bandweave.data.catalogue import benchmark_names, describe
+
+    present = find_files(folder).keys()
+    whole = [
+        name
+        for name in benchmark_names()
+        if any(
+            {entry.file.lower() for entry in copy.files} <= present
+            for copy in describe(name).variants.values()
+        )
+    ]
+    if len(whole) == 1:
+        return benchmark_scene(whole[0], folder)
+    if whole:
+        raise FileError(f"{folder} holds several benchmarks ({', '.join(whole)}); open one by name")
+    raise FileError(
+        f"{folder} holds neither scene.yaml nor all files of a known benchmark; "
+        "`bandweave scenes make FILES` drafts a scene file, `scenes check NAME FOLDER` says what "
+        "misses of a benchmark"
+    )
+
+
 def _open_part(file: SceneFile, name: str, several: bool, notes: list[str]) -> Part:
     try:
         return _layers_on_grid(file, name, notes)
@@ -74,12 +104,17 @@ def _open_part(file: SceneFile, name: str, several: bool, notes: list[str]) -> P
 
 
 def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
-    reference = _open_layer(file.layers[file.grid], file, label_shape(file, name))
+    reference = _open_layer(file.layers[file.grid], label_shape(file, name))
     sources = {file.grid: reference}
     shape = (reference.grid.height, reference.grid.width)
     for layer_name, layer in file.layers.items():
         if layer_name != file.grid:
-            sources[layer_name] = _open_layer(layer, file, shape)
+            sources[layer_name] = _open_layer(layer, shape)
+    for layer_name, source in sources.items():
+        if source.grid.crs is None and file.crs is not None and source.grid.georeferenced:
+            path = file.layers[layer_name].path[0]
+            source.grid = assign_crs(source.grid, file.crs, path)
+            notes.append(f"layer '{layer_name}' has no CRS: {short_crs(source.grid.crs)} assigned")
     grid = _placed(file, sources, notes)
     layers = {
         layer_name: _fitted(layer_name, layer, sources[layer_name], file.grid, grid, notes)
@@ -88,7 +123,7 @@ def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
     return Part(name=name, grid=grid, layers=layers)
 
 
-def _open_layer(layer: LayerFile, file: SceneFile, shape: tuple[int, int] | None) -> Source:
+def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> Source:
     source: Source = open_source(
         layer.path[0] if len(layer.path) == 1 else layer.path,
         key=layer.key,
@@ -100,8 +135,6 @@ def _open_layer(layer: LayerFile, file: SceneFile, shape: tuple[int, int] | None
         wavelengths=layer.wavelengths,
         units=layer.units,
     )
-    if source.grid.crs is None and file.crs is not None:
-        source.grid = assign_crs(source.grid, file.crs, layer.path[0])
     if (layer.scale, layer.offset) != (1.0, 0.0):
         source = Rescaled(source, layer.scale, layer.offset)
     return source
