@@ -39,6 +39,14 @@ def open_scene(
     Raises ConfigError for a key, type or value that the scene file may not have; FileError for a
     file that is missing, damaged or of another kind; GridMismatch for layers that do not fit the
     grid; LabelError for labels that do not fit the classes.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> folder = tempfile.mkdtemp()
+    >>> np.save(f"{folder}/cube.npy", np.ones((5, 6, 8), np.float32))
+    >>> scene = open_scene({"layers": {"hsi": "cube.npy"}}, folder)
+    >>> str(scene.parts[0].grid), scene.layers["hsi"].bands
+    ('6×8 px', 5)
     """
     path = None if isinstance(source, Mapping) else Path(source)
     if path is not None and path.is_dir():
