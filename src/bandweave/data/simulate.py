@@ -138,7 +138,7 @@ def _observe(
     layout: Layout, seed: int, part: int, nm: np.ndarray, ratio: int, sensor: str
 ) -> np.ndarray:
     """What a sensor sees with pixels `ratio` times finer than the scene's: (bands, h, w)."""
-    basis = spectra(nm)
+    basis = spectra(nm).reshape(-1, len(nm)).T.astype(np.float32)  # (bands, materials · 3)
     share = _shares(layout, seed, part, FINE // ratio)  # (2, materials, 3, h, w): sun and shadow
     shape = share.shape[-2:]
     smooth = generator(seed, part, "drift")
@@ -151,13 +151,15 @@ def _observe(
     light = 1 + 0.07 * smooth_field(
         generator(seed, part, "light"), layout.extent, 2 * DRIFT_SCALE, shape
     )
-    flat = share.reshape(2, -1, shape[0] * shape[1])
-    sun, shadow = (basis.reshape(-1, len(nm)).T @ half for half in flat)
-    values = (sun + skylight(nm)[:, None] * shadow).reshape(len(nm), *shape) * light
-    values = np.maximum(values, 0.002)
-    noise = generator(seed, part, f"noise {sensor}").standard_normal(values.shape, np.float32)
-    deviation = 0.3 / snr(nm)[:, None, None] * np.sqrt(0.25 + 0.75 * values / 0.3)
-    return (values + deviation * noise).astype(np.float32)
+    sun, shadow = share.reshape(2, -1, shape[0] * shape[1])
+    cube = np.empty((len(nm), *shape), np.float32)
+    noise = generator(seed, part, f"noise {sensor}")
+    for band, (sky, ratio_to_noise) in enumerate(zip(skylight(nm), snr(nm), strict=True)):
+        seen = (basis[band] @ sun + float(sky) * (basis[band] @ shadow)).reshape(shape)
+        seen = np.maximum(seen * light, 0.002)
+        deviation = float(0.3 / ratio_to_noise) * np.sqrt(0.25 + seen * 2.5)
+        cube[band] = seen + deviation * noise.standard_normal(shape, np.float32)
+    return cube
 
 
 def _shares(layout: Layout, seed: int, part: int, block: int) -> np.ndarray:

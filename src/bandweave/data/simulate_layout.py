@@ -49,15 +49,14 @@ def _parcels(layout: Layout, rng: np.random.Generator, size: float) -> tuple:
     bend = [smooth_field(rng, layout.extent, 70.0, layout.shape) * 5.0 for _ in range(2)]
     y = (np.arange(layout.shape[0], dtype=np.float32)[:, None] + 0.5) * layout.step + bend[0]
     x = (np.arange(layout.shape[1], dtype=np.float32)[None, :] + 0.5) * layout.step + bend[1]
-    distance, nearest = cKDTree(centres).query(np.stack([y, x], -1).reshape(-1, 2), k=2)
-    apart = np.linalg.norm(centres[nearest[:, 0]] - centres[nearest[:, 1]], axis=1)
-    border = (distance[:, 1] ** 2 - distance[:, 0] ** 2) / (2 * apart)
-    return (
-        nearest[:, 0].reshape(layout.shape).astype(np.int32),
-        border.reshape(layout.shape).astype(np.float32),
-        kinds,
-        centres,
-    )
+    cells, border = np.empty(layout.shape, np.int32), np.empty(layout.shape, np.float32)
+    tree = cKDTree(centres)
+    for row in range(layout.shape[0]):  # of a large layout, all at once would take gigabytes
+        distance, nearest = tree.query(np.stack([y[row], x[row]], -1), k=2)
+        apart = np.linalg.norm(centres[nearest[:, 0]] - centres[nearest[:, 1]], axis=1)
+        cells[row] = nearest[:, 0]
+        border[row] = (distance[:, 1] ** 2 - distance[:, 0] ** 2) / (2 * apart)
+    return cells, border, kinds, centres
 
 
 def _roads(
