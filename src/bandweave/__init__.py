@@ -1,0 +1,56 @@
+"""bandweave: land cover and sharp images from co-registered rasters, by state-space models.
+
+>>> import bandweave as bw
+>>> scene = bw.simulated_scene(seed=0, height=64, width=64)
+>>> split = bw.split(scene, "blocks", size=8, guard=1)
+>>> sorted(scene.layers)
+['hsi', 'lidar']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bandweave.data.benchmark_scenes import benchmark_scene
+    from bandweave.data.scene_file import open_scene
+    from bandweave.data.simulate import simulated_scene
+    from bandweave.data.splits import split
+    from bandweave.landcover.mapping import map_scene
+    from bandweave.landcover.run import Run
+    from bandweave.landcover.scoring import score
+    from bandweave.landcover.training import train
+
+_HOME = {
+    "Run": "bandweave.landcover.run",
+    "benchmark_scene": "bandweave.data.benchmark_scenes",
+    "map_scene": "bandweave.landcover.mapping",
+    "open_scene": "bandweave.data.scene_file",
+    "score": "bandweave.landcover.scoring",
+    "simulated_scene": "bandweave.data.simulate",
+    "split": "bandweave.data.splits",
+    "train": "bandweave.landcover.training",
+}
+
+__all__ = [
+    "Run",
+    "benchmark_scene",
+    "map_scene",
+    "open_scene",
+    "score",
+    "simulated_scene",
+    "split",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for, so that `import bandweave` takes no second."""
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'bandweave' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

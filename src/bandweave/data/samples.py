@@ -10,7 +10,7 @@ import numpy as np
 from bandweave.data.augment import AugmentConfig, draw_lost_layer, draw_orientation, jitter, orient
 from bandweave.data.masks import regrid
 from bandweave.data.scaling import Scaling
-from bandweave.data.scene import IGNORED, Scene
+from bandweave.data.scene import HIDDEN, IGNORED, Scene
 from bandweave.data.splits import TRAIN, Split
 from bandweave.errors import ConfigError, SplitError
 from bandweave.raster.grid import Window
@@ -63,6 +63,7 @@ class CropSampler:
         self.scene, self.split, self.scaling = scene, split, scaling
         self.config, self.seed = config, seed
         self.layers = list(scaling.layers)
+        self._ground = scene.reference if scene.reference in self.layers else self.layers[0]
         self.ratios = {name: scene.layers[name].ratio for name in self.layers}
         self._zeros = {name: scaling.zero(name) for name in self.layers}
         self._ordered = {name: layer.components is None for name, layer in scaling.layers.items()}
@@ -113,7 +114,8 @@ class CropSampler:
         """The batch of a step and process.
 
         layers  by name: (B, C, crop·ratio, crop·ratio) float32, scaled
-        labels  (B, crop·label ratio, crop·label ratio) int64, IGNORED where nothing is learnt
+        labels  (B, crop·label ratio, crop·label ratio) int64, IGNORED where there is no training
+                label, HIDDEN where there are no data or they are hidden: no loss may look there
         """
         size, config = self.config.crop, self.config
         layers = {
@@ -129,17 +131,19 @@ class CropSampler:
             rng = np.random.default_rng([self.seed, first + place])
             part, window = self._draw(rng)
             mirrored, turns = draw_orientation(config.augment, rng)
-            labels[place] = orient(
-                _cut(self._labels[part], window.finer(self.split.ratio), IGNORED), mirrored, turns
-            )
+            learnt = _cut(self._labels[part], window.finer(self.split.ratio), IGNORED)
             lost = draw_lost_layer(self.layers, config.augment, rng)
             for name in self.layers:
+                values, valid = self._crop(part, name, window)
+                if name == self._ground:
+                    seen = regrid(valid, self.ratios[name], self.split.ratio)
+                    learnt[~seen & (learnt == IGNORED)] = HIDDEN
                 if name == lost:
                     layers[name][place] = 0
                     continue
-                values, valid = self._crop(part, name, window)
                 jitter(values, valid, self._zeros[name], self._ordered[name], config.augment, rng)
                 layers[name][place] = orient(values, mirrored, turns)
+            labels[place] = orient(learnt, mirrored, turns)
         return {"layers": layers, "labels": labels}
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:

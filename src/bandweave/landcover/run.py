@@ -1,0 +1,129 @@
+"""A trained land-cover run: what map and score need of it, read from its folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bandweave.data.scaling import Scaling
+from bandweave.data.scene import ClassInfo
+from bandweave.errors import RunError
+from bandweave.landcover.config import LandCoverConfig
+from bandweave.models import LAND_COVER
+from bandweave.nn.clip import check_weights, frozen_names, weights_fingerprint
+from bandweave.run.checkpoint import load_model, restore, save_model, weights
+from bandweave.run.folder import RunFolder
+
+FORMAT = 1  # of the metadata; a file of another one is refused
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model with everything needed to use it.
+
+    model         in evaluation mode
+    scaling       of every layer that it takes
+    classes       in the order of its logits
+    layers        what it was trained on, as data.match.describe_layers gives it
+    window        px of the grid: side of the crops that it was trained on
+    output_ratio  how many times finer than the grid it answers
+    facts         the rest of the metadata: protocol, split hash, versions, machine, time
+    """
+
+    folder: RunFolder
+    config: LandCoverConfig
+    model: nn.Module
+    scaling: Scaling
+    classes: tuple[ClassInfo, ...]
+    layers: dict[str, dict[str, Any]]
+    window: int
+    output_ratio: int
+    facts: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Read a run folder. Raises RunError where it is missing, incomplete or damaged."""
+        folder = RunFolder(Path(path))
+        folder.read_config()  # says what the folder is, if it is no run
+        tensors, stored = load_model(folder.model)
+        if stored.get("format") != FORMAT:
+            raise RunError(
+                f"{folder.model}: metadata of format {stored.get('format')}, expected {FORMAT}; "
+                f"it was written by another version of bandweave, train again"
+            )
+        try:
+            config = LandCoverConfig.read(stored["config"])
+            architecture = (stored.get("clip") or {}).get("architecture")
+            if architecture and stored["self_contained"]:
+                config.model.clip.architecture = architecture
+            classes = tuple(ClassInfo(**each) for each in stored["classes"])
+            run = cls(
+                folder=folder,
+                config=config,
+                model=build_model(config, stored["bands"], classes, stored["layers"], stored["output_ratio"]),
+                scaling=Scaling.from_dict(stored["scaling"]),
+                classes=classes,
+                layers=stored["layers"],
+                window=stored["window"],
+                output_ratio=stored["output_ratio"],
+                facts=stored["facts"],
+            )  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"{folder.model}: its metadata lacks or misstates {error}; train again"
+            ) from error
+        frozen = set() if stored["self_contained"] else frozen_names(run.model)
+        restore(run.model, tensors, frozen, folder.model)
+        if not stored["self_contained"]:
+            check_weights(run.model, stored.get("clip"))
+        run.model.eval()
+        return run
+
+    def save(self, self_contained: bool = False) -> None:
+        """Write model.safetensors, whole or not at all."""
+        frozen = set() if self_contained else frozen_names(self.model)
+        save_model(
+            self.folder.model,
+            weights(self.model, frozen),
+            {
+                "format": FORMAT,
+                "config": self.config.to_dict(),
+                "bands": {name: self.scaling.bands(name) for name in self.layers},
+                "classes": [asdict(each) for each in self.classes],
+                "layers": self.layers,
+                "scaling": self.scaling.to_dict(),
+                "window": self.window,
+                "output_ratio": self.output_ratio,
+                "clip": weights_fingerprint(self.model),
+                "self_contained": self_contained,
+                "facts": self.facts,
+            },
+        )
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that training may change."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def build_model(
+    config: LandCoverConfig,
+    bands: dict[str, int],
+    classes: tuple[ClassInfo, ...],
+    layers: dict[str, dict[str, Any]],
+    output_ratio: int,
+) -> nn.Module:
+    """The model of a run with new weights, which follow from the training seed."""
+    torch.manual_seed(config.train.seed)
+    return LAND_COVER[config.name].model(
+        bands,
+        [each.name for each in classes],
+        config.model,
+        ratios={name: layer["ratio"] for name, layer in layers.items()},
+        output_ratio=output_ratio,
+    )

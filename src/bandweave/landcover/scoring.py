@@ -1,0 +1,137 @@
+"""Score a run on the test pixels of a split: each pixel once, by pixel and by object."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bandweave.data.match import match_layers, with_bands
+from bandweave.data.scene import IGNORED, Scene
+from bandweave.data.splits import TEST, Split, split
+from bandweave.errors import SceneMismatch, SplitError
+from bandweave.landcover.classify import predict_classes
+from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, object_votes
+from bandweave.landcover.run import Run
+from bandweave.run.progress import Progress
+
+
+@dataclass(frozen=True)
+class SceneScores:
+    """Scores over test pixels, and over test objects where labels are polygons."""
+
+    pixels: Scores
+    objects: Scores | None = None
+
+    @property
+    def overall_accuracy(self) -> float:
+        """Of the test pixels."""
+        return self.pixels.overall_accuracy
+
+    @property
+    def average_accuracy(self) -> float:
+        """Of the test pixels."""
+        return self.pixels.average_accuracy
+
+    @property
+    def kappa(self) -> float:
+        """Of the test pixels."""
+        return self.pixels.kappa
+
+    def to_dict(self) -> dict[str, Any]:
+        """For scores.json."""
+        return {
+            "pixels": self.pixels.to_dict(),
+            "objects": self.objects.to_dict() if self.objects else None,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> SceneScores:
+        """From scores.json."""
+        objects = stored.get("objects")
+        return cls(
+            Scores.from_dict(stored["pixels"]), Scores.from_dict(objects) if objects else None
+        )
+
+    def __str__(self) -> str:
+        if self.objects is None:
+            return str(self.pixels)
+        head = (
+            f"by object: overall accuracy {100 * self.objects.overall_accuracy:.2f}   average "
+            f"accuracy {100 * self.objects.average_accuracy:.2f}   kappa {self.objects.kappa:.4f}   "
+            f"({self.objects.confusion.sum()} test objects, each given the class of most pixels)"
+        )
+        return f"{self.pixels}\n\n{head}"
+
+
+def score(
+    run: Run | str | os.PathLike[str],
+    scene: Scene,
+    split: Split | None = None,
+    *,
+    match_bands: bool = False,
+    tta: bool = False,
+    quiet: bool = False,
+) -> SceneScores:
+    """Map the scene and score the test pixels of the split; the run's own split if none is given.
+
+    The scores are also written to scores.json in the run's folder. Raises SplitError where the
+    split that the run was trained with comes out otherwise on this scene, or has no test side.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
+    if scene.classes != run.classes:
+        raise SceneMismatch(
+            f"the run knows the classes {_listed(run.classes)}; scene {scene.name!r} has "
+            f"{_listed(scene.classes)}. Give them the same codes, names and order"
+        )
+    split = own_split(run, scene) if split is None else split
+    reach = run.model.reach(run.window)  # type: ignore[operator]
+    protocol = {**split.protocol(reach), "scene": scene.name, "model": run.config.name}
+    number = len(run.classes)
+    total = np.zeros((number, number), np.int64)
+    objects, truths, predictions, first = [], [], [], 0
+    with Progress("scoring, parts", len(scene.parts), quiet=quiet) as bar:
+        for part, roles in zip(scene.parts, split.roles, strict=True):
+            test = roles == TEST
+            if test.any() and part.labels is not None:
+                predicted = predict_classes(run, part, scene.reference, tta=tta)
+                truth = np.where(test, part.labels.values, IGNORED)
+                total += confusion_matrix(truth, predicted, number)
+                if part.labels.objects is not None:
+                    own = part.labels.objects
+                    objects.append(np.where(own > 0, own + first, 0)[test])
+                    truths.append(truth[test])
+                    predictions.append(predicted[test])
+                    first += int(own.max(initial=0))
+            bar.advance()
+    names = tuple(each.name for each in run.classes)
+    pixels = Scores(total, names, protocol)
+    assert_supports(pixels, split)
+    by_object = None
+    if objects:
+        by_object = object_votes(
+            np.concatenate(objects), np.concatenate(truths), np.concatenate(predictions), names, protocol
+        )  # fmt: skip
+    scores = SceneScores(pixels, by_object)
+    run.folder.write_scores(scores.to_dict())
+    return scores
+
+
+def own_split(run: Run, scene: Scene) -> Split:
+    """The split that the run was trained with, drawn again and compared by its hash."""
+    drawn = split(scene, **vars(run.config.split))
+    if drawn.hash != run.facts["split_hash"]:
+        raise SplitError(
+            f"the run was trained on a {drawn.config.name!r} split with hash "
+            f"{run.facts['split_hash'][:12]}…, on scene {scene.name!r} the same options give "
+            f"{drawn.hash[:12]}…: this is not the scene it was trained on, or its labels changed. "
+            f"Score it with a split of this scene's own, `--split NAME`"
+        )
+    return drawn
+
+
+def _listed(classes: tuple[Any, ...]) -> str:
+    return ", ".join(f"{each.code} {each.name}" for each in classes) or "none"

@@ -1,0 +1,163 @@
+"""Train a land-cover model on a scene and a split, into a run folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from bandweave.data.match import describe_layers
+from bandweave.data.samples import CropSampler
+from bandweave.data.scaling import fit as fit_scaling
+from bandweave.data.scene import Scene
+from bandweave.data.splits import VALIDATION, Split
+from bandweave.errors import ConfigError
+from bandweave.landcover.classify import predict_classes
+from bandweave.landcover.config import LandCoverConfig, grouped, merged
+from bandweave.landcover.metrics import confusion_matrix
+from bandweave.landcover.run import Run, build_model
+from bandweave.nn.clip import frozen_names
+from bandweave.run.folder import RunFolder, machine
+from bandweave.run.loop import fit
+from bandweave.run.processes import Accelerator, is_main
+
+
+def train(
+    scene: Scene,
+    split: Split,
+    model: str = "m3amba",
+    out: str | os.PathLike[str] = "runs/landcover",
+    *,
+    config: LandCoverConfig | None = None,
+    layers: list[str] | None = None,
+    pca: dict[str, int] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    self_contained: bool = False,
+    quiet: bool = False,
+    accelerator: Accelerator = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    **options: Any,
+) -> Run:
+    """Train a model and return the run, whose folder holds everything needed to use it.
+
+    model    name of a preset: m3amba, m3amba_small, m3amba_tiny
+    out      the run folder, which must not hold another run
+    config   all options at once, in place of `model`, `layers`, `pca` and `options`
+    layers   names of the layers to use; all by default
+    pca      principal components a layer is reduced to, by its name
+    resume   continue an interrupted run of the same configuration
+    overwrite       replace a run that stands in `out`
+    self_contained  keep frozen CLIP weights inside the run too
+    options  any option of the model, of samples (`crop`, `batch`, …) or of training (`steps`,
+             `lr`, …), by its name
+
+    Raises ConfigError for options that do not exist or fit, RunError where `out` holds another
+    run, SplitError where there is nothing to train on.
+
+    >>> import bandweave as bw, tempfile
+    >>> scene = bw.simulated_scene(seed=0, height=64, width=64)
+    >>> split = bw.split(scene, "blocks", size=8, guard=1)
+    >>> folder = tempfile.mkdtemp()
+    >>> run = bw.train(scene, split, model="m3amba_tiny", out=f"{folder}/run", steps=2, width=8,
+    ...                crop=8, batch=2, quiet=True)
+    >>> run.output_ratio, run.window
+    (1, 8)
+    """
+    if config is None:
+        stored = merged(grouped(model, options), {"model": {"name": model}})
+        config = LandCoverConfig.read(stored)
+        config.layers, config.pca = list(layers or []), dict(pca or {})
+    elif options or layers or pca:
+        raise ConfigError("give options either in `config` or by name, not both")
+    config = replace(config, scene=scene.origin or scene.name, split=split.config)
+    described = described_layers(scene, config.layers)
+    folder = RunFolder.create(Path(out), config.to_dict(), resume=resume, overwrite=overwrite)
+
+    scaling = fit_scaling(scene, split, config.pca, list(described))
+    bands = {name: scaling.bands(name) for name in described}
+    module = build_model(config, bands, scene.classes, described, scene.label_ratio)
+    sampler = CropSampler(scene, split, scaling, config.samples, config.train.seed)
+    run = Run(
+        folder=folder,
+        config=config,
+        model=module,
+        scaling=scaling,
+        classes=scene.classes,
+        layers=described,
+        window=config.samples.crop,
+        output_ratio=scene.label_ratio,
+        facts={},
+    )
+    began = time.monotonic()
+    rows = fit(
+        module,
+        sampler.batch,
+        config.train,
+        folder.path,
+        validate=Validation(run, scene, split) if config.train.validate_every else None,
+        resume=resume,
+        quiet=quiet,
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        frozen=frozen_names(module),
+        identity={"config": config.to_dict(), "split": split.hash},
+    )
+    seconds = float(rows[-1]["seconds"]) if rows else time.monotonic() - began
+    reach = module.reach(config.samples.crop)  # type: ignore[operator]
+    run.facts.update(
+        protocol=split.protocol(reach),
+        split_hash=split.hash,
+        scaling_from=scaling.source,
+        parameters=run.parameters,
+        seconds=seconds,
+        steps=len(rows),
+        machine=machine(),
+        bandweave=version("bandweave"),
+    )
+    module.cpu().eval()
+    if is_main():
+        run.save(self_contained)
+    return run
+
+
+def described_layers(scene: Scene, names: list[str]) -> dict[str, dict[str, Any]]:
+    """What a run keeps of the named layers, of all where none is named."""
+    layers = describe_layers(scene)
+    if missing := [name for name in names if name not in layers]:
+        raise ConfigError(
+            f"scene {scene.name!r} has no layer {missing[0]!r}; it has {', '.join(layers)}"
+        )
+    return {name: layer for name, layer in layers.items() if name in names or not names}
+
+
+class Validation:
+    """Overall accuracy on the validation pixels, mapped as the scene would be."""
+
+    def __init__(self, run: Run, scene: Scene, split: Split) -> None:
+        if not any((roles == VALIDATION).any() for roles in split.roles):
+            raise ConfigError(
+                "validate_every is set, but the split has no validation pixels; "
+                "draw some with its option `validation`, 0.2 say"
+            )
+        self.run, self.scene, self.split = run, scene, split
+
+    def __call__(self, module: nn.Module) -> float:
+        total = np.zeros((len(self.run.classes),) * 2, np.int64)
+        for part, roles in zip(self.scene.parts, self.split.roles, strict=True):
+            held_out = roles == VALIDATION
+            if not held_out.any() or part.labels is None:
+                continue
+            predicted = predict_classes(self.run, part, self.scene.reference, model=module)
+            total += confusion_matrix(
+                part.labels.values[held_out], predicted[held_out], len(self.run.classes)
+            )
+        return float(np.trace(total) / total.sum())

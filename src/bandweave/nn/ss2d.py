@@ -1,0 +1,204 @@
+"""2-D selective scans: SS2D of one stream, and Cross-SS2D of one modality steered by another.
+
+Sources: SS2D from VMamba (Liu et al. 2024); Cross-SS2D from M³amba, section III-C, eq. 10-13 and
+Algorithm 1.
+
+    x      (B, H, W, D)   tokens, channels last
+    u      (B, T, E)      tokens after projection and convolution, natural order, T = H·W
+    delta  (B, K, T, E)   step sizes before bias and softplus
+    B, C   (B, K, T, N)   input and output projections
+    A      (K, E, N)      negative decay rates
+    K orders, T tokens, E = expand·D channels, N states, R rank of the step sizes
+
+Everything a direction needs is computed once per token; only the scan follows the orders.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bandweave.scan import cross_order, selective_scan
+
+ORDERS = 4  # row-major, column-major, and the reverse of each
+
+Average = Literal["transition", "rate"]
+
+
+class StreamParameters(nn.Module):
+    """What one stream contributes to a scan of K orders: any of Δ and A, B, C and D.
+
+    A stream owns only what the scan reads, so no parameter is without influence.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        state: int,
+        rank: int,
+        *,
+        rates: bool = True,
+        steps: bool = True,
+        inputs: bool = True,
+        outputs: bool = True,
+        orders: int = ORDERS,
+    ) -> None:
+        super().__init__()
+        self.sizes = [rank * steps, state * inputs, state * outputs]
+        bound = channels**-0.5
+        self.project = nn.Parameter(
+            torch.empty(orders, sum(self.sizes), channels).uniform_(-bound, bound)
+        )
+        if steps:
+            self.step_weight = nn.Parameter(
+                torch.empty(orders, rank, channels).uniform_(-(rank**-0.5), rank**-0.5)
+            )
+            self.step_bias = nn.Parameter(_initial_step_bias(orders, channels))
+        if rates:
+            decay = torch.arange(1, state + 1, dtype=torch.float32).log()
+            self.A_log = _no_decay(decay.expand(orders, channels, state).clone())
+        if outputs:
+            self.D = _no_decay(torch.ones(orders, channels))
+
+    @property
+    def A(self) -> Tensor:
+        """Negative decay rates (K, E, N)."""
+        return -torch.exp(self.A_log.float())
+
+    def forward(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (B, T, E) to delta (B, K, T, E), B and C (B, K, T, N); empty where not owned."""
+        orders, size, channels = self.project.shape
+        projected = F.linear(u, self.project.view(orders * size, channels))  # (B, T, K·(R+N+N))
+        projected = projected.unflatten(-1, (orders, size)).transpose(1, 2)  # (B, K, T, R+N+N)
+        steps, inputs, outputs = projected.split(self.sizes, dim=-1)
+        if self.sizes[0]:
+            steps = torch.matmul(steps, self.step_weight.to(steps.dtype))  # (B, K, T, E)
+        return steps, inputs, outputs
+
+
+class SS2D(nn.Module):
+    """Selective scan of an image along rows and columns, both ways (VMamba).
+
+    Takes and returns (B, H, W, D). `rank` defaults to ⌈D/16⌉.
+    """
+
+    def __init__(
+        self, width: int, state: int = 16, expand: float = 2.0, rank: int | None = None
+    ) -> None:
+        super().__init__()
+        channels = int(expand * width)
+        self.enter = Enter(width, channels)
+        self.stream = StreamParameters(channels, state, rank or math.ceil(width / 16))
+        self.leave = Leave(channels, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, breadth = x.shape[1:3]
+        u, gate = self.enter(x)
+        delta, B, C = self.stream(u)
+        y = selective_scan(
+            u, delta, self.stream.A, B, C, self.stream.D, cross_order(height, breadth),
+            delta_bias=self.stream.step_bias, softplus=True,
+        )  # fmt: skip
+        return self.leave(y, gate).unflatten(1, (height, breadth))
+
+
+class CrossSS2D(nn.Module):
+    """Selective scan of a modality whose input projection comes from a guide (M³amba).
+
+    average  'transition': eq. 10-13, the transition is the mean of both streams' and the guide's
+             step sizes drive the input; 'rate': Algorithm 1, the decay rates are averaged and
+             discretised with the modality's step sizes.
+
+    Takes the modality and the guide, both (B, H, W, D), and returns (B, H, W, D). The projections
+    into and out of the scan serve both streams. The mirrored scan of the guide, which the paper
+    discards, is not computed and has no parameters.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        state: int = 16,
+        expand: float = 2.0,
+        rank: int | None = None,
+        average: Average = "transition",
+    ) -> None:
+        super().__init__()
+        channels, rank = int(expand * width), rank or math.ceil(width / 16)
+        self.average = average
+        self.enter = Enter(width, channels)
+        self.modality = StreamParameters(channels, state, rank, inputs=False)
+        self.guide = StreamParameters(
+            channels, state, rank, steps=average == "transition", outputs=False
+        )
+        self.leave = Leave(channels, width)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        height, breadth = x.shape[1:3]
+        order = cross_order(height, breadth)
+        u, gate = self.enter(x)
+        v, _ = self.enter(z, gated=False)
+        delta, _, C = self.modality(u)
+        guide_delta, B, _ = self.guide(v)
+        modality, guide = self.modality, self.guide
+        if self.average == "transition":
+            delta = F.softplus(delta + modality.step_bias[:, None])
+            guide_delta = F.softplus(guide_delta + guide.step_bias[:, None])
+            y = selective_scan(
+                u, delta, modality.A, B, C, modality.D, order, delta2=guide_delta, A2=guide.A
+            )
+        else:
+            y = selective_scan(
+                u, delta, (modality.A + guide.A) / 2, B, C, modality.D, order,
+                delta_bias=modality.step_bias, softplus=True,
+            )  # fmt: skip
+        return self.leave(y, gate).unflatten(1, (height, breadth))
+
+
+class Enter(nn.Module):
+    """Project (B, H, W, D) to tokens (B, T, E) and a gate: linear, depthwise 3×3, SiLU."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, 2 * channels, bias=False)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, x: Tensor, gated: bool = True) -> tuple[Tensor, Tensor]:
+        if gated:
+            u, gate = self.project(x).chunk(2, dim=-1)
+            gate = F.silu(gate).flatten(1, 2)  # (B, T, E)
+        else:
+            u = F.linear(x, self.project.weight[: self.conv.out_channels])
+            gate = u.new_empty(0)
+        u = self.conv(u.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return F.silu(u).flatten(1, 2), gate  # (B, T, E)
+
+
+class Leave(nn.Module):
+    """Normalise the scan's tokens (B, T, E), gate them, and project back to (B, T, D)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.project = nn.Linear(channels, width, bias=False)
+
+    def forward(self, y: Tensor, gate: Tensor) -> Tensor:
+        return self.project(self.norm(y) * gate)
+
+
+def _initial_step_bias(
+    orders: int, channels: int, low: float = 1e-3, high: float = 0.1, floor: float = 1e-4
+) -> Tensor:
+    """Inverse softplus of step sizes drawn log-uniformly from [low, high]."""
+    spread = torch.rand(orders, channels) * (math.log(high) - math.log(low)) + math.log(low)
+    step = spread.exp().clamp(min=floor)
+    return step + torch.log(-torch.expm1(-step))
+
+
+def _no_decay(value: Tensor) -> nn.Parameter:
+    parameter = nn.Parameter(value)
+    parameter.no_weight_decay = True  # type: ignore[attr-defined]
+    return parameter
