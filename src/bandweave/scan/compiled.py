@@ -37,7 +37,9 @@ def numba_scan(
 ) -> Tensor:
     """As `reference_scan` with the bias and softplus inside; checked float32 tensors on the CPU."""
     tensors = (u, delta, A, B, C, D, delta_bias, delta2, A2, delta2_bias)
-    return _NumbaScan.apply(table, softplus, *tensors)
+    given = [value for value in tensors if value is not None]
+    keep = torch.is_grad_enabled() and any(value.requires_grad for value in given)
+    return _NumbaScan.apply(table, softplus, keep, *tensors)
 
 
 class _NumbaScan(torch.autograd.Function):
@@ -46,6 +48,7 @@ class _NumbaScan(torch.autograd.Function):
         ctx: Any,
         table: Tensor,
         softplus: bool,
+        keep: bool,
         u: Tensor,
         delta: Tensor,
         A: Tensor,
@@ -63,7 +66,6 @@ class _NumbaScan(torch.autograd.Function):
         arrays = _arrays(table, softplus, u, delta, A, B, C, D, bias, delta2, A2, bias2)
         batch, T, E = u.shape
         K, _, N = A.shape
-        keep = any(ctx.needs_input_grad)
         chunk = kernel_single.CHUNK if N == 1 else kernel_forward.CHUNK
         chunks = -(-T // chunk) if keep else 0
         starts = u.new_empty(batch, K, chunks, -(-E // WIDTH), N, WIDTH)
@@ -105,7 +107,7 @@ class _NumbaScan(torch.autograd.Function):
         else:
             run_tasks(kernel_backward.backward_tasks, tasks, work, width, _states(N), *arrays)
         return (
-            *(None, None, du, ddelta),
+            *(None, None, None, du, ddelta),
             _rates_back(_added(drates), E),
             *(_added(dB), _added(dC)),
             _channels_back(_added(dskip), E).expand(K, E),
@@ -126,7 +128,7 @@ def _tasks(batch: int, E: int) -> tuple[int, int]:
 
 def _states(N: int) -> tuple[int, ...]:
     """A group of states that divides them all; what counts is its length."""
-    return next((0,) * size for size in (4, 2, 1) if N % size == 0)
+    return next((0,) * size for size in (4, 1) if N % size == 0)
 
 
 def _arrays(

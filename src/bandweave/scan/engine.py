@@ -11,7 +11,6 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -33,20 +32,25 @@ def engine_name(device: torch.device | str = "cpu", dtype: torch.dtype = torch.f
     device = torch.device(device)
     forced = os.environ.get(VARIABLE, "").strip().lower()
     if not forced:
-        suits = device.type == "cpu" and dtype != torch.float64 and numba_installed()
+        suits = device.type == "cpu" and dtype != torch.float64 and not numba_missing()
         return "numba" if suits else "torch"
     if forced not in ENGINES:
         raise ScanError(f"{VARIABLE}={forced}: the engines are {', '.join(ENGINES)}")
-    if forced == "numba" and not numba_installed():
-        raise ScanError(f"{VARIABLE}=numba, but Numba is not installed: pip install numba")
+    if forced == "numba" and numba_missing():
+        raise ScanError(f"{VARIABLE}=numba, but Numba cannot be imported: {numba_missing()}")
     if forced == "numba" and device.type != "cpu":
         raise ScanError(f"{VARIABLE}=numba runs on the CPU alone, the tensors are on {device}")
     return forced
 
 
 @cache
-def numba_installed() -> bool:
-    return find_spec("numba") is not None
+def numba_missing() -> str:
+    """Why Numba cannot be used; empty if it can."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:  # not installed, or not for this NumPy
+        return str(error)
+    return ""
 
 
 def torch_engine(name: str) -> Callable[..., Tensor]:
@@ -62,9 +66,9 @@ def warn_if_slow(name: str, device: torch.device, dtype: torch.dtype) -> None:
 
 @cache
 def _warn_slow(device_type: str) -> None:
-    reason = (
-        "install numba for the fast one" if device_type == "cpu" else "no kernel for this device"
-    )
+    reason = "no kernel for this device"
+    if device_type == "cpu":
+        reason = f"Numba cannot be imported: {numba_missing()}"
     warnings.warn(
         f"the selective scan runs in plain torch on {device_type}, which is slow ({reason}); "
         f"{VARIABLE}=torch silences this",

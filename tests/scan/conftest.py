@@ -1,0 +1,81 @@
+"""Inputs of a scan, and a way to run an engine on them."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bandweave.scan import selective_scan
+
+
+def scan_inputs(
+    batch=2, tokens=12, channels=5, states=4, sequences=4, pair=False, softplus=False, seed=0
+) -> dict[str, Tensor]:
+    """Every tensor of a scan, as the keywords of `selective_scan`; decays from slow to strong."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    def steps() -> Tensor:
+        raw = normal(batch, sequences, tokens, channels) - 1
+        return raw if softplus else torch.nn.functional.softplus(raw)
+
+    def rates() -> Tensor:
+        return -normal(sequences, channels, states).mul(1.5).exp()
+
+    inputs = {
+        "u": normal(batch, tokens, channels),
+        "delta": steps(),
+        "A": rates(),
+        "B": normal(batch, sequences, tokens, states),
+        "C": normal(batch, sequences, tokens, states),
+        "D": normal(sequences, channels),
+    }
+    if softplus:
+        inputs["delta_bias"] = normal(sequences, channels)
+    if pair:
+        inputs |= {"delta2": steps(), "A2": rates()}
+    if pair and softplus:
+        inputs["delta2_bias"] = normal(sequences, channels)
+    return inputs
+
+
+def scan_with_gradients(inputs, order=None, dtype=torch.float32, softplus=None, seed=1):
+    """Output and the gradient of every input, for one random gradient of the output."""
+    leaves = {k: v.detach().to(dtype).requires_grad_() for k, v in inputs.items()}
+    through = "delta_bias" in inputs if softplus is None else softplus
+    y = selective_scan(**leaves, order=order, softplus=through)
+    generator = torch.Generator().manual_seed(seed)
+    dy = torch.randn(y.shape, generator=generator).to(y.dtype)
+    gradients = torch.autograd.grad(y, list(leaves.values()), dy)
+    return {"y": y.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+
+@pytest.fixture
+def make_inputs():
+    return scan_inputs
+
+
+@pytest.fixture
+def run_scan(monkeypatch):
+    """run_scan(engine, inputs, order, …): the answers of one engine."""
+
+    def run(engine, inputs, order=None, **options):
+        monkeypatch.setenv("BANDWEAVE_SCAN", engine)
+        return scan_with_gradients(inputs, order, **options)
+
+    return run
+
+
+@pytest.fixture
+def agree():
+    """agree(answers, truth, …): every error is small against the largest true value."""
+
+    def check(answers, truth, output=1e-6, gradient=2e-6):
+        for name, true in truth.items():
+            bound = output if name == "y" else gradient
+            scale = true.abs().max().clamp_min(1e-30)
+            error = float((answers[name].double() - true).abs().max() / scale)
+            assert error <= bound, f"{name}: relative error {error:.1e} > {bound:.0e}"
+
+    return check
