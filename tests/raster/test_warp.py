@@ -54,10 +54,10 @@ def test_mode_counts_and_nearest_picks():
     assert set(picked.ravel()) <= {1, 2, 3, 4}
 
 
-TURNED = Grid(40, 37, Affine(1.7, 0.4, 499_990, 0.3, -1.6, 4_000_003), UTM)
+TURNED = Grid(40, 37, Affine(1.7123, 0.4077, 499_990.137, 0.3019, -1.6231, 4_000_003.291), UTM)
 TARGETS = {
-    "coarser": grid(17, 19, 3.3, 499_993, 4_000_004),
-    "finer": grid(90, 80, 0.4, 500_003, 3_999_995),
+    "coarser": grid(17, 19, 3.3017, 499_993.113, 4_000_004.127),
+    "finer": grid(90, 80, 0.4013, 500_003.119, 3_999_995.071),
     "turned": TURNED,
     "degrees": Grid(
         40, 40, Affine(1.3e-5, 0, -81.00002, 0, -1.1e-5, 36.14442), CRS.from_epsg(4326)
@@ -65,10 +65,10 @@ TARGETS = {
 }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(sorted(TARGETS)),
-    st.sampled_from(sorted(RESAMPLINGS)),
+    st.sampled_from(sorted(set(RESAMPLINGS) - {"mode"})),  # whose ties fall either way
     st.integers(-9, 40),
     st.integers(-9, 40),
     st.integers(1, 50),

@@ -82,7 +82,7 @@ class GdalSource(WindowSource):
             _refuse_short_envi(dataset)
 
     def _dataset(self) -> DatasetReader:
-        return handle(self.path, self._stamp, _open)
+        return handle(self.path, self._stamp, open_dataset)
 
     def _inside(self, window: Window) -> np.ndarray:
         part = RasterioWindow(window.col, window.row, window.width, window.height)
@@ -101,7 +101,8 @@ class GdalSource(WindowSource):
         return values
 
 
-def _open(path: str) -> DatasetReader:
+def open_dataset(path: str) -> DatasetReader:
+    """What rasterio opens; FileError for what it cannot."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -154,7 +155,7 @@ def _refuse_short_envi(dataset: DatasetReader) -> None:
 
 
 def _subdataset(path: str, when: int, key: str | None) -> str:
-    dataset = handle(path, when, _open)
+    dataset = handle(path, when, open_dataset)
     if key is None and dataset.count:
         return path
     inner = dataset.subdatasets

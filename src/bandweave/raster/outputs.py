@@ -14,7 +14,7 @@ import rasterio
 
 from bandweave.errors import OutputError
 
-CACHE_BYTES = 128 * 2**20  # GDAL's own default is 5 % of the machine's memory
+CACHE_BYTES = 64 * 2**20  # GDAL's own default is 5 % of the machine's memory
 
 
 class Writer(Protocol):
@@ -67,6 +67,11 @@ class OutputSet:
                 raise cannot_write(target, error) from error
         self._files[target] = self._folders[folder] / target.name
         return self._files[target]
+
+    def unfinished(self, target: str | os.PathLike[str]) -> Path | None:
+        """The unfinished file of a target; None where there is none yet."""
+        path = self._files.get(Path(os.path.abspath(target)))
+        return path if path is not None and path.exists() else None
 
     def text(self, target: str | os.PathLike[str], text: str) -> None:
         """A text file, UTF-8."""

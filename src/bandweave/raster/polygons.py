@@ -105,10 +105,7 @@ def read_polygons(
             keys = [_text(key) for key in _column(file, columns, on)]
             found = [table.get(key) for key in keys]
             if field not in table.columns:
-                given = _column(file, columns, field)
-                found = [
-                    None if row is None else value for row, value in zip(found, given, strict=True)
-                ]
+                found = list(_column(file, columns, field))
         else:
             keys = [""] * len(geometries)
             found = list(_column(file, columns, field))

@@ -87,6 +87,7 @@ class WarpedSource(WindowSource):
             num_threads=1,
             XSCALE=1 / self._shrink[0],  # GDAL's own guess would depend on the window
             YSCALE=1 / self._shrink[1],
+            SOURCE_EXTRA=8,
         )
 
     def _source_window(self, window: Window) -> Window | None:
@@ -100,12 +101,13 @@ class WarpedSource(WindowSource):
             return None
         reach = RESAMPLINGS[self.resampling]
         margins = [math.ceil(reach * max(shrink, 1)) + 2 for shrink in self._shrink]
-        top = math.floor(source_rows[finite].min()) - margins[1]
-        left = math.floor(source_cols[finite].min()) - margins[0]
-        bottom = math.ceil(source_rows[finite].max()) + margins[1]
-        right = math.ceil(source_cols[finite].max()) + margins[0]
-        wanted = Window(top, left, bottom - top, right - left)
-        return wanted.clip(self.source.grid.height, self.source.grid.width)
+        top = max(math.floor(source_rows[finite].min()), 0) - margins[1]
+        left = max(math.floor(source_cols[finite].min()), 0) - margins[0]
+        bottom = min(math.ceil(source_rows[finite].max()), self.source.grid.height) + margins[1]
+        right = min(math.ceil(source_cols[finite].max()), self.source.grid.width) + margins[0]
+        wanted = Window(top, left, bottom - top, right - left)  # holes around the source's edges
+        overlaps = wanted.clip(self.source.grid.height, self.source.grid.width) is not None
+        return wanted if overlaps and min(wanted.height, wanted.width) > 0 else None
 
 
 def _check(source: Grid, grid: Grid) -> None:

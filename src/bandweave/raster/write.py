@@ -28,7 +28,7 @@ from bandweave.raster.outputs import OutputSet, cannot_write, size
 
 Overviews = Literal["nearest", "mode", "average"]
 _FAILURES = (RasterioError, CPLE_BaseError, OSError)
-_GDAL_TYPES = {
+GDAL_TYPES = {
     "uint8": "Byte",
     "int8": "Int8",
     "uint16": "UInt16",
@@ -79,8 +79,8 @@ class MapWriter:
         self._overviews, self._names, self._tags = overviews, tuple(names or ()), dict(tags or {})
         self._alone = outputs is None
         self._outputs = outputs or OutputSet()
-        if self.dtype.name not in _GDAL_TYPES:
-            raise ValueError(f"rasters of {self.dtype} are not written; {', '.join(_GDAL_TYPES)}")
+        if self.dtype.name not in GDAL_TYPES:
+            raise ValueError(f"rasters of {self.dtype} are not written; {', '.join(GDAL_TYPES)}")
         if colors and (bands != 1 or self.dtype not in (np.uint8, np.uint16)):
             raise ValueError(f"{bands} bands of {self.dtype} take no colours, one of uint8 does")
         self._file: BinaryIO | None = None
@@ -165,6 +165,7 @@ class MapWriter:
                 overview_resampling=self._overviews.upper(),
                 blocksize=512 if self.bands <= 8 else 256,
                 bigtiff="IF_SAFER",
+                num_threads="ALL_CPUS",
             )
             _compare(described, self._finished)
             self._raw.unlink()
@@ -195,7 +196,7 @@ class MapWriter:
         lines.append("</Metadata>")
         for band in range(self.bands):
             lines.append(
-                f'<VRTRasterBand dataType="{_GDAL_TYPES[self.dtype.name]}" band="{band + 1}" '
+                f'<VRTRasterBand dataType="{GDAL_TYPES[self.dtype.name]}" band="{band + 1}" '
                 'subClass="VRTRawRasterBand">'
             )
             if band < len(self._names):
