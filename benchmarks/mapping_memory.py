@@ -2,7 +2,7 @@
 
     python benchmarks/mapping_memory.py [--small 1024] [--factor 10] [--out FILE.json]
 
-Each scene is a tiled, compressed GeoTIFF of 64 simulated bands and one of heights. Each is mapped,
+Each scene is a tiled, compressed GeoTIFF of 128 simulated bands and one of heights. Each is mapped,
 with its confidence, in a process of its own by a small convolutional model, so that what is
 measured is the mapping. Reported are the peak resident memory of each process, what of it came on
 top of the imported libraries, and the ratios.
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 RESULTS = Path(__file__).parent / "results" / "mapping_memory.json"
-BANDS, CLASSES, WINDOW = 64, 8, 64
+BANDS, CLASSES, WINDOW = 128, 8, 64
 MIB = 2**20
 
 

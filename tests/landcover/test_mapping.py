@@ -1,7 +1,9 @@
 import errno
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,10 +15,10 @@ from rasterio.transform import from_origin
 from bandweave.data.match import describe_layers
 from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import ClassInfo, Layer, Part, Scene
-from bandweave.errors import ConfigError, FileError, OutputError, SceneMismatch
+from bandweave.errors import ConfigError, FileError, OutputError, RunError, SceneMismatch
 from bandweave.landcover.mapping import map_scene
 from bandweave.raster.arrays import ArraySource
-from bandweave.raster.grid import Grid
+from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.source import BandInfo
 from bandweave.raster.write import MapWriter
 
@@ -97,6 +99,10 @@ def test_map_with_confidence_and_probabilities(tmp_path):
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert file.colormap(1)[7] == (0, 205, 0, 255)
         np.testing.assert_array_equal(file.read(1), np.where(has_data, codes, 0))
+    aux = ElementTree.parse(tmp_path / "map.tif.aux.xml")
+    assert [name.text or "" for name in aux.iter("Category")][7] == "stressed grass"
+    entries = ElementTree.parse(tmp_path / "map.qml").iter("paletteEntry")
+    assert [entry.get("label") for entry in entries] == ["water", "stressed grass", "roof & wall"]
     odds = np.exp(array.astype(np.float64))
     expected = odds / odds.sum(axis=0)
     with rasterio.open(tmp_path / "map_confidence.tif") as file:
@@ -174,6 +180,11 @@ def test_scene_of_another_kind(tmp_path):
         np.testing.assert_array_equal(one.read(), other.read())
 
 
+def test_folder_that_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="no such run folder"):
+        map_scene(tmp_path / "none", make_scene(random_logits()), tmp_path / "map.tif", quiet=True)
+
+
 def test_scene_without_any_data(tmp_path):
     scene = make_scene(np.full((3, 9, 9), np.nan))
     (tmp_path / "map.tif").write_text("an older map")
@@ -239,8 +250,39 @@ def test_parts_become_a_folder(tmp_path, caplog):
             expected[np.isnan(array[0])] = 0
             np.testing.assert_array_equal(file.read(1), expected)
         assert tmp_path / "maps" / "confidence" / f"plot_{number}.tif" in paths
+    with rasterio.open(tmp_path / "maps" / "map.vrt") as file:
+        whole = file.read(1)
+        assert file.shape == (20, 130)  # parts are 50 px apart and 30 px wide
+        assert file.crs == UTM
+        assert file.transform == scene.parts[0].grid.transform
+        assert file.colormap(1)[12] == (255, 128, 0, 255)
+    with rasterio.open(tmp_path / "maps" / "plot_2.tif") as file:
+        np.testing.assert_array_equal(whole[:, 100:], file.read(1))
+    assert not whole[:, 30:100].any()
+    with rasterio.open(tmp_path / "maps" / "confidence" / "confidence.vrt") as file:
+        assert np.isnan(file.read(1)[:, 30:100]).all()
+        assert (file.read(1)[:, :4] >= 1 / 3).all()
     assert all(path.is_file() for path in paths)
+    tif = [f"plot_{number}.tif" for number in range(3)]
+    sidecars = [name + ".aux.xml" for name in tif] + [name[:-3] + "qml" for name in tif]
+    inside = [f"confidence/{name}" for name in [*tif, "confidence.vrt"]]
+    assert files(tmp_path / "maps") == sorted([*tif, *sidecars, *inside, "map.vrt", "map.qml"])
     assert not list(tmp_path.rglob(".*"))
+
+
+def test_parts_of_several_crs_or_of_no_place(tmp_path, caplog):
+    one, other = make_scene(random_logits()), make_scene(random_logits(), crs=CRS.from_epsg(32618))
+    nowhere = Part("nowhere", Grid(20, 30, PIXELS), {"hsi": one.parts[0].layers["hsi"]})
+    parts = (one.parts[0], replace(other.parts[0], name="other"), nowhere)
+    scene = replace(one, parts=parts)
+    paths = map_scene(make_run(scene), scene, tmp_path / "maps", quiet=True)
+    names = [path.name for path in paths]
+    assert names[-2:] == ["map_EPSG32617.vrt", "map_EPSG32618.vrt"]
+    assert names[:3] == ["plot_0.tif", "other.tif", "nowhere.tif"]
+    assert "1 of 3 parts are in no mosaic" in caplog.text
+    with rasterio.open(paths[-1]) as file:
+        assert file.crs == CRS.from_epsg(32618)
+        assert file.shape == (20, 30)
 
 
 def test_places_that_cannot_be(tmp_path):

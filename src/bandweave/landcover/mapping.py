@@ -12,6 +12,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,7 +23,8 @@ from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import ClassInfo, Part, Scene
 from bandweave.errors import ConfigError, FileError, OutputError
 from bandweave.raster.outputs import OutputSet, cannot_write
-from bandweave.raster.write import MapWriter
+from bandweave.raster.style import aux_xml, build_vrt, qml
+from bandweave.raster.write import MapWriter, Overviews
 from bandweave.run.progress import Progress
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ def map_scene(
     (uint16 where a code is above 255), nodata where the scene's reference layer has none, colours
     in the file, class names in sidecars that GDAL and QGIS read. Nodata is code 0 where no class
     uses that, else the largest that the type holds. A scene of many parts is mapped into a folder:
-    a file for each part, and a VRT that shows them all as one.
+    a file for each part, and a VRT (one for each CRS) that shows them as one.
 
     run            its folder, or the run itself
     out            the file to write, or the folder where the scene has many parts; what stood
@@ -104,6 +107,7 @@ def map_scene(
     run = _opened(run)
     scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
     kinds = _kinds(scene, Path(out), confidence, probabilities)
+    forms = _forms(run.classes, overviews)
     written: dict[str, list[Path]] = {kind: [] for kind in kinds}
     pixels = [part.grid.height * part.grid.width * run.output_ratio**2 for part in scene.parts]
     mapped = 0
@@ -114,7 +118,7 @@ def map_scene(
     ):
         for part, name in zip(scene.parts, _file_names(scene), strict=True):
             targets = {k: path / name if name else path for k, path in kinds.items()}
-            writers = _PartWriters(part, targets, run, overviews, outputs)
+            writers = _PartWriters(part, targets, forms, run, outputs)
             for strip in stream_logits(
                 run.model,
                 part,
@@ -147,7 +151,39 @@ def map_scene(
                 f"layer '{scene.reference}' of scene '{scene.name}' has no valid pixel, so there "
                 f"is nothing to map; check the nodata value of its files"
             )
+        if len(scene.parts) > 1:
+            placed = _on_the_ground(scene)
+            for kind, folder in kinds.items():
+                tiles = list(compress(written[kind], placed))
+                names = run.classes if kind == "map" else ()
+                written[kind] += build_vrt(
+                    folder, tiles, name=kind, categories=names, outputs=outputs
+                )
+        for path in written["map"]:
+            _style(path, run.classes, outputs)
     return [path for paths in written.values() for path in paths]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What kind of raster; see `MapWriter`."""
+
+    names: list[str]
+    dtype: np.dtype
+    nodata: float
+    overviews: Overviews
+    colors: dict[int, str] | None = None
+
+
+def _forms(classes: Sequence[ClassInfo], overviews: Overviews) -> dict[str, _Form]:
+    dtype, nodata = _stored(classes)
+    colors = {one.code: one.color for one in classes}
+    share = np.dtype(np.float32)
+    return {
+        "map": _Form(["class"], dtype, nodata, overviews, colors),
+        "confidence": _Form(["confidence"], share, np.nan, "average"),
+        "probabilities": _Form([one.name for one in classes], share, np.nan, "average"),
+    }
 
 
 class _PartWriters:
@@ -157,27 +193,25 @@ class _PartWriters:
         self,
         part: Part,
         targets: dict[str, Path],
+        forms: dict[str, _Form],
         run: TrainedRun,
-        overviews: Literal["nearest", "mode"],
         outputs: OutputSet,
     ) -> None:
-        grid = part.grid.finer(run.output_ratio)
-        self.codes, self.nodata = _codes(run.classes)
+        self.nodata = int(forms["map"].nodata)
+        self.codes = np.array([one.code for one in run.classes], forms["map"].dtype)
         self.mapped = 0  # pixels
-        names = [one.name for one in run.classes]
-        forms: dict[str, dict[str, Any]] = {
-            "map": {
-                "dtype": self.codes.dtype,
-                "nodata": self.nodata,
-                "colors": {one.code: one.color for one in run.classes},
-                "overviews": overviews,
-                "names": ["class"],
-            },
-            "confidence": _amounts(["confidence"]),
-            "probabilities": _amounts(names),
-        }
         self.writers = {
-            kind: MapWriter(path, grid, outputs=outputs, **forms[kind])
+            kind: MapWriter(
+                path,
+                part.grid.finer(run.output_ratio),
+                bands=len(forms[kind].names),
+                dtype=forms[kind].dtype,
+                nodata=forms[kind].nodata,
+                colors=forms[kind].colors,
+                overviews=forms[kind].overviews,
+                names=forms[kind].names,
+                outputs=outputs,
+            )
             for kind, path in targets.items()
         }
 
@@ -205,30 +239,43 @@ class _PartWriters:
             writer.finish()
 
 
-def _amounts(names: list[str]) -> dict[str, Any]:
-    return {
-        "bands": len(names),
-        "dtype": "float32",
-        "nodata": np.nan,
-        "overviews": "average",
-        "names": names,
-    }
-
-
-def _codes(classes: Sequence[ClassInfo]) -> tuple[np.ndarray, int]:
-    """The classes' codes in the smallest type that holds them and nodata, and nodata."""
+def _stored(classes: Sequence[ClassInfo]) -> tuple[np.dtype, int]:
+    """The smallest type that holds the classes' codes and another for nodata, and that."""
     codes = [one.code for one in classes]
     if min(codes) < 0 or max(codes) > np.iinfo(np.uint16).max:
         raise OutputError(
             f"class codes from {min(codes)} to {max(codes)} do not fit a map, which holds 0 to "
             f"65535; give the classes other codes and train again"
         )
-    for dtype in (np.uint8, np.uint16):
+    for dtype in (np.dtype(np.uint8), np.dtype(np.uint16)):
         largest = int(np.iinfo(dtype).max)
         unused = [value for value in (0, largest) if value not in codes]
         if max(codes) <= largest and unused:
-            return np.array(codes, dtype), unused[0]
+            return dtype, unused[0]
     raise OutputError("classes have both the codes 0 and 65535, which leaves none for nodata")
+
+
+def _style(path: Path, classes: Sequence[ClassInfo], outputs: OutputSet) -> None:
+    """Class names and colours beside a map, for GDAL and for QGIS."""
+    if path.suffix != ".vrt":  # which has the names in itself
+        outputs.text(path.with_name(path.name + ".aux.xml"), aux_xml(classes))
+    outputs.text(path.with_suffix(".qml"), qml(classes))
+
+
+def _on_the_ground(scene: Scene) -> list[bool]:
+    """Which parts have a place in a mosaic."""
+    placed = []
+    for part in scene.parts:
+        transform = part.grid.transform
+        north_up = transform.a > 0 > transform.e and not (transform.b or transform.d)
+        placed.append(part.grid.georeferenced and north_up)
+    if not all(placed):
+        log.warning(
+            "%d of %d parts are in no mosaic: their grids have no transform or are not north-up",
+            placed.count(False),
+            len(placed),
+        )
+    return placed
 
 
 def _opened(run: PathLike | TrainedRun) -> TrainedRun:
