@@ -62,17 +62,18 @@ class Run:
             if architecture and stored["self_contained"]:
                 config.model.clip.architecture = architecture
             classes = tuple(ClassInfo(**each) for each in stored["classes"])
+            bands, layers, ratio = stored["bands"], stored["layers"], stored["output_ratio"]
             run = cls(
                 folder=folder,
                 config=config,
-                model=build_model(config, stored["bands"], classes, stored["layers"], stored["output_ratio"]),
+                model=build_model(config, bands, classes, layers, ratio),
                 scaling=Scaling.from_dict(stored["scaling"]),
                 classes=classes,
-                layers=stored["layers"],
+                layers=layers,
                 window=stored["window"],
-                output_ratio=stored["output_ratio"],
+                output_ratio=ratio,
                 facts=stored["facts"],
-            )  # fmt: skip
+            )
         except (KeyError, TypeError) as error:
             raise RunError(
                 f"{folder.model}: its metadata lacks or misstates {error}; train again"

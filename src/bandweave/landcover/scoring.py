@@ -58,10 +58,11 @@ class SceneScores:
     def __str__(self) -> str:
         if self.objects is None:
             return str(self.pixels)
+        scores = self.objects
         head = (
-            f"by object: overall accuracy {100 * self.objects.overall_accuracy:.2f}   average "
-            f"accuracy {100 * self.objects.average_accuracy:.2f}   kappa {self.objects.kappa:.4f}   "
-            f"({self.objects.confusion.sum()} test objects, each given the class of most pixels)"
+            f"by object: overall accuracy {100 * scores.overall_accuracy:.2f}   "
+            f"average accuracy {100 * scores.average_accuracy:.2f}   kappa {scores.kappa:.4f}   "
+            f"({scores.confusion.sum()} test objects, each given the class of most pixels)"
         )
         return f"{self.pixels}\n\n{head}"
 
@@ -112,9 +113,8 @@ def score(
     assert_supports(pixels, split)
     by_object = None
     if objects:
-        by_object = object_votes(
-            np.concatenate(objects), np.concatenate(truths), np.concatenate(predictions), names, protocol
-        )  # fmt: skip
+        gathered = (np.concatenate(each) for each in (objects, truths, predictions))
+        by_object = object_votes(*gathered, names, protocol)
     scores = SceneScores(pixels, by_object)
     run.folder.write_scores(scores.to_dict())
     return scores

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from bandweave.data.match import describe_layers
@@ -22,10 +23,12 @@ from bandweave.landcover.classify import predict_classes
 from bandweave.landcover.config import LandCoverConfig, grouped, merged
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.run import Run, build_model
-from bandweave.nn.clip import frozen_names
+from bandweave.nn.clip import ClipGuidance, frozen_names
 from bandweave.run.folder import RunFolder, machine
 from bandweave.run.loop import fit
 from bandweave.run.processes import Accelerator, is_main
+
+PROJECTION_BATCHES = 8  # of training crops, to which CLIP's fixed projection is fitted
 
 
 def train(
@@ -85,6 +88,7 @@ def train(
     bands = {name: scaling.bands(name) for name in described}
     module = build_model(config, bands, scene.classes, described, scene.label_ratio)
     sampler = CropSampler(scene, split, scaling, config.samples, config.train.seed)
+    fit_projection(module, sampler)
     run = Run(
         folder=folder,
         config=config,
@@ -109,7 +113,7 @@ def train(
         devices=devices,
         nodes=nodes,
         frozen=frozen_names(module),
-        identity={"config": config.to_dict(), "split": split.hash},
+        identity={"config": {**config.to_dict(), "train": None}, "split": split.hash},
     )
     seconds = float(rows[-1]["seconds"]) if rows else time.monotonic() - began
     reach = module.reach(config.samples.crop)  # type: ignore[operator]
@@ -127,6 +131,16 @@ def train(
     if is_main():
         run.save(self_contained)
     return run
+
+
+def fit_projection(module: nn.Module, sampler: CropSampler) -> None:
+    """Fit CLIP's fixed projection, where the model has one, to the first training crops."""
+    guidance = getattr(module, "guidance", None)
+    if isinstance(guidance, ClipGuidance) and guidance.config.input == "pca":
+        layers = [sampler.batch(step)["layers"] for step in range(PROJECTION_BATCHES)]
+        guidance.fit_projection(
+            {n: torch.from_numpy(np.concatenate([each[n] for each in layers])) for n in layers[0]}
+        )
 
 
 def described_layers(scene: Scene, names: list[str]) -> dict[str, dict[str, Any]]:

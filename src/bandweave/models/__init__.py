@@ -28,11 +28,13 @@ LAND_COVER: dict[str, Preset] = {
     "m3amba_small": Preset(
         M3amba,
         M3ambaConfig(width=64, depth=3, state=4, mlp_ratio=2.0, average="rate"),
-        train={"lr": 1e-3, "weight_decay": 1e-2, "steps": 400},
+        samples={"crop": 16, "batch": 16},
+        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 300},
     ),
     "m3amba_tiny": Preset(
         M3amba,
         M3ambaConfig(width=32, depth=2, state=4, mlp_ratio=2.0, average="rate"),
+        samples={"crop": 16, "batch": 16},
         train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 200},
     ),
 }
