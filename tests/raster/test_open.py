@@ -349,6 +349,17 @@ def test_truncated_files(tmp_path, write_geotiff, write_envi, write_mat73, kind)
             whole(open_source(path))
 
 
+def test_a_damaged_file_does_not_taint_the_next(write_geotiff):
+    noise = np.random.default_rng(0).random((3, 40, 50))
+    fine = write_geotiff("fine.tif", noise)
+    open_source(fine)  # stays open, so that GDAL's error is not cleared by opening it
+    damaged = write_geotiff("a.tif", noise)
+    damaged.write_bytes(damaged.read_bytes()[:20_000])
+    with pytest.raises(FileError, match=r"a\.tif cannot be read"):
+        whole(open_source(damaged))
+    assert open_source(fine).bands == 3
+
+
 def test_wrong_key_lists_those_there_are(tmp_path, write_mat73):
     cube = CUBE.transpose(1, 2, 0)
     for path in (

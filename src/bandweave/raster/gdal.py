@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import warnings
@@ -86,11 +87,12 @@ class GdalSource(WindowSource):
 
     def _inside(self, window: Window) -> np.ndarray:
         part = RasterioWindow(window.col, window.row, window.width, window.height)
+        dataset = self._dataset()
         try:
-            dataset = self._dataset()
             raw = dataset.read(self._indexes, window=part)
             mask = dataset.read_masks(self._indexes[0], window=part) if self._masked else None
         except (*_FAILURES, MemoryError) as error:
+            _forget_error(dataset)
             raise FileError(
                 f"{self.path} cannot be read at rows {window.row} to {window.row + window.height}: "
                 f"the file is truncated or damaged ({error.__cause__ or error})"
@@ -109,6 +111,12 @@ def open_dataset(path: str) -> DatasetReader:
             return rasterio.open(path)
     except _FAILURES as error:
         raise FileError(f"{path} cannot be opened as a raster: {error}") from error
+
+
+def _forget_error(dataset: DatasetReader) -> None:
+    """Clear GDAL's last error, which rasterio would report again at an innocent later call."""
+    with contextlib.suppress(CPLE_BaseError):
+        _ = dataset.colorinterp
 
 
 def envi_data(header: Path) -> Path:
@@ -189,6 +197,7 @@ def _alpha(dataset: DatasetReader) -> int | None:
                     ),
                 )
             except _FAILURES as error:
+                _forget_error(dataset)
                 raise FileError(f"{dataset.name} is truncated or damaged: {error}") from error
             opaque = np.iinfo(sample.dtype).max if sample.dtype.kind in "iu" else 1
             if not np.isin(sample, (0, opaque)).all():
