@@ -6,7 +6,7 @@ Classification". Sections and equations below are that paper's.
     x_m    (B, H, W, D)   tokens of modality m
     z      (B, H, W, D)   guidance: CLIP's maps, or the raw bands (scheme A of Table I)
     f      (B, H, W, D)   fusion
-    per iteration i (eq. 7-9):  x_m ← X_mi(x_m, z);  z ← F_i(Σ x_m)
+    per iteration i (eq. 7-9):  x_m ← X_mi(x_m, z);  z ← F_i(Σ x_m);  f is the last z
     K classes, D width, N iterations
 
 Prediction is the fusion head's. The loss is λ₁·L_sup + λ₂·L_unsup (eq. 14-16).
@@ -14,13 +14,16 @@ Prediction is the fusion head's. The loss is λ₁·L_sup + λ₂·L_unsup (eq. 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bandweave.errors import ConfigError, GridMismatch
 from bandweave.nn.blocks import CrossBlock, Stem, VSSBlock
 from bandweave.nn.clip import ClipConfig, ClipGuidance
 from bandweave.nn.output import HIDDEN, IGNORED, Output
@@ -39,7 +42,8 @@ class M3ambaConfig:
     drop_path: float = 0.1  # of the last iteration, rising linearly from 0
     average: Average = "transition"  # eq. 10-13; 'rate' is Algorithm 1 and the release
     cross: bool = True  # False: plain SS2D, concatenated into the fusion (scheme B)
-    guidance_at: Literal["first", "every"] = "first"  # 'first': z is overwritten by the fusion
+    guidance_at: Literal["first", "every"] = "first"  # 'first': z is overwritten by the fusion;
+    # 'every': the guidance is added to it again in each later iteration
     supervised: float = 1.0  # λ₁
     consistency: float = 0.1  # λ₂; 0 is scheme C
     label_smoothing: float = 0.0  # of the supervised loss; the paper uses none
@@ -49,6 +53,34 @@ class M3ambaConfig:
     # each token's head gives the logits of all the finer pixels it covers
     clip: ClipConfig = field(default_factory=lambda: ClipConfig(mode="none"))  # none is scheme A
 
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            choices = get_args(hint)
+            if choices and getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}"
+                )
+        for name in ("width", "depth", "state", "detail"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("expand", "mlp_ratio"):
+            channels = getattr(self, name) * self.width
+            self._require(
+                name, 1 <= channels < math.inf, f"finite and 1/width = 1/{self.width} or more"
+            )
+        for name in ("drop_path", "dropout", "label_smoothing"):
+            self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        self._require("supervised", 0 < self.supervised < math.inf, "above 0, and finite")
+        self._require("consistency", 0 <= self.consistency < math.inf, "0 or more, and finite")
+        if self.guidance_at == "every" and self.depth == 1:
+            raise ConfigError(
+                "guidance_at is 'every', but depth is 1: there is no later iteration to guide; "
+                "use more iterations or guidance_at: first"
+            )
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ConfigError(f"{name} is {getattr(self, name)}; it must be {what}")
+
 
 class M3amba(nn.Module):
     """M³amba for one to four modalities with any bands.
@@ -57,6 +89,8 @@ class M3amba(nn.Module):
     classes       names, in the order of label indices
     ratios        how many times finer than the grid each layer is (1 where not named)
     output_ratio  how many times finer than the grid the labels and logits are
+
+    Raises ConfigError for layers or ratios that the config's `detail` does not fit.
     """
 
     fed = "crops"
@@ -72,23 +106,22 @@ class M3amba(nn.Module):
         super().__init__()
         self.config, self.bands, self.output_ratio = config, dict(bands), output_ratio
         self.ratios = {name: (ratios or {}).get(name, 1) for name in bands}
-        width = config.width
-        self.stems = nn.ModuleDict({name: self._stem(name) for name in bands})
-        if config.clip.mode == "none":
-            self.guidance: nn.Module = RawGuidance({name: self._stem(name) for name in bands})
-        else:
-            self.guidance = ClipGuidance(self.bands, width, config.clip)
-        rates = torch.linspace(0, config.drop_path, config.depth).tolist()
+        self._check_sizes(classes)
+        width, detail = config.width, config.detail
+        self.stems = nn.ModuleDict(
+            {name: Stem({name: c}, width, self.ratios, detail) for name, c in bands.items()}
+        )
         self.iterations = nn.ModuleList(
-            Iteration(list(bands), config, drop_path=rate) for rate in rates
+            Iteration(list(bands), config, _drop_path(config, i)) for i in range(config.depth)
         )
         self.heads = nn.ModuleDict({name: self._head(len(classes)) for name in bands})
         self.fusion_head = self._head(len(classes))
-        for module in self.modules():
-            if isinstance(module, nn.Linear) and not _pretrained(module, self):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(_initialise)
+        self.guidance = (  # CLIP's weights are not initialised above
+            Stem(bands, width, self.ratios, detail)
+            if config.clip.mode == "none"
+            else ClipGuidance(bands, width, config.clip)
+        )
 
     def reach(self, window: int) -> int:
         """Pixels of the grid by which an input can lie away and still matter: all of the window."""
@@ -100,32 +133,34 @@ class M3amba(nn.Module):
         Labels are class indices, or IGNORED (unlabelled), or HIDDEN (no data, padding, or not to
         be learnt from in any loss).
         """
-        x = {name: stem(layers[name]) for name, stem in self.stems.items()}  # each (B, H, W, D)
-        z = first = self.guidance_map(layers, x)
-        for iteration in self.iterations:
-            x, z = iteration(x, z if self.config.guidance_at == "first" else z + first)
+        size = self._size(layers, labels)
+        x = {name: stem(layers) for name, stem in self.stems.items()}  # each (B, H, W, D)
+        if isinstance(self.guidance, ClipGuidance):
+            first = self.guidance(layers, size)  # (B, H, W, D)
+        else:
+            first = self.guidance(layers)
+        z = first
+        for i, iteration in enumerate(self.iterations):
+            again = self.config.guidance_at == "every" and i > 0
+            x, z = iteration(x, z + first if again else z)
         if labels is None:
             return Output(self._classify(self.fusion_head, z))
         return self._loss(x, z, labels)
 
-    def guidance_map(self, layers: dict[str, Tensor], x: dict[str, Tensor]) -> Tensor:
-        """The guidance Z at the size of the tokens (B, H, W, D)."""
-        size = next(iter(x.values())).shape[1:3]
-        return self.guidance(layers, tuple(size))
-
     def _loss(self, x: dict[str, Tensor], fused: Tensor, labels: Tensor) -> Output:
         logits = self._classify(self.fusion_head, fused)
         branches = {name: self._classify(head, x[name]) for name, head in self.heads.items()}
-        supervised = sum(self._cross_entropy(each, labels) for each in [logits, *branches.values()])
+        supervised = torch.stack(
+            [self._cross_entropy(each, labels) for each in (logits, *branches.values())]
+        ).sum()
         parts = {"supervised": supervised.detach()}
         loss = self.config.supervised * supervised
         if self.config.consistency:
             seen = labels != HIDDEN
-            apart = sum(
-                (1 - F.cosine_similarity(each.float(), logits.float(), dim=1)) * seen
-                for each in branches.values()
+            agreement = torch.stack(
+                [F.cosine_similarity(b.float(), logits.float(), dim=1) for b in branches.values()]
             )
-            consistency = apart.sum() / seen.sum().clamp(min=1)
+            consistency = ((1 - agreement) * seen).sum() / seen.sum().clamp(min=1)
             parts["consistency"] = consistency.detach()
             loss = loss + self.config.consistency * consistency
         parts["accuracy"] = _accuracy(logits, labels)
@@ -142,38 +177,57 @@ class M3amba(nn.Module):
 
     def _classify(self, head: nn.Module, tokens: Tensor) -> Tensor:
         logits = head(tokens).permute(0, 3, 1, 2)  # (B, K, H, W)
-        scale = self.output_ratio / self.config.detail
-        if scale == 1:
+        finer = self.output_ratio // self.config.detail
+        if finer == 0:  # finer tokens than labels: the mean of those that one label covers
+            return F.avg_pool2d(logits, self.config.detail // self.output_ratio)
+        if finer == 1:
             return logits
-        if self.config.upsample == "shuffle" and scale > 1:
-            return F.pixel_shuffle(logits, int(scale))
-        return F.interpolate(logits, scale_factor=scale, mode="bilinear")
-
-    def _stem(self, name: str) -> Stem:
-        ratio, detail = self.ratios[name], self.config.detail
-        if ratio >= detail:
-            return Stem(self.bands[name], self.config.width, stride=ratio // detail)
-        return Stem(self.bands[name], self.config.width, upsample=detail // ratio)
+        if self.config.upsample == "shuffle":
+            return F.pixel_shuffle(logits, finer)
+        return F.interpolate(logits, scale_factor=finer, mode="bilinear")
 
     def _head(self, classes: int) -> nn.Sequential:
-        width, scale = self.config.width, self.output_ratio // self.config.detail
-        if self.config.upsample == "shuffle" and scale > 1:
-            classes *= scale**2
+        width, finer = self.config.width, self.output_ratio // self.config.detail
+        if self.config.upsample == "shuffle" and finer > 1:
+            classes *= finer**2
         return nn.Sequential(
             nn.LayerNorm(width), nn.Dropout(self.config.dropout), nn.Linear(width, classes)
         )
 
+    def _check_sizes(self, classes: list[str]) -> None:
+        if not self.bands or min(self.bands.values()) < 1 or not classes:
+            raise ConfigError(
+                f"a model needs layers with bands, and classes; it was given {self.bands} bands "
+                f"and {len(classes)} classes"
+            )
+        for name in self.bands:
+            if "." in name or hasattr(nn.ModuleDict(), name):
+                raise ConfigError(f"a layer cannot be named {name!r} in a model; rename it")
+        detail = self.config.detail
+        ratios = {f"layer {n!r}": r for n, r in self.ratios.items()} | {"labels": self.output_ratio}
+        for what, ratio in ratios.items():
+            if ratio < 1 or (ratio % detail and detail % ratio):
+                raise ConfigError(
+                    f"{what}: {ratio} times finer than the grid; with detail {detail} it must be a "
+                    f"divisor or a multiple of that (detail: 1 always is)"
+                )
 
-class RawGuidance(nn.Module):
-    """Guidance from the raw bands: one convolution over all layers, concatenated (scheme A)."""
-
-    def __init__(self, stems: dict[str, Stem]) -> None:
-        super().__init__()
-        self.stems = nn.ModuleDict(stems)
-
-    def forward(self, layers: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-        """A convolution over concatenated bands is the sum of one over each layer's."""
-        return torch.stack([stem(layers[name]) for name, stem in self.stems.items()]).sum(0)
+    def _size(self, layers: Mapping[str, Tensor], labels: Tensor | None) -> tuple[int, int]:
+        """Rows and columns of the tokens, once all sizes were found to belong together."""
+        if missing := [name for name in self.bands if name not in layers]:
+            raise GridMismatch(
+                f"the model takes {', '.join(self.bands)}; it was given {', '.join(layers)}, "
+                f"without {missing[0]}"
+            )
+        sizes = [(name, layers[name].shape[-2:], ratio) for name, ratio in self.ratios.items()]
+        if labels is not None:
+            sizes.append(("labels", labels.shape[-2:], self.output_ratio))
+        _, (rows, columns), ratio = sizes[0]
+        grid = rows // ratio, columns // ratio
+        if any(tuple(size) != (grid[0] * r, grid[1] * r) for _, size, r in sizes):
+            given = ", ".join(f"{name} {h}×{w} px at ratio {r}" for name, (h, w), r in sizes)
+            raise GridMismatch(f"sizes that do not belong to one grid: {given}")
+        return grid[0] * self.config.detail, grid[1] * self.config.detail
 
 
 class Iteration(nn.Module):
@@ -182,7 +236,7 @@ class Iteration(nn.Module):
     def __init__(self, names: list[str], config: M3ambaConfig, drop_path: float) -> None:
         super().__init__()
         self.cross = config.cross
-        sizes = {
+        sizes: dict[str, Any] = {
             "state": config.state,
             "expand": config.expand,
             "mlp_ratio": config.mlp_ratio,
@@ -211,6 +265,13 @@ def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return right.sum() / labelled.sum().clamp(min=1)
 
 
-def _pretrained(module: nn.Module, model: nn.Module) -> bool:
-    guidance = getattr(model, "guidance", None)
-    return isinstance(guidance, ClipGuidance) and any(module is m for m in guidance.modules())
+def _drop_path(config: M3ambaConfig, i: int) -> float:
+    """Linear from 0 in the first iteration to the config's in the last."""
+    return config.drop_path * (1 - (config.depth - 1 - i) / max(1, config.depth - 1))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -7,6 +7,8 @@ Source: VSS block of VMamba; M³amba, Fig. 2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,22 +17,44 @@ from bandweave.nn.ss2d import SS2D, Average, CrossSS2D
 
 
 class Stem(nn.Module):
-    """Bands (B, C, h, w) to tokens (B, H, W, D): convolution with bias, then LayerNorm.
+    """Bands of some layers to tokens: one convolution over all of them, then LayerNorm.
 
-    A layer finer than the tokens enters by a strided convolution over the pixels of one token; a
-    coarser one is brought to the tokens by bilinear interpolation first.
+    A layer finer than the tokens enters by a strided convolution over the pixels of one token, a
+    coarser one by bilinear interpolation. A convolution over concatenated bands is the sum of one
+    over each layer's, so that layers of different ratios enter together.
+
+    bands    C of each layer that enters
+    ratios   how many times finer than the grid each layer is
+    detail   how many times finer than the grid the tokens are; divides each ratio or is a multiple
     """
 
-    def __init__(self, bands: int, width: int, stride: int = 1, upsample: int = 1) -> None:
+    def __init__(
+        self, bands: Mapping[str, int], width: int, ratios: Mapping[str, int], detail: int = 1
+    ) -> None:
         super().__init__()
-        self.upsample = upsample
-        self.conv = nn.Conv2d(bands, width, stride, stride=stride)
+        self.upsample = {name: max(1, detail // ratios[name]) for name in bands}
+        strides = {name: max(1, ratios[name] // detail) for name in bands}
+        self.convs = nn.ModuleDict(
+            {
+                name: nn.Conv2d(count, width, strides[name], strides[name], bias=False)
+                for name, count in bands.items()
+            }
+        )
+        self.bias = nn.Parameter(torch.empty(width))
         self.norm = nn.LayerNorm(width)
+        bound = sum(count * strides[name] ** 2 for name, count in bands.items()) ** -0.5
+        for parameter in (*self.convs.parameters(), self.bias):  # as of the one convolution
+            nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.upsample > 1:
-            x = F.interpolate(x, scale_factor=self.upsample, mode="bilinear")
-        return self.norm(self.conv(x).permute(0, 2, 3, 1))
+    def forward(self, layers: Mapping[str, Tensor]) -> Tensor:
+        """Layers (B, C, H·r, W·r), by name, to tokens (B, H·detail, W·detail, D)."""
+        total = self.bias[:, None, None]
+        for name, conv in self.convs.items():
+            x = conv(layers[name])
+            if self.upsample[name] > 1:  # after the 1×1 convolution: the same, for fewer pixels
+                x = F.interpolate(x, scale_factor=self.upsample[name], mode="bilinear")
+            total = total + x  # (B, D, H, W)
+        return self.norm(total.permute(0, 2, 3, 1))
 
 
 class DropPath(nn.Module):

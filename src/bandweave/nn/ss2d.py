@@ -30,9 +30,11 @@ Average = Literal["transition", "rate"]
 
 
 class StreamParameters(nn.Module):
-    """What one stream contributes to a scan of K orders: any of Δ and A, B, C and D.
+    """What one stream gives to a scan of K orders: A, and any of Δ, B, C with D.
 
     A stream owns only what the scan reads, so no parameter is without influence.
+
+    steps, inputs, outputs   whether it gives Δ; B; C and D
     """
 
     def __init__(
@@ -41,7 +43,6 @@ class StreamParameters(nn.Module):
         state: int,
         rank: int,
         *,
-        rates: bool = True,
         steps: bool = True,
         inputs: bool = True,
         outputs: bool = True,
@@ -57,17 +58,16 @@ class StreamParameters(nn.Module):
             self.step_weight = nn.Parameter(
                 torch.empty(orders, rank, channels).uniform_(-(rank**-0.5), rank**-0.5)
             )
-            self.step_bias = nn.Parameter(_initial_step_bias(orders, channels))
-        if rates:
-            decay = torch.arange(1, state + 1, dtype=torch.float32).log()
-            self.A_log = _no_decay(decay.expand(orders, channels, state).clone())
+            self.step_bias = _no_decay(_initial_step_bias(orders, channels))
+        decay = torch.arange(1, state + 1, dtype=torch.float32).log()
+        self.A_log = _no_decay(decay.expand(orders, channels, state).clone())
         if outputs:
             self.D = _no_decay(torch.ones(orders, channels))
 
     @property
     def A(self) -> Tensor:
         """Negative decay rates (K, E, N)."""
-        return -torch.exp(self.A_log.float())
+        return -torch.exp(self.A_log)
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (B, T, E) to delta (B, K, T, E), B and C (B, K, T, N); empty where not owned."""
@@ -76,7 +76,7 @@ class StreamParameters(nn.Module):
         projected = projected.unflatten(-1, (orders, size)).transpose(1, 2)  # (B, K, T, R+N+N)
         steps, inputs, outputs = projected.split(self.sizes, dim=-1)
         if self.sizes[0]:
-            steps = torch.matmul(steps, self.step_weight.to(steps.dtype))  # (B, K, T, E)
+            steps = torch.matmul(steps, self.step_weight)  # (B, K, T, E)
         return steps, inputs, outputs
 
 
@@ -140,21 +140,18 @@ class CrossSS2D(nn.Module):
         height, breadth = x.shape[1:3]
         order = cross_order(height, breadth)
         u, gate = self.enter(x)
-        v, _ = self.enter(z, gated=False)
         delta, _, C = self.modality(u)
-        guide_delta, B, _ = self.guide(v)
+        guide_delta, B, _ = self.guide(self.enter.tokens(z))
         modality, guide = self.modality, self.guide
+        rates, second = modality.A, {}
         if self.average == "transition":
-            delta = F.softplus(delta + modality.step_bias[:, None])
-            guide_delta = F.softplus(guide_delta + guide.step_bias[:, None])
-            y = selective_scan(
-                u, delta, modality.A, B, C, modality.D, order, delta2=guide_delta, A2=guide.A
-            )
+            second = {"delta2": guide_delta, "A2": guide.A, "delta2_bias": guide.step_bias}
         else:
-            y = selective_scan(
-                u, delta, (modality.A + guide.A) / 2, B, C, modality.D, order,
-                delta_bias=modality.step_bias, softplus=True,
-            )  # fmt: skip
+            rates = (modality.A + guide.A) / 2
+        y = selective_scan(
+            u, delta, rates, B, C, modality.D, order,
+            delta_bias=modality.step_bias, softplus=True, **second,
+        )  # fmt: skip
         return self.leave(y, gate).unflatten(1, (height, breadth))
 
 
@@ -166,15 +163,17 @@ class Enter(nn.Module):
         self.project = nn.Linear(width, 2 * channels, bias=False)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
-    def forward(self, x: Tensor, gated: bool = True) -> tuple[Tensor, Tensor]:
-        if gated:
-            u, gate = self.project(x).chunk(2, dim=-1)
-            gate = F.silu(gate).flatten(1, 2)  # (B, T, E)
-        else:
-            u = F.linear(x, self.project.weight[: self.conv.out_channels])
-            gate = u.new_empty(0)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, gate = self.project(x).chunk(2, dim=-1)
+        return self._mix(u), F.silu(gate).flatten(1, 2)  # (B, T, E) each
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """The tokens alone, where no gate is needed."""
+        return self._mix(F.linear(x, self.project.weight[: self.conv.out_channels]))
+
+    def _mix(self, u: Tensor) -> Tensor:
         u = self.conv(u.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return F.silu(u).flatten(1, 2), gate  # (B, T, E)
+        return F.silu(u).flatten(1, 2)  # (B, T, E)
 
 
 class Leave(nn.Module):
