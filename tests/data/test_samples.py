@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bandweave.data.augment import AugmentConfig, jitter, orient
 from bandweave.data.samples import CropSampler, SampleConfig
 from bandweave.data.scaling import fit
-from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
+from bandweave.data.scene import HIDDEN, IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits import GUARD, TEST, TRAIN, VALIDATION, split
 from bandweave.errors import ConfigError, SplitError
 from bandweave.raster.arrays import ArraySource
@@ -106,14 +106,16 @@ def test_layers_and_labels_of_a_crop_show_the_same_ground(height, width, crop, s
     for at in zip(*np.nonzero(fine), strict=True):
         assert batch["labels"][at] == of_fine[fine[at]]
         assert coarse[at] in (of_coarse[fine[at]], 0)
-    assert (batch["labels"] != IGNORED).any(axis=(1, 2)).all()
+    assert (batch["labels"] >= 0).any(axis=(1, 2)).all()
 
 
 def test_a_small_part_is_padded_and_a_large_one_never():
     small = make_sampler(make_scene((3, 40)), crop=8).batch(0)
     full_rows = (small["layers"]["hsi"][:, 1] != 0).all(axis=2).sum(axis=1)
     assert (full_rows == 3).all()
-    assert ((small["labels"] != IGNORED).any(axis=2).sum(axis=1) <= 6).all()
+    assert ((small["labels"] >= 0).any(axis=2).sum(axis=1) <= 6).all()
+    outside = (small["labels"] == HIDDEN).all(axis=2).sum(axis=1)
+    assert (outside == 16 - 6).all()  # 8 rows of the grid, 3 of them there, labels twice as fine
     large = make_sampler(make_scene((20, 40)), crop=8)
     for step in range(20):
         assert (large.batch(step)["layers"]["hsi"][:, 1] != 0).all()
@@ -123,7 +125,7 @@ def test_a_small_part_is_padded_and_a_large_one_never():
 def test_a_scene_one_pixel_wide(shape):
     batch = make_sampler(make_scene(shape), augment=AugmentConfig(modality_dropout=0)).batch(0)
     assert (batch["layers"]["hsi"][:, 1] != 0).any(axis=(1, 2)).all()
-    assert (batch["labels"] != IGNORED).any(axis=(1, 2)).all()
+    assert (batch["labels"] >= 0).any(axis=(1, 2)).all()
 
 
 def test_a_batch_follows_from_seed_step_and_place_alone():
@@ -187,9 +189,9 @@ def test_no_label_but_those_of_training_pixels_is_ever_shown(name):
     seen = set()
     for step in range(40):
         batch = sampler.batch(step)
-        shown = numbers(sampler, batch, "fine")[batch["labels"] != IGNORED]
+        shown = numbers(sampler, batch, "fine")[batch["labels"] >= 0]
         seen |= {roles[number] for number in shown if number}
-        assert (batch["labels"] != IGNORED).any(axis=(1, 2)).all()
+        assert (batch["labels"] >= 0).any(axis=(1, 2)).all()
     assert seen == {TRAIN}
 
 
@@ -212,6 +214,9 @@ def test_inductive_crops_are_blind_where_the_test_is():
             assert hidden.any() == (context == "inductive")
             if context == "inductive":  # noise and offsets do not fill what is hidden
                 assert (batch["layers"]["fine"] == 0).any()
+                assert (batch["labels"] == HIDDEN).any()
+            else:
+                assert not (batch["labels"] == HIDDEN).any()
         assert seen == expected
 
 

@@ -1,0 +1,259 @@
+"""M³amba against a random forest on real scenes, over spatial splits that anyone can draw again.
+
+guard8   128 m of Houston 2018: classes 4 and 8 dropped (68 and 143 pixels), labels on their grid of
+         512×512 at 0.25 m, blocks of 64 px shared out half and half so that every class stands on
+         both sides, a guard of 8 px, transductive inputs, seeds 0-9
+reach    the same, trained on smaller crops, with a guard as wide as the model's reach
+idtrees  59 forest plots of IDTReeS 2020, the eight commonest taxa, whole plots shared out
+
+    BANDWEAVE_DATA=folder python benchmarks/land_cover.py [--only guard8] [--processes 2]
+
+The folder holds houston2018-crop/ and idtrees2020/. Every finished run is a line of
+benchmarks/results/land_cover.jsonl and is not repeated; the tables are printed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SCENES = HERE.parent / "examples" / "scenes"
+RESULTS = HERE / "results" / "land_cover.jsonl"
+FOREST, MODEL = "random forest", "m3amba_small"
+REACH_CROP = 8  # px of the 1 m grid: its reach of 7 m leaves training pixels in blocks of 16 m
+
+
+@dataclass(frozen=True)
+class Table:
+    """A protocol: the scene, how it is split, and how the model is trained."""
+
+    scene: str
+    split: dict[str, Any]
+    layers: tuple[tuple[str, ...], ...]  # the first over all seeds, the others over three
+    seeds: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+HOUSTON_LAYERS = (("hsi", "rgb"), ("hsi",), ("rgb",))
+TABLES = {
+    "guard8": Table(
+        "houston2018-crop", {"name": "blocks", "size": 64, "guard": 8}, HOUSTON_LAYERS, seeds=10
+    ),
+    "reach": Table(
+        "houston2018-crop",
+        {"name": "blocks", "size": 64, "guard": (REACH_CROP - 1) * 4},
+        HOUSTON_LAYERS[:1],
+        seeds=10,
+        options={"crop": REACH_CROP, "batch": 64},
+    ),
+    "idtrees": Table(
+        "idtrees2020", {"name": "parts"}, (("hsi", "chm", "rgb"),), seeds=3,
+        options={"crop": 20, "batch": 10, "pca": {"hsi": 32}},
+    ),
+}  # fmt: skip
+
+
+def jobs() -> list[dict[str, Any]]:
+    """Every run, those of all seeds first."""
+    todo = []
+    for single in (False, True):
+        for name, table in TABLES.items():
+            for layers in table.layers[1:] if single else table.layers[:1]:
+                for seed in range(3 if single else table.seeds):
+                    for method in (FOREST, MODEL):
+                        todo.append(
+                            {"table": name, "method": method, "layers": [*layers], "seed": seed}
+                        )
+    return todo
+
+
+def run(job: dict[str, Any], threads: int) -> dict[str, Any]:
+    """One run: split, train, predict, score."""
+    import torch
+
+    import bandweave as bw
+    from bandweave.run.folder import machine
+
+    torch.set_num_threads(threads)
+    table = TABLES[job["table"]]
+    scene = bw.open_scene(SCENES / f"{table.scene}.yaml")
+    split = bw.split(scene, seed=job["seed"], **table.split)
+    began, objects = time.monotonic(), None
+    if job["method"] == FOREST:
+        scores, parameters = random_forest(scene, split, job, threads), None
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            trained = bw.train(
+                scene, split, model=job["method"], out=f"{folder}/run", layers=job["layers"],
+                seed=job["seed"], quiet=True, **table.options,
+            )  # fmt: skip
+            scored = bw.score(trained, scene, split, quiet=True)
+            scores, objects = scored.pixels, scored.objects
+            parameters = trained.parameters
+    return {
+        **job,
+        "split": table.split,
+        "options": table.options,
+        "overall_accuracy": scores.overall_accuracy,
+        "average_accuracy": scores.average_accuracy,
+        "kappa": scores.kappa,
+        "object_accuracy": objects.overall_accuracy if objects else None,
+        "per_class": scores.accuracy.tolist(),
+        "train_pixels": int(split.counts[1].sum()),
+        "test_pixels": int(scores.support.sum()),
+        "split_hash": split.hash,
+        "parameters": parameters,
+        "seconds": round(time.monotonic() - began, 1),
+        "threads": threads,
+        "machine": machine(),
+    }
+
+
+def random_forest(scene: Any, split: Any, job: dict[str, Any], threads: int) -> Any:
+    """500 trees on the bands of the same layers at each label pixel of the same split."""
+    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
+
+    from bandweave.data.splits import TEST, TRAIN
+    from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
+
+    sides: dict[int, tuple[list[Any], list[Any]]] = {TRAIN: ([], []), TEST: ([], [])}
+    for part, roles in zip(scene.parts, split.roles, strict=True):
+        table = np.concatenate(
+            [on_labels(part, name, split.ratio) for name in job["layers"]], axis=-1
+        )
+        for role, (values, labels) in sides.items():
+            values.append(table[roles == role])
+            labels.append(part.labels.values[roles == role])
+    forest = RandomForestClassifier(500, random_state=job["seed"], n_jobs=threads)
+    forest.fit(*(np.concatenate(each) for each in sides[TRAIN]))
+    table, truth = (np.concatenate(each) for each in sides[TEST])
+    confusion = confusion_matrix(truth, forest.predict(table), len(scene.classes))
+    scores = Scores(confusion, tuple(each.name for each in scene.classes))
+    assert_supports(scores, split)
+    return scores
+
+
+def on_labels(part: Any, name: str, ratio: int) -> Any:
+    """A layer's bands at each label pixel (H, W, C): interpolated or averaged, holes are 0."""
+    import numpy as np
+    from scipy.ndimage import zoom
+
+    layer = part.layers[name]
+    values, _ = layer.read(part.grid.window)
+    if layer.ratio > ratio:
+        step = layer.ratio // ratio
+        bands, height, width = values.shape
+        values = values.reshape(bands, height // step, step, width // step, step).mean(axis=(2, 4))
+    elif layer.ratio < ratio:
+        step = ratio // layer.ratio
+        values = np.stack(
+            [zoom(band, step, order=1, grid_mode=True, mode="nearest") for band in values]
+        )
+    return np.moveaxis(values, 0, -1)
+
+
+def finished() -> list[dict[str, Any]]:
+    """The runs in the results file."""
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
+
+
+def same(job: dict[str, Any], done: dict[str, Any]) -> bool:
+    """Whether a finished run is this job's."""
+    return all(done[key] == value for key, value in job.items())
+
+
+def tables(done: list[dict[str, Any]]) -> str:
+    """Mean ± standard deviation over seeds, in percent, and how often each method fell behind."""
+    lines = []
+    for name, table in TABLES.items():
+        chosen = [row for row in done if row["table"] == name]
+        if not chosen:
+            continue
+        lines += [f"{name}: {table.scene}, {table.split}, {table.options}", ""]
+        lines += ["| method | layers | OA | AA | κ×100 | seeds | behind the forest | minutes |"]
+        lines += ["|---|---|---|---|---|---|---|---|"]
+        for layers in table.layers:
+            for method in (FOREST, MODEL):
+                lines += line(chosen, method, list(layers))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def line(done: list[dict[str, Any]], method: str, layers: list[str]) -> list[str]:
+    """The line of a method and its layers; none where there are no runs."""
+    import numpy as np
+
+    rows = [row for row in done if (row["method"], row["layers"]) == (method, layers)]
+    if not rows:
+        return []
+    cells = []
+    for key in ("overall_accuracy", "average_accuracy", "kappa"):
+        values = 100 * np.array([row[key] for row in rows])
+        cells.append(f"{values.mean():.1f} ± {values.std(ddof=1) if len(values) > 1 else 0:.1f}")
+    forest = {
+        row["seed"]: row["overall_accuracy"]
+        for row in done
+        if (row["method"], row["layers"]) == (FOREST, layers)
+    }
+    pairs = [(r["overall_accuracy"], forest[r["seed"]]) for r in rows if r["seed"] in forest]
+    behind = f"{sum(own < other for own, other in pairs)} of {len(pairs)}"
+    minutes = np.mean([row["seconds"] for row in rows]) / 60
+    cells += [f"{len(rows)}", "–" if method == FOREST else behind, f"{minutes:.1f}"]
+    return [f"| {method} | {' + '.join(layers)} | {' | '.join(cells)} |"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=list(TABLES), help="one of the tables")
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=2, help="of each run")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        print(json.dumps(run(json.loads(arguments.job), arguments.threads)))
+        return
+    done = finished()
+    todo = [
+        job
+        for job in jobs()
+        if arguments.only in (None, job["table"]) and not any(same(job, each) for each in done)
+    ]
+    RESULTS.parent.mkdir(exist_ok=True)
+
+    def one(job: dict[str, Any]) -> None:
+        command = [sys.executable, __file__, "--threads", str(arguments.threads)]
+        finished = subprocess.run(
+            [*command, "--job", json.dumps(job)], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "NUMBA_NUM_THREADS": str(arguments.threads)},
+        )  # fmt: skip
+        if finished.returncode:
+            raise SystemExit(f"failed: {job}")
+        result = json.loads(finished.stdout.splitlines()[-1])
+        with open(RESULTS, "a") as file:
+            file.write(json.dumps(result) + "\n")
+        print(
+            f"{job['table']} {job['method']} {'+'.join(job['layers'])} seed {job['seed']}: "
+            f"OA {100 * result['overall_accuracy']:.2f} in {result['seconds']:.0f} s",
+            flush=True,
+        )
+
+    with ThreadPoolExecutor(arguments.processes) as pool:
+        list(pool.map(one, todo))
+    print(tables(finished()))
+
+
+if __name__ == "__main__":
+    main()
