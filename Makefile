@@ -1,0 +1,56 @@
+# Everything runs in a virtual environment, .venv, that the first target to need it makes.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The first of these that is Python 3.11, 3.12 or 3.13 makes it: `make test PYTHON=python3.12`.
+PYTHON ?= python3 python3.11 python3.12 python3.13
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## simulate a scene, train a small model, map it, score it, report
+	@$(BIN)/bandweave demo
+
+test: check  ## style, types, import directions, and all tests
+	@$(BIN)/pytest
+
+check: $(VENV)/.installed-test  ## style, types and import directions alone
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+docs: $(VENV)/.installed-docs  ## build these pages into site/
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+clean:  ## remove the environment, caches and what was built
+	rm -rf $(VENV) site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp stands for an installation, which is done again when what is asked for changes.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing bandweave into $(VENV)"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing bandweave[$*] into $(VENV)"
+	@$(PIP) install -c constraints.txt -e '.[$*]'
+	@touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	  then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "none of '$(PYTHON)' is Python 3.11, 3.12 or 3.13; install one, or name it: make PYTHON=…" >&2; \
+	  exit 1; \
+	fi; \
+	echo "making $(VENV) with $$($$found --version)"; \
+	$$found -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -1,0 +1,100 @@
+"""Which part may import which (.importlinter), and what `import bandweave` must not load."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "bandweave"
+CONTRACTS = PACKAGE.parents[1] / ".importlinter"
+HEAVY = ("torch", "numba", "rasterio", "matplotlib", "sklearn", "scipy", "transformers", "numpy")
+
+# One line that breaks each rule: where it is put, the line, the name of the contract.
+BROKEN = [
+    ("scan/order.py", "from bandweave.nn import blocks", "Arrows point one way"),
+    ("nn/blocks.py", "from bandweave.models import m3amba", "Arrows point one way"),
+    ("raster/grid.py", "from bandweave.data import scene", "Arrows point one way"),
+    ("models/m3amba.py", "from bandweave.landcover import run", "Arrows point one way"),
+    ("landcover/run.py", "import bandweave.cli", "Arrows point one way"),
+    ("errors.py", "from bandweave.raster import grid", "Arrows point one way"),
+    ("nn/blocks.py", "from bandweave.raster import grid", "A model knows its blocks"),
+    ("models/m3amba.py", "def f():\n    import rasterio", "A model knows its blocks"),
+    ("raster/grid.py", "def f():\n    import torch", "Files and scenes need no torch"),
+    ("data/scene.py", "from bandweave.scan import order", "Files and scenes need no torch"),
+    ("run/loop.py", "from bandweave.nn import output", "Training knows a module"),
+    ("run/config.py", "from bandweave.data import roles", "Training knows a module"),
+    ("scan/order.py", "import scipy", "The scan knows tensors only"),
+]
+
+
+def lint(*, source: Path | None = None) -> tuple[int, str]:
+    """Check the contracts on the package, or on the copy in `source`: exit status and output."""
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"),
+            *("--config", CONTRACTS, "--no-cache"),
+        ],
+        env=os.environ | ({"PYTHONPATH": str(source)} if source else {}),
+        capture_output=True,
+        text=True,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_imports_point_one_way():
+    status, output = lint()
+    assert status == 0, output
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory) -> dict[str, str]:
+    """What each contract says of a copy of the package in which every rule is broken once."""
+    folder = tmp_path_factory.mktemp("broken")
+    copy = shutil.copytree(
+        PACKAGE, folder / "bandweave", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for file, line, _ in BROKEN:
+        with (copy / file).open("a", encoding="utf-8") as source:
+            source.write(f"\n\n{line}\n")
+    status, output = lint(source=folder)
+    assert status == 1, output
+    _, _, details = output.partition("Broken contracts")
+    titles = re.findall(r"^(\w.*)\n-+$", details, re.M)
+    texts = re.split(r"^\w.*\n-+$", details, flags=re.M)[1:]
+    return dict(zip(titles, texts, strict=True))
+
+
+@pytest.mark.parametrize(("file", "line", "contract"), BROKEN)
+def test_a_wrong_import_is_seen(seen, file, line, contract):
+    importer = "bandweave." + file.removesuffix(".py").replace("/", ".")
+    package, _, name = line.split(":")[-1].strip().removeprefix("from ").partition(" import ")
+    imported = f"{package}.{name}" if name else package.removeprefix("import ")
+    told = next(text for title, text in seen.items() if title.startswith(contract))
+    assert re.search(rf"{importer} -> {imported}\b", told), told
+
+
+def test_import_bandweave_loads_nothing_heavy():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, bandweave; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert "bandweave" in loaded
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_every_public_name_is_there():
+    """All of __all__ can be had, and is what the lazy table says it is."""
+    import bandweave
+
+    for name in bandweave.__all__:
+        assert getattr(bandweave, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = bandweave.trian
