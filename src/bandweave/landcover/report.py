@@ -1,0 +1,370 @@
+"""The report of a run: one HTML page that needs nothing else.
+
+Numbers come from scores.json and the run, pictures from the scene and the map. What is missing
+(labels, scores, a map) is left out, and said where someone would look for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandweave.data.scene import ClassInfo, Scene
+from bandweave.data.splits import Split
+from bandweave.errors import FileError, LabelError, RunError, SceneMismatch, SplitError
+from bandweave.landcover.mapping import _file_names
+from bandweave.landcover.metrics import PER_CLASS, Scores
+from bandweave.landcover.report_figures import (
+    RIGHT_COLOUR,
+    WRONG_COLOUR,
+    Curve,
+    confidence_ramp,
+    draw_curve,
+)
+from bandweave.landcover.report_pictures import check_map
+from bandweave.landcover.report_plates import MapFiles, Plates, draw_plates
+from bandweave.landcover.report_text import (
+    changed_options,
+    commands,
+    counted,
+    described_grid,
+    described_layers,
+    percent,
+    protocol_lines,
+    seconds_in_words,
+)
+from bandweave.landcover.run import Run
+from bandweave.landcover.scoring import SceneScores, own_split
+from bandweave.run.config import yaml_text
+from bandweave.run.folder import RunFolder
+from bandweave.run.history import Row, read_history
+
+LIBRARIES = ("numpy", "numba", "rasterio", "lightning-fabric", "transformers")
+NOT_A_LOSS = ("step", "loss", "accuracy", "validation", "gradient_norm", "lr", "seconds")
+
+
+def write_report(
+    run: Run | str | os.PathLike[str],
+    scene: Scene,
+    *,
+    map_path: str | os.PathLike[str] | None = None,
+    confidence_path: str | os.PathLike[str] | None = None,
+    scores: SceneScores | None = None,
+    split: Split | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Write report.html into the run's folder, whole or not at all, and return its path.
+
+    run              its folder, or the run itself
+    scene            what the map shows; large ones are read reduced, so that memory stays small
+    map_path         file, or folder where the scene has many parts; None for the one that stands
+                     in the run's folder, if it is of this scene
+    confidence_path  likewise; None for the one beside the map, if there is one
+    scores           None for those in the run's folder, if there are any
+    split            that the scores were measured under; None for the run's own
+    quiet            no progress
+
+    Raises RunError where the folder is no run, FileError or SceneMismatch where a map that was
+    named cannot be read or is not of this scene, OutputError where the page cannot be written.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    notes: list[str] = []
+    if scores is None and run.folder.scores.exists():
+        scores = _stored_scores(run.folder, notes)
+    if scores is not None and scores.pixels.classes != tuple(each.name for each in run.classes):
+        raise SceneMismatch(
+            f"the scores are of the classes {', '.join(scores.pixels.classes)}, the run knows "
+            f"{', '.join(each.name for each in run.classes)}; score this run again"
+        )
+    split = _split(run, scene, scores, split, notes)
+    files = _map_files(run, scene, map_path, confidence_path, notes)
+    plates = draw_plates(run, scene, split, files, quiet=quiet)
+    if scores is not None and plates.tested and _same_split(scores, split):
+        _compare(scores.pixels, plates, notes)
+    run.folder.write_report(_page(run, scene, scores, plates, notes))
+    return run.folder.report
+
+
+def _stored_scores(folder: RunFolder, notes: list[str]) -> SceneScores | None:
+    import json
+
+    try:
+        return SceneScores.from_dict(json.loads(folder.scores.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RunError) as error:
+        notes.append(f"scores.json in the run's folder cannot be read ({error}); score again.")
+        return None
+
+
+def _split(
+    run: Run, scene: Scene, scores: SceneScores | None, split: Split | None, notes: list[str]
+) -> Split | None:
+    """The split whose sides are shown: the one given, or the run's own where the scene has it."""
+    if split is None:
+        try:
+            split = own_split(run, scene)
+        except (SplitError, LabelError):
+            return None
+    elif [each.shape for each in split.roles] != [
+        (part.grid.height * split.ratio, part.grid.width * split.ratio) for part in scene.parts
+    ]:
+        raise SplitError(
+            f"the split is of other parts or sizes than scene {scene.name!r}; draw it on this scene"
+        )
+    if scores is not None and not _same_split(scores, split):
+        notes.append(
+            "The scores were measured under another split than the one whose sides are shown here."
+        )
+    return split
+
+
+def _same_split(scores: SceneScores, split: Split | None) -> bool:
+    return split is not None and scores.pixels.protocol.get("hash") == split.hash
+
+
+def _map_files(
+    run: Run,
+    scene: Scene,
+    map_path: str | os.PathLike[str] | None,
+    confidence_path: str | os.PathLike[str] | None,
+    notes: list[str],
+) -> MapFiles:
+    """The rasters of each part; a map that was not named and does not fit is left out and noted."""
+    grids = [part.grid.finer(run.output_ratio) for part in scene.parts]
+    names = _file_names(scene)
+
+    def files_at(place: Path) -> list[Path]:
+        files = [place / name if name else place for name in names]
+        for file, grid in zip(files, grids, strict=True):
+            check_map(file, grid)
+        return files
+
+    place = Path(map_path) if map_path is not None else _standing(run.folder)
+    if place is None:
+        if confidence_path is not None:
+            return MapFiles((), tuple(files_at(Path(confidence_path))))
+        return MapFiles()
+    try:
+        maps = files_at(place)
+    except (FileError, SceneMismatch) as error:
+        if map_path is not None:
+            raise
+        notes.append(f"The map in the run's folder is not shown: {error}.")
+        return MapFiles()
+    if confidence_path is not None:
+        return MapFiles(tuple(maps), tuple(files_at(Path(confidence_path))))
+    beside = place / "confidence"
+    if len(scene.parts) == 1:
+        beside = place.with_name(f"{place.stem}_confidence{place.suffix}")
+    try:
+        return MapFiles(tuple(maps), tuple(files_at(beside)) if beside.exists() else ())
+    except (FileError, SceneMismatch) as error:
+        notes.append(f"The confidence beside the map is not shown: {error}.")
+        return MapFiles(tuple(maps))
+
+
+def _standing(folder: RunFolder) -> Path | None:
+    places = (folder.map, folder.map.with_suffix(""))  # a file, or a folder of many parts
+    return next((place for place in places if place.exists()), None)
+
+
+def _compare(scores: Scores, plates: Plates, notes: list[str]) -> None:
+    """Say so where the map that is shown is not the one that was scored."""
+    right, tested = int(np.trace(scores.confusion)), int(scores.confusion.sum())
+    if (plates.right, plates.tested) != (right, tested):
+        notes.append(
+            f"The map shown is right on {counted(plates.right)} of {counted(plates.tested)} test "
+            f"pixels, the scores count {counted(right)} of {counted(tested)}: they were made with "
+            f"other settings (overlap, flips, precision) or weights."
+        )
+
+
+# The page -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class ClassRow:
+    """A line of the table of classes; texts as they are shown."""
+
+    info: ClassInfo
+    train: str
+    test: str
+    numbers: list[str]
+    objects: list[str]
+    mapped: str
+
+
+@dataclass
+class Cell:
+    """A cell of the confusion matrix: a count, its share of the row, and what it means."""
+
+    count: int
+    share: float
+    right: bool
+    title: str = field(repr=False)
+
+
+def _page(
+    run: Run,
+    scene: Scene,
+    scores: SceneScores | None,
+    plates: Plates,
+    notes: list[str],
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("bandweave", "landcover"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "counted": counted}
+    trained = run.facts["protocol"]
+    pixels = scores.pixels if scores else None
+    protocol = pixels.protocol if pixels else trained
+    rows, steps = _class_rows(run, scores, plates), _history(run.folder, notes)
+    return environment.get_template("report.html.j2").render(
+        scene=scene,
+        run=run,
+        scores=pixels,
+        objects=scores.objects if scores else None,
+        protocol=protocol_lines(protocol),
+        other_split=pixels is not None and protocol.get("hash") != run.facts["split_hash"],
+        other_scene=pixels is not None and protocol.get("scene") not in (None, scene.name),
+        scored_scene=protocol.get("scene"),
+        trained=protocol_lines(trained),
+        dropped=protocol.get("dropped", []),
+        protocol_notes=protocol.get("notes", []),
+        rows=rows,
+        has_train=any(row.train for row in rows),
+        has_mapped=any(row.mapped for row in rows),
+        confusion=_confusion(pixels) if pixels else [],
+        plates=plates,
+        ramp=confidence_ramp(),
+        least_confidence=percent(1 / len(run.classes), 0),
+        right_colour=RIGHT_COLOUR,
+        wrong_colour=WRONG_COLOUR,
+        curves=[(curve, draw_curve(curve)) for curve in _curves(steps)],
+        grid=described_grid(scene),
+        layers=described_layers(scene, run),
+        run_lines=_run_lines(run),
+        machine_lines=_machine_lines(run.facts),
+        changed=changed_options(run.config),
+        commands=commands(run, scene, protocol if pixels else None),
+        config=yaml_text(run.config.to_dict()),
+        notes=notes,
+        written=date.today().isoformat(),
+        version=version("bandweave"),
+    )
+
+
+def _class_rows(run: Run, scores: SceneScores | None, plates: Plates) -> list[ClassRow]:
+    train = run.facts["protocol"].get("pixels_per_class", {})
+    pixels, objects = (scores.pixels, scores.objects) if scores else (None, None)
+    columns = [getattr(pixels, name) for name in PER_CLASS] if pixels else []
+    rows = []
+    for index, info in enumerate(run.classes):
+        share = None if plates.shares is None else plates.shares[index]
+        rows.append(
+            ClassRow(
+                info,
+                train=counted(train[info.name]["train"]) if info.name in train else "",
+                test=counted(pixels.support[index]) if pixels else "",
+                numbers=[percent(column[index]) for column in columns],
+                objects=[counted(objects.support[index]), percent(objects.accuracy[index])]
+                if objects
+                else [],
+                mapped="" if share is None else percent(share, 1),
+            )
+        )
+    return rows
+
+
+def _confusion(scores: Scores) -> list[list[Cell]]:
+    """The matrix, rows are the truth."""
+    rows = []
+    for truth, (counts, support) in enumerate(zip(scores.confusion, scores.support, strict=True)):
+        row = []
+        for predicted, count in enumerate(counts):
+            share = float(count / support) if support else 0.0
+            title = (
+                f"{counted(count)} of {counted(support)} {scores.unit}s of "
+                f"{scores.classes[truth]} were given {scores.classes[predicted]}"
+            )
+            row.append(Cell(int(count), share, truth == predicted, title))
+        rows.append(row)
+    return rows
+
+
+def _history(folder: RunFolder, notes: list[str]) -> list[Row]:
+    if not folder.history.exists():
+        return []
+    try:
+        return read_history(folder.history)
+    except FileError as error:
+        notes.append(f"The learning curves are not shown: {error}.")
+        return []
+
+
+def _curves(rows: list[Row]) -> list[Curve]:
+    """The loss, each of its parts, and the accuracy with the validation's."""
+    rows = [row for row in rows if "step" in row]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+
+    def values(name: str) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [(row["step"], row[name]) for row in rows if name in row]
+        x, y = (np.array(axis, float) for axis in zip(*pairs, strict=True))
+        return x, y
+
+    parts = [name for name in names if name not in NOT_A_LOSS]
+    curves = [Curve(name, *values(name)) for name in ("loss", *parts) if name in names]
+    validation = values("validation") if "validation" in names else None
+    if "accuracy" in names:
+        curves.append(
+            Curve("accuracy", *values("accuracy"), validation, "validation", percent=True)
+        )
+    elif validation:
+        curves.append(Curve("validation", *validation, percent=True))
+    return curves
+
+
+def _run_lines(run: Run) -> list[tuple[str, str]]:
+    facts = run.facts
+    return [
+        ("Folder", str(run.folder.path)),
+        ("Scene", run.config.scene),
+        ("Parameters", f"{counted(facts['parameters'])} that are trained"),
+        ("Training", f"{counted(facts['steps'])} steps in {seconds_in_words(facts['seconds'])}"),
+        ("Crops and windows", f"{run.window} px of the grid"),
+        ("Pixels of the map", f"{run.output_ratio} for one of the grid, along each side"),
+        ("Scaled by", facts["scaling_from"]),
+    ]
+
+
+def _machine_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of the machine that trained; other libraries as they are now."""
+    machine = facts["machine"]
+    now = []
+    for name in LIBRARIES:
+        try:
+            now.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return [
+        ("Processor", f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads"),
+        ("GPU", machine["gpu"] or "none"),
+        ("System", machine["platform"]),
+        (
+            "Trained with",
+            f"bandweave {facts['bandweave']}, torch {machine['torch']}, Python {machine['python']}",
+        ),
+        ("Reported with", ", ".join(now)),
+    ]

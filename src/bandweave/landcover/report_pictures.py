@@ -1,0 +1,215 @@
+"""Layers, labels and maps reduced to the size of a picture, read window by window.
+
+A picture's pixel is the mean of the layer's pixels it covers, or the commonest class among them. No
+more than a window of `MEMORY` bytes is read at once, whatever the size of the scene.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from bandweave.data.scene import IGNORED, Layer, LayerInfo, Part
+from bandweave.errors import FileError, SceneMismatch
+from bandweave.raster.gdal import open_dataset
+from bandweave.raster.grid import Grid, Window
+from bandweave.raster.source import read_nan
+
+MEMORY = 2**26  # bytes of a window
+TRUE_COLOUR = (650.0, 550.0, 450.0)  # nm shown as red, green and blue
+NEAR = 60.0  # nm that a band may lie off them
+ROWS = 512  # of a map, read at once
+
+WRONG, RIGHT = 0, 1  # of a verdict; IGNORED where nothing is tested
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which bands of a layer a picture shows, and how to say so."""
+
+    bands: tuple[int, ...]
+    words: str
+
+
+def shown_bands(layer: LayerInfo) -> Shown:
+    """Three bands as red, green and blue, by wavelength if known; one band where there are two.
+
+    >>> from bandweave.raster.source import BandInfo
+    >>> shown_bands(LayerInfo(4, 1, BandInfo(wavelengths=(480.0, 560.0, 660.0, 840.0))))
+    Shown(bands=(2, 1, 0), words='660, 560 and 480 nm as red, green and blue')
+    """
+    number, wavelengths = layer.bands, layer.info.wavelengths
+    if number < 3:
+        return Shown((0,), "" if number == 1 else f"band 1 of {number}")
+    if wavelengths:
+        off = np.abs(np.subtract.outer(TRUE_COLOUR, wavelengths))
+        nearest = [int(band) for band in off.argmin(axis=1)]
+        if len(set(nearest)) == 3 and off.min(axis=1).max() <= NEAR:
+            values = [f"{wavelengths[band]:.0f}" for band in nearest]
+            return Shown(tuple(nearest), f"{_listed(values)} nm as red, green and blue")
+    spread = (0, 1, 2) if number == 3 else tuple((number - 1) * k // 6 for k in (5, 3, 1))
+    if wavelengths:
+        values = [f"{wavelengths[band]:.0f} nm" for band in spread]
+    else:
+        values = [str(band + 1) for band in spread]
+    return Shown(spread, f"{'' if wavelengths else 'bands '}{_listed(values)} as red, green, blue")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return f"{', '.join(values[:-1])} and {values[-1]}"
+
+
+def step_of(height: int, width: int, longest: int) -> int:
+    """Pixels that a picture's pixel covers along each side, so that no side passes `longest`."""
+    return max(math.ceil(max(height, width) / longest), 1)
+
+
+def read_layer(part: Part, layer: Layer, bands: Sequence[int], longest: int) -> np.ndarray:
+    """Bands of a layer (C, h, w) float32, NaN without data, no side longer than `longest`."""
+    grid = part.grid.finer(layer.ratio)
+    step = step_of(grid.height, grid.width, longest)
+    shape = (len(bands), math.ceil(grid.height / step), math.ceil(grid.width / step))
+    picture = np.empty(shape, np.float32)
+    side = math.isqrt(MEMORY // (4 * layer.source.bands)) // step * step
+    for window in _windows(grid, max(side, step)):
+        values = _mean(read_nan(layer.source, window)[list(bands)], step)
+        row, col = window.row // step, window.col // step
+        picture[:, row : row + values.shape[1], col : col + values.shape[2]] = values
+    return picture
+
+
+def _windows(grid: Grid, side: int) -> Iterator[Window]:
+    for row in range(0, grid.height, side):
+        for col in range(0, grid.width, side):
+            yield Window(row, col, min(side, grid.height - row), min(side, grid.width - col))
+
+
+def _mean(values: np.ndarray, step: int) -> np.ndarray:
+    """Means of step×step blocks of (C, h, w), over what is not NaN."""
+    if step == 1:
+        return values
+    blocks = _blocks(values, step, np.nan)  # (C, h', step, w', step)
+    known = np.isfinite(blocks)
+    count = known.sum(axis=(2, 4))
+    total = np.where(known, blocks, 0).sum(axis=(2, 4))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def _blocks(values: np.ndarray, step: int, fill: float) -> np.ndarray:
+    """(C, h, w) padded with `fill` to (C, h', step, w', step)."""
+    number, height, width = values.shape
+    rows, cols = math.ceil(height / step), math.ceil(width / step)
+    pad = ((0, 0), (0, rows * step - height), (0, cols * step - width))
+    return np.pad(values, pad, constant_values=fill).reshape(number, rows, step, cols, step)
+
+
+def commonest(values: np.ndarray, longest: int) -> np.ndarray:
+    """Class indices (H, W), IGNORED for none, reduced to the commonest index of each block.
+
+    A block with any index shows one, so that single labels stay in sight; of two that are equally
+    common the smaller wins.
+    """
+    step = step_of(*values.shape, longest)
+    if step == 1:
+        return values
+    strips = []
+    some = max(MEMORY // (16 * step * values.shape[1]), 1) * step  # rows
+    for row in range(0, values.shape[0], some):
+        blocks = _blocks(values[None, row : row + some], step, IGNORED)[0]
+        best = np.full((blocks.shape[0], blocks.shape[2]), IGNORED, values.dtype)
+        most = np.zeros(best.shape, np.int64)
+        for index in np.unique(values[row : row + some]):
+            if index != IGNORED:
+                count = (blocks == index).sum(axis=(1, 3))
+                best[count > most] = index
+                most = np.maximum(most, count)
+        strips.append(best)
+    return np.concatenate(strips)
+
+
+def check_map(path: str | os.PathLike[str], grid: Grid) -> None:
+    """Raise FileError where a map cannot be opened, SceneMismatch where it is of another grid."""
+    with open_dataset(str(path)) as dataset:
+        if dataset.shape != (grid.height, grid.width) or (
+            grid.georeferenced and not dataset.transform.almost_equals(grid.transform, 1e-6)
+        ):
+            there = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            raise SceneMismatch(
+                f"{path} is {there} from {there.xy(0, 0)}, a map of this scene by this run is "
+                f"{grid} from {grid.xy(0, 0)}; map the scene again"
+            )
+
+
+def read_map(path: str | os.PathLike[str], codes: Sequence[int], longest: int) -> np.ndarray:
+    """A map as class indices (h, w) int16, IGNORED without data, from its overviews if it is large.
+
+    codes  of the classes, in their order
+    """
+    values, nodata = _reduced(path, longest, Resampling.nearest)
+    return _indices(values, codes, nodata)
+
+
+def read_confidence(path: str | os.PathLike[str], longest: int) -> np.ndarray:
+    """A confidence raster (h, w) float32, NaN without data, from its overviews if it is large."""
+    values, nodata = _reduced(path, longest, Resampling.average)
+    values = values.astype(np.float32)
+    if nodata is not None:
+        values[values == nodata] = np.nan
+    return values
+
+
+def _reduced(
+    path: str | os.PathLike[str], longest: int, resampling: Resampling
+) -> tuple[np.ndarray, float | None]:
+    try:
+        with open_dataset(str(path)) as dataset:
+            step = step_of(dataset.height, dataset.width, longest)
+            shape = (math.ceil(dataset.height / step), math.ceil(dataset.width / step))
+            return dataset.read(1, out_shape=shape, resampling=resampling), dataset.nodata
+    except (RasterioError, CPLE_BaseError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> FileError:
+    return FileError(f"{path} is truncated or damaged ({error.__cause__ or error}); map again")
+
+
+def _indices(values: np.ndarray, codes: Sequence[int], nodata: float | None) -> np.ndarray:
+    indices = np.full(values.shape, IGNORED, np.int16)
+    for index, code in enumerate(codes):
+        if code != nodata:
+            indices[values == code] = index
+    return indices
+
+
+def verdict(
+    path: str | os.PathLike[str], truth: np.ndarray, test: np.ndarray, codes: Sequence[int]
+) -> np.ndarray:
+    """Where the map is right on test pixels: (H, W) int8 of RIGHT, WRONG, and IGNORED elsewhere.
+
+    truth  class indices (H, W) of the labels
+    test   (H, W) bool: pixels that are tested
+    """
+    result = np.full(truth.shape, IGNORED, np.int8)
+    try:
+        with open_dataset(str(path)) as dataset:
+            for row in range(0, truth.shape[0], ROWS):
+                rows = slice(row, row + ROWS)
+                if not test[rows].any():
+                    continue
+                height = min(ROWS, truth.shape[0] - row)
+                window = RasterioWindow(0, row, truth.shape[1], height)
+                mapped = _indices(dataset.read(1, window=window), codes, dataset.nodata)
+                right = np.where(mapped == truth[rows], RIGHT, WRONG)
+                result[rows][test[rows]] = right[test[rows]]
+    except (RasterioError, CPLE_BaseError) as error:
+        raise _damaged(path, error) from error
+    return result
