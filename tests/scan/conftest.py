@@ -51,6 +51,15 @@ def scan_with_gradients(inputs, order=None, dtype=torch.float32, softplus=None, 
     return {"y": y.detach(), **dict(zip(leaves, gradients, strict=True))}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors: torch's threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def make_inputs():
     return scan_inputs

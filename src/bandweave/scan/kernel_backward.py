@@ -17,6 +17,8 @@ channels and group of states:
 
 so a state is never divided out of another and nothing cancels. dB and dC are sums over channels:
 they are added up vector by vector, lane by lane, and the lanes once at the end of the chunk.
+What is a sum over tokens (dA, dbias, dskip) is added up within the chunk first, then over chunks:
+in one long sum of float32 the rounding errors would show.
 Work per token, sequence and channel: N exponentials and about 11 N multiply-adds, half of whose
 time goes to keeping e, p, dB and dC in the first cache.
 """
@@ -68,6 +70,7 @@ def backward_tasks(
     p2_kept = np.empty(group, np.float32)
     db_lanes, dc_lanes = np.zeros(group, np.float32), np.zeros(group, np.float32)
     sums = np.empty(CHUNK * len(states), np.float32)
+    sums_in_chunk = np.empty((3, width, WIDTH), np.float32)  # of dbias, dbias2 and dskip
     carry = np.empty((width, N, WIDTH), np.float32)
     while True:
         task = take_next(counter)
@@ -103,39 +106,43 @@ def backward_tasks(
                         h = load(starts, (item, k, chunk, vector, n, 0), states)
                         a = load(rates, (k, vector, n, 0), states)
                         q = load(carry, (v, n, 0), states)
-                        da = load(drates, (item, k, vector, n, 0), states)
                         if delta2 is None:
                             keep_chunk(
                                 v, n, steps, h, a, d_rows, x_rows, g_rows, b_rows,
                                 e_kept, p_kept, dc_lanes, states,
                             )  # fmt: skip
                             q, da = return_chunk(
-                                v, n, steps, q, a * LN2, da, d_rows, x_rows, g_rows, b_rows,
+                                v, n, steps, q, a * LN2, d_rows, x_rows, g_rows, b_rows,
                                 c_rows, e_kept, p_kept, db_lanes, dx_rows, dd_rows, states,
                             )  # fmt: skip
                         else:
                             a2 = load(rates2, (k, vector, n, 0), states)
-                            da2 = load(drates2, (item, k, vector, n, 0), states)
                             keep_pair_chunk(
                                 v, n, steps, h, a, a2, d_rows, d2_rows, x_rows, g_rows, b_rows,
                                 e_kept, p_kept, p2_kept, dc_lanes, states,
                             )  # fmt: skip
                             q, da, da2 = return_pair_chunk(
-                                v, n, steps, q, a * LN2, a2 * LN2, da, da2, d_rows, d2_rows,
+                                v, n, steps, q, a * LN2, a2 * LN2, d_rows, d2_rows,
                                 x_rows, g_rows, b_rows, c_rows, e_kept, p_kept, p2_kept,
                                 db_lanes, dx_rows, dd_rows, dd2_rows, states,
                             )  # fmt: skip
-                            store(drates2, (item, k, vector, n, 0), da2)
+                            add(drates2, (item, k, vector, n, 0), da2, states)
                         store(carry, (v, n, 0), q)
-                        store(drates, (item, k, vector, n, 0), da)
+                        add(drates, (item, k, vector, n, 0), da, states)
                     sum_lanes(n, steps, db_lanes, sums, db_rows, states)
                     sum_lanes(n, steps, dc_lanes, sums, dc_rows, states)
                 write_gradient_chunk(
                     item, k, block, first, count, start, steps,
                     u, delta, bias, delta2, bias2, through_softplus, skip, table,
                     d_rows, d2_rows, g_rows, dx_rows, dd_rows, dd2_rows, db_rows, dc_rows,
-                    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, states,
+                    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, sums_in_chunk, states,
                 )  # fmt: skip
+
+
+@inner
+def add(total, index, part, states):
+    """total[index …] += part"""
+    store(total, index, load(total, index, states) + part)
 
 
 @inner
@@ -194,11 +201,12 @@ def keep_chunk(v, n, steps, h, a, d_rows, x_rows, g_rows, b_rows, e_kept, p_kept
 
 @inner
 def return_chunk(
-    v, n, steps, carry, A, dA, d_rows, x_rows, g_rows, b_rows, c_rows, e_kept, p_kept,
+    v, n, steps, carry, A, d_rows, x_rows, g_rows, b_rows, c_rows, e_kept, p_kept,
     db_lanes, dx_rows, dd_rows, states,
 ):  # fmt: skip
     """From the last step to the first; the gradients of the state before the chunk and of A."""
     G = len(states)
+    dA = zeros(states)
     for t in range(steps - 1, -1, -1):
         q = fma(spread(c_rows, (t, n), states), load(g_rows, (v, t, 0), ONE), carry)
         db = q * load(x_rows, (v, t, 0), ONE)
@@ -237,11 +245,12 @@ def keep_pair_chunk(
 
 @inner
 def return_pair_chunk(
-    v, n, steps, carry, A, A2, dA, dA2, d_rows, d2_rows, x_rows, g_rows, b_rows, c_rows,
+    v, n, steps, carry, A, A2, d_rows, d2_rows, x_rows, g_rows, b_rows, c_rows,
     e_kept, p_kept, p2_kept, db_lanes, dx_rows, dd_rows, dd2_rows, states,
 ):  # fmt: skip
     """As `return_chunk`, with the gradients of both halves."""
     G = len(states)
+    dA, dA2 = zeros(states), zeros(states)
     for t in range(steps - 1, -1, -1):
         q = fma(spread(c_rows, (t, n), states), load(g_rows, (v, t, 0), ONE), carry)
         db = q * load(x_rows, (v, t, 0), ONE)
@@ -265,10 +274,11 @@ def write_gradient_chunk(
     item, k, block, first, count, start, steps,
     u, delta, bias, delta2, bias2, through_softplus, skip, table,
     d_rows, d2_rows, g_rows, dx_rows, dd_rows, dd2_rows, db_rows, dc_rows,
-    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, states,
+    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, sums_in_chunk, states,
 ):  # fmt: skip
     """Through the table: du, ddelta, dB and dC; what is summed over tokens: dbias and dskip."""
     channels = u.shape[2]
+    sums_in_chunk[:] = 0
     for t in range(steps):
         token = table[k, start + t]
         index = (item, k, token)
@@ -282,8 +292,7 @@ def write_gradient_chunk(
             g = load(g_rows, (v, t, 0), ONE)
             if k == 0:
                 gradient = load(skip, (vector, 0), ONE) * g
-                total = load(dskip, (item, vector, 0), ONE)
-                store(dskip, (item, vector, 0), fma(g, value, total))
+                add(sums_in_chunk, (2, v, 0), g * value, ONE)
             else:
                 gradient = read(du, (item, token), channel, channels)
             dx = load(dx_rows, (v, t, 0), ONE)
@@ -297,11 +306,17 @@ def write_gradient_chunk(
                 gradient = fma(dx, d2, gradient)
                 dd2 = dd2 * slope(delta2, bias2, index, k, vector, channels, d2, through_softplus)
                 write(ddelta2, index, channel, channels, dd2)
-                store(dbias2, (item, k, vector, 0), load(dbias2, (item, k, vector, 0), ONE) + dd2)
+                add(sums_in_chunk, (1, v, 0), dd2, ONE)
             dd = dd * slope(delta, bias, index, k, vector, channels, d, through_softplus)
             write(ddelta, index, channel, channels, dd)
-            store(dbias, (item, k, vector, 0), load(dbias, (item, k, vector, 0), ONE) + dd)
+            add(sums_in_chunk, (0, v, 0), dd, ONE)
             write(du, (item, token), channel, channels, gradient)
+    for v in range(count):
+        add(dbias, (item, k, first + v, 0), load(sums_in_chunk, (0, v, 0), ONE), ONE)
+        if delta2 is not None:
+            add(dbias2, (item, k, first + v, 0), load(sums_in_chunk, (1, v, 0), ONE), ONE)
+        if k == 0:
+            add(dskip, (item, first + v, 0), load(sums_in_chunk, (2, v, 0), ONE), ONE)
 
 
 @inner

@@ -9,7 +9,7 @@ of one (d, e and p) stays in the first cache; their states are a sixteenth of de
 
 import numpy as np
 
-from bandweave.scan.kernel_backward import LN2, slope
+from bandweave.scan.kernel_backward import LN2, add, slope
 from bandweave.scan.kernel_cache import inner, kernel
 from bandweave.scan.kernel_forward import ONE, read, step_size, write
 from bandweave.scan.simd import (
@@ -93,6 +93,7 @@ def backward_single_tasks(
     e_rows = np.empty(rows, np.float32)
     db_lanes, dc_lanes = np.zeros((CHUNK, WIDTH), np.float32), np.zeros((CHUNK, WIDTH), np.float32)
     sums = np.empty(CHUNK, np.float32)
+    sums_in_chunk = np.empty((5, width, WIDTH), np.float32)
     state, carry = np.empty((width, WIDTH), np.float32), np.empty((width, WIDTH), np.float32)
     while True:
         task = take_next(counter)
@@ -125,7 +126,7 @@ def backward_single_tasks(
                     item, k, first, last, start, steps,
                     u, delta, bias, rates, delta2, bias2, rates2, through_softplus, B, C, skip,
                     table, dy, carry, d_rows, d2_rows, e_rows, p_rows, p2_rows, db_lanes,
-                    du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dskip,
+                    du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dskip, sums_in_chunk,
                 )  # fmt: skip
                 sum_rows(db_lanes, 0, sums, 0)
                 for t in range(steps):
@@ -181,10 +182,12 @@ def return_single_chunk(
     item, k, first, last, start, steps,
     u, delta, bias, rates, delta2, bias2, rates2, through_softplus, B, C, skip,
     table, dy, carry, d_rows, d2_rows, e_rows, p_rows, p2_rows, db_lanes,
-    du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dskip,
+    du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dskip, sums_in_chunk,
 ):  # fmt: skip
     """From the last step to the first, writing every gradient but dB and dC."""
     channels = u.shape[2]
+    # rows of the sums: dbias, drates, dskip, dbias2, drates2
+    sums_in_chunk[:] = 0
     for t in range(steps - 1, -1, -1):
         token = table[k, start + t]
         index = (item, k, token)
@@ -192,14 +195,15 @@ def return_single_chunk(
         db = zeros(ONE)
         for v in range(first, last):
             channel = v * WIDTH
-            place, total = (t, v - first, 0), (item, k, v, 0)
+            w = v - first
+            place = (t, w, 0)
             value = read(u, (item, token), channel, channels)
             g = read(dy, (item, token), channel, channels)
-            q = fma(c, g, load(carry, (v - first, 0), ONE))
-            store(carry, (v - first, 0), q * load(e_rows, place, ONE))
+            q = fma(c, g, load(carry, (w, 0), ONE))
+            store(carry, (w, 0), q * load(e_rows, place, ONE))
             r = q * load(p_rows, place, ONE)
             d = load(d_rows, place, ONE)
-            store(drates, (*total, 0), fma(r, d, load(drates, (*total, 0), ONE)))
+            add(sums_in_chunk, (1, w, 0), r * d, ONE)
             dd = r * (load(rates, (k, v, 0, 0), ONE) * LN2)
             dx = q * b
             if delta2 is None:
@@ -208,20 +212,29 @@ def return_single_chunk(
             else:
                 d2 = load(d2_rows, place, ONE)
                 r = q * load(p2_rows, place, ONE)
-                store(drates2, (*total, 0), fma(r, d2, load(drates2, (*total, 0), ONE)))
+                add(sums_in_chunk, (4, w, 0), r * d2, ONE)
                 dd2 = fma(dx, value, r * (load(rates2, (k, v, 0, 0), ONE) * LN2))
                 dd2 = dd2 * slope(delta2, bias2, index, k, v, channels, d2, through_softplus)
                 write(ddelta2, index, channel, channels, dd2)
-                store(dbias2, total, load(dbias2, total, ONE) + dd2)
+                add(sums_in_chunk, (3, w, 0), dd2, ONE)
                 drive = d2
             dd = dd * slope(delta, bias, index, k, v, channels, d, through_softplus)
             write(ddelta, index, channel, channels, dd)
-            store(dbias, total, load(dbias, total, ONE) + dd)
+            add(sums_in_chunk, (0, w, 0), dd, ONE)
             db = fma(q, drive * value, db)
             if k == 0:
                 du_before = load(skip, (v, 0), ONE) * g
-                store(dskip, (item, v, 0), fma(g, value, load(dskip, (item, v, 0), ONE)))
+                add(sums_in_chunk, (2, w, 0), g * value, ONE)
             else:
                 du_before = read(du, (item, token), channel, channels)
             write(du, (item, token), channel, channels, fma(dx, drive, du_before))
         store(db_lanes, (t, 0), db)
+    for v in range(first, last):
+        w = v - first
+        add(dbias, (item, k, v, 0), load(sums_in_chunk, (0, w, 0), ONE), ONE)
+        add(drates, (item, k, v, 0, 0), load(sums_in_chunk, (1, w, 0), ONE), ONE)
+        if k == 0:
+            add(dskip, (item, v, 0), load(sums_in_chunk, (2, w, 0), ONE), ONE)
+        if delta2 is not None:
+            add(dbias2, (item, k, v, 0), load(sums_in_chunk, (3, w, 0), ONE), ONE)
+            add(drates2, (item, k, v, 0, 0), load(sums_in_chunk, (4, w, 0), ONE), ONE)
