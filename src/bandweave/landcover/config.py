@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from bandweave.data.samples import SampleConfig
@@ -42,32 +42,38 @@ class LandCoverConfig:
     def read(cls, stored: dict[str, Any]) -> LandCoverConfig:
         """Strictly from a mapping, on top of the preset that it names."""
         stored = dict(stored)
-        model = stored.pop("model", "m3amba")
-        model = {"name": model} if isinstance(model, str) else dict(model)
-        preset = find_preset(name := model.pop("name", "m3amba"))
-        if isinstance(split := stored.get("split"), str):
-            stored["split"] = {"name": split}
+        for section in ("model", "split"):
+            if isinstance(stored.get(section), str):
+                stored[section] = {"name": stored[section]}
         known = {f.name for f in fields(cls)} - {"name"}
         if unknown := [key for key in stored if key not in known]:
-            raise ConfigError(f"{unknown[0]}: no such option{_hint(unknown[0], known)}")
-        return cls(
-            scene=stored.get("scene", ""),
+            raise ConfigError(f"{unknown[0]}: no such option{_hint(str(unknown[0]), known)}")
+        for section in ("model", "split", "samples", "train"):
+            if stored.get(section) is None:
+                stored[section] = {}
+            if not isinstance(stored[section], dict):
+                raise ConfigError(f"{section}: expected a mapping, got {stored[section]!r}")
+        model = dict(stored.pop("model"))
+        preset = find_preset(name := model.pop("name", "m3amba"))
+        if isinstance(model.get("clip"), str):
+            model["clip"] = {"mode": model["clip"]}
+        plain: dict[str, Any] = {
+            key: stored[key] for key in ("scene", "layers", "pca") if key in stored
+        }
+        return replace(
+            from_dict(cls, plain, "config"),
             name=name,
             model=from_dict(type(preset.config), merged(to_dict(preset.config), model), "model"),
-            layers=list(stored.get("layers") or []),
-            pca=dict(stored.get("pca") or {}),
-            split=from_dict(SplitConfig, stored.get("split") or {}, "split"),
-            samples=from_dict(
-                SampleConfig, merged(preset.samples, stored.get("samples") or {}), "samples"
-            ),
-            train=from_dict(TrainConfig, merged(preset.train, stored.get("train") or {}), "train"),
+            split=from_dict(SplitConfig, stored["split"], "split"),
+            samples=from_dict(SampleConfig, merged(preset.samples, stored["samples"]), "samples"),
+            train=from_dict(TrainConfig, merged(preset.train, stored["train"]), "train"),
         )
 
 
 def find_preset(name: str) -> Preset:
     """The preset of that name. Raises ConfigError with the nearest right one."""
-    if name not in LAND_COVER:
-        raise ConfigError(f"there is no model {name!r}{_hint(name, set(LAND_COVER))}")
+    if not isinstance(name, str) or name not in LAND_COVER:
+        raise ConfigError(f"there is no model {name!r}{_hint(str(name), set(LAND_COVER))}")
     return LAND_COVER[name]
 
 

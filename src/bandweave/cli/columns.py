@@ -1,0 +1,20 @@
+"""Plain tables for stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of words, each column as wide as its widest word.
+
+    >>> print(columns([("size", "128×128"), ("bands", "48")]))
+    size   128×128
+    bands  48
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,134 @@
+"""What a file of pixels, arrays or polygons holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bandweave.errors import ConfigError, FileError
+from bandweave.raster.arrays import is_stored_array
+from bandweave.raster.gdal import envi_data, open_dataset
+from bandweave.raster.grid import Grid
+from bandweave.raster.open import open_source, short_crs
+
+VECTORS = (".gpkg", ".shp", ".geojson", ".json")
+
+Rows = list[tuple[str, str]]
+
+
+def file_facts(name: str) -> Rows:
+    """Facts on a file, a name and a text each. Raises FileError for one that is unreadable."""
+    path = Path(name)
+    if not path.exists() and not name.startswith("/vsi") and "://" not in name:
+        raise FileError(f"{name}: no such file or folder")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise ConfigError(f"{name} is YAML; `bandweave scenes check {name}` looks a scene over")
+    if path.suffix.lower() in VECTORS:
+        return [("file", name), *_polygons(path)]
+    if path.is_file() and is_stored_array(path):
+        return [("file", name), *_arrays(path)]
+    if path.suffix.lower() == ".hdr":
+        name = str(envi_data(path))
+    return [("file", name), *_raster(name)]
+
+
+def _raster(name: str) -> Rows:
+    with open_dataset(name) as dataset:
+        if not dataset.count:
+            inner = dataset.subdatasets
+            return [("driver", dataset.driver), *(("subdataset", each) for each in inner)]
+        rows = [
+            ("driver", dataset.driver),
+            ("type", ", ".join(dict.fromkeys(dataset.dtypes))),
+            ("nodata", "none" if dataset.nodata is None else f"{dataset.nodata:g}"),
+            ("blocks", "×".join(map(str, dataset.block_shapes[0]))),
+        ]
+        if dataset.compression:
+            rows.append(("compression", dataset.compression.name))
+        if overviews := dataset.overviews(1):
+            rows.append(("overviews", ", ".join(f"1/{factor}" for factor in overviews)))
+    source = open_source(name)
+    bands = f"{source.bands} band{'s' if source.bands > 1 else ''}"
+    size = f"{source.grid.height}×{source.grid.width} px, {bands}"
+    return [("size", size), *rows, *_place(source.grid), *_bands(source.info)]
+
+
+def _place(grid: Grid) -> Rows:
+    if not grid.georeferenced:
+        return [("CRS", short_crs(grid.crs)), ("transform", "none: no georeference")]
+    left, bottom, right, top = grid.bounds
+    width, height = grid.pixel_size
+    return [
+        ("CRS", short_crs(grid.crs)),
+        ("pixel", f"{width:g} × {height:g} {grid.unit}"),
+        ("transform", ", ".join(f"{value:.10g}" for value in tuple(grid.transform)[:6])),
+        ("bounds", f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"),
+    ]
+
+
+def _bands(info: Any) -> Rows:
+    rows = []
+    if info.wavelengths:
+        low, high = min(info.wavelengths), max(info.wavelengths)
+        rows.append(("wavelengths", f"{low:g} to {high:g} nm"))
+    if info.units:
+        rows.append(("units", info.units))
+    if names := [band for band in info.names or () if band]:
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        rows.append(("bands", ", ".join(names[:8]) + more))
+    for fact in ("scales", "offsets"):
+        if values := getattr(info, fact):
+            rows.append((fact, ", ".join(f"{value:g}" for value in dict.fromkeys(values))))
+    return rows
+
+
+def _arrays(path: Path) -> Rows:
+    try:
+        return [(key, f"{_shape(shape)} {kind}") for key, shape, kind in _keys(path)]
+    except Exception as error:  # readers raise whatever the damage leads to
+        raise FileError(
+            f"{path} cannot be read, it is damaged or of another kind: {error}"
+        ) from error
+
+
+def _keys(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape as the file's own program shows it, and type of each array."""
+    import h5py
+    import numpy as np
+    import scipy.io
+
+    if path.suffix.lower() == ".npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return [("array", array.shape, str(array.dtype))]
+    if not h5py.is_hdf5(path):
+        return scipy.io.whosmat(path)
+    found = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("#"):
+            found.append((name, item.shape[::-1], str(item.dtype)))  # MATLAB's axes are reversed
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def _polygons(path: Path) -> Rows:
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    try:
+        info = pyogrio.read_info(path)
+    except (DataSourceError, OSError) as error:
+        raise FileError(f"{path} cannot be read as polygons: {error}") from error
+    fields = (f"{name} ({kind})" for name, kind in zip(info["fields"], info["dtypes"], strict=True))
+    return [
+        ("driver", info["driver"]),
+        ("features", f"{info['features']} {info['geometry_type'] or 'rows'}"),
+        ("CRS", str(info["crs"] or "no CRS")),
+        ("fields", ", ".join(fields) or "none"),
+    ]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"

@@ -1,0 +1,91 @@
+"""bandweave info: facts on this installation, a file, or a run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bandweave.cli.arguments import Parser, add_common
+from bandweave.cli.columns import columns
+
+EXTRAS = {
+    "rs-fusion-datasets": "bandweave[download]",
+    "tensorboard": "bandweave[tensorboard]",
+}
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of `info`."""
+    parser = Parser(
+        "info",
+        "Without FILE or RUN: versions, scan engine, threads, GPU, extras.\n"
+        "FILE: size, bands, type, CRS, wavelengths; of a .mat its keys and their shapes.\n"
+        "RUN: model, parameters, scores, protocol, configuration.",
+    )
+    parser.add_argument("path", metavar="FILE|RUN", nargs="?", help="a file, or a run's folder")
+    add_common(parser)
+    return parser.read(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the facts."""
+    if args.path is None:
+        print(columns(installation()))
+    elif Path(args.path).is_dir():
+        from bandweave.cli.run_facts import run_facts
+
+        print(run_facts(Path(args.path)))
+    else:
+        from bandweave.cli.file_facts import file_facts
+
+        print(columns(file_facts(args.path)))
+    return 0
+
+
+def installation() -> list[tuple[str, str]]:
+    """What a bug report or a table of times should say of this machine."""
+    import numba
+    import rasterio
+    import torch
+
+    from bandweave.run.folder import machine
+    from bandweave.scan import engine_name
+
+    facts = machine()
+    rows = [
+        ("bandweave", version("bandweave")),
+        ("python", f"{platform.python_version()} on {facts['platform']}"),
+        ("torch", facts["torch"]),
+        ("scan engine", f"{engine_name('cpu')} on the CPU"),
+        ("numba", numba.__version__),
+        ("processor", f"{facts['cpu']}, {facts['cores']} cores"),
+        ("threads", f"{facts['threads']} (torch; OMP_NUM_THREADS={_set('OMP_NUM_THREADS')})"),
+    ]
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        rows += [
+            ("GPU", f"{facts['gpu']}, {memory:.0f} GiB, CUDA {torch.version.cuda}"),
+            ("", f"scan engine {engine_name('cuda')}"),
+        ]
+    else:
+        rows.append(("GPU", "mps" if torch.backends.mps.is_available() else "none"))
+    rows += [
+        ("GDAL", f"{rasterio.__gdal_version__} (rasterio {rasterio.__version__})"),
+        ("transformers", version("transformers")),
+    ]
+    return rows + [(name, _installed(name, extra)) for name, extra in EXTRAS.items()]
+
+
+def _installed(name: str, extra: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return f"not installed; pip install '{extra}'"
+
+
+def _set(variable: str) -> str:
+    return os.environ.get(variable, "unset")

@@ -1,0 +1,100 @@
+"""The command `bandweave`: finds the subcommand, and says in one line what went wrong.
+
+Each subcommand is a module with `parse(argv) -> Namespace` and `run(args) -> exit status`. It is
+imported when it is called for, and imports what it works with when it works: help comes at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from bandweave.cli.failures import explain
+from bandweave.errors import ConfigError
+
+COMMANDS = {
+    "demo": ("demo", "simulate a scene, train on it, map it, score it, report"),
+    "train": ("training", "train a model on a scene, into a run folder"),
+    "map": ("mapping", "map a scene with a trained run"),
+    "score": ("scoring", "score a run on the test pixels of a split"),
+    "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
+    "scenes": ("scenes", "list, get and check benchmarks; check and draft scene files"),
+    "info": ("info", "facts on this installation, a file, or a run"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0, 1 for what was not foreseen, 2 for errors.
+
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    bandweave ...
+    0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.showwarning = _log_warning  # type: ignore[assignment]
+        try:
+            status = _run(arguments)
+            sys.stdout.flush()
+            return status
+        except SystemExit as end:  # --help
+            return end.code if isinstance(end.code, int) else 1
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except BaseException as error:
+            if debug and not isinstance(error, KeyboardInterrupt):
+                raise
+            message, status = explain(error)
+            print(message, file=sys.stderr, flush=True)
+            return status
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 2
+    command, *rest = arguments
+    if command in ("-V", "--version"):
+        print(f"bandweave {version('bandweave')}")
+        return 0
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(COMMANDS)}"
+        raise ConfigError(f"there is no command {command!r}; {guess}")
+    module = import_module(f"bandweave.cli.{COMMANDS[command][0]}")
+    args = module.parse(rest)
+    from bandweave.run.progress import set_up_logging
+
+    set_up_logging(args.quiet, args.debug)
+    return module.run(args)
+
+
+def _help() -> str:
+    lines = "\n".join(f"  {name:8}{text}" for name, (_, text) in COMMANDS.items())
+    return (
+        "usage: bandweave COMMAND …\n\n"
+        "Land cover from co-registered rasters: from files on disk to a map on disk.\n\n"
+        f"{lines}\n\n"
+        "`bandweave COMMAND --help` lists a command's options. Begin with `bandweave demo`,\n"
+        "or with `bandweave scenes make FILES > scene.yaml` for files of your own."
+    )
+
+
+def _log_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """A library's warning as a line of the log; its place in the code is for --debug."""
+    log = logging.getLogger("bandweave")
+    level = logging.DEBUG if issubclass(category, DeprecationWarning) else logging.WARNING
+    log.log(level, "%s", " ".join(str(message).split()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""bandweave scenes: known benchmarks, and files of one's own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from bandweave.cli.arguments import Parser, add_common
+from bandweave.errors import ConfigError, OutputError
+from bandweave.run.config import nearest
+
+ACTIONS = {
+    "list": "the known benchmarks: layers, classes, masks",
+    "get": "download a benchmark, or say where to get it",
+    "check": "look a scene or a benchmark's folder over before any training",
+    "make": "draft a scene file from files",
+}
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of the action that comes first."""
+    action = argv[0] if argv else "--help"
+    if action in ("-h", "--help"):
+        print("usage: bandweave scenes ACTION …\n")
+        print("\n".join(f"  {name:7}{text}" for name, text in ACTIONS.items()))
+        raise SystemExit(0 if argv else 2)
+    if action not in ACTIONS:
+        raise ConfigError(f"scenes {action}: no such action{nearest(action, list(ACTIONS))}")
+    parser = Parser(f"scenes {action}", f"{ACTIONS[action].capitalize()}.")
+    add = parser.add_argument
+    if action == "get":
+        add("name", metavar="NAME", help="of a benchmark, as `bandweave scenes list` names it")
+        add("folder", metavar="FOLDER", nargs="?", help="where the files go; ./NAME by default")
+    elif action == "check":
+        add("scene", metavar="PATH|NAME", help="a scene file, its folder, or a benchmark's name")
+        add("folder", metavar="FOLDER", nargs="?", help="of a benchmark; ./NAME by default")
+    elif action == "make":
+        add("files", metavar="FILE", nargs="+", help="rasters, polygons, a table to join")
+        add("--out", metavar="FILE", help="the scene file to write, instead of printing it")
+        add("--overwrite", action="store_true", help="replace a scene file that stands there")
+    add_common(parser)
+    args = parser.read(argv[1:])
+    args.action = action
+    return args
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; `check` ends with 1 where there are problems."""
+    return {"list": _list, "get": _get, "check": _check, "make": _make}[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from bandweave.cli.columns import columns
+    from bandweave.data.catalogue import benchmark_names, describe
+
+    rows = [("name", "size", "pixel", "layers (bands)", "classes", "masks", "download")]
+    for name in benchmark_names():
+        known = describe(name)
+        layers = ", ".join(f"{layer} {facts.bands}" for layer, facts in known.layers.items())
+        rows.append(
+            (
+                name,
+                "×".join(map(str, known.shape)),
+                f"{known.pixel:g} m",
+                layers,
+                str(len(known.classes)),
+                "official" if known.official else "none",
+                "yes" if any(copy.fetch for copy in known.variants.values()) else "by hand",
+            )
+        )
+    print(columns(rows))
+    return 0
+
+
+def _get(args: argparse.Namespace) -> int:
+    from bandweave.data.benchmark_scenes import get
+
+    print(get(args.name, args.folder or args.name))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from bandweave.data.benchmark_scenes import check
+    from bandweave.data.catalogue import benchmark_names
+    from bandweave.data.check import PROBLEM, check_scene
+
+    if args.scene in benchmark_names():
+        findings = check(args.scene, args.folder or args.scene)
+        for finding in findings:
+            print(finding)
+        return int(any(finding.kind != "note" for finding in findings))
+    if args.folder:
+        raise ConfigError(
+            f"{args.scene} is no benchmark{nearest(args.scene, benchmark_names())}; "
+            f"a scene of your own is checked without a FOLDER"
+        )
+    lines = check_scene(args.scene)
+    print("\n".join(lines))
+    return int(any(line.startswith(PROBLEM) for line in lines))
+
+
+def _make(args: argparse.Namespace) -> int:
+    from bandweave.data.draft import draft_scene
+    from bandweave.run.atomic import write_text
+
+    out = Path(args.out) if args.out else None
+    if out and out.exists() and not args.overwrite:
+        raise OutputError(f"{out} exists; replace it with --overwrite, or choose another name")
+    text = draft_scene(args.files, out.parent if out else ".")
+    if out is None:
+        print(text, end="")
+    else:
+        write_text(out, text)
+        print(out)
+    return 0
