@@ -15,13 +15,13 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from statistics import median
 
 import torch
 
-import bandweave
 from bandweave.scan import cross_order, selective_scan
 
 ORDERS = 4
@@ -111,7 +111,7 @@ def machine() -> dict:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "bandweave": bandweave.__version__,
+        "bandweave": version("bandweave"),
     }
 
 
