@@ -71,8 +71,8 @@ class StreamParameters(nn.Module):
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (B, T, E) to delta (B, K, T, E), B and C (B, K, T, N); empty where not owned."""
-        orders, size, channels = self.project.shape
-        projected = F.linear(u, self.project.view(orders * size, channels))  # (B, T, K·(R+N+N))
+        orders, size, _ = self.project.shape
+        projected = F.linear(u, self.project.flatten(0, 1))  # (B, T, K·(R+N+N))
         projected = projected.unflatten(-1, (orders, size)).transpose(1, 2)  # (B, K, T, R+N+N)
         steps, inputs, outputs = projected.split(self.sizes, dim=-1)
         if self.sizes[0]:
