@@ -1,0 +1,239 @@
+"""What every land-cover model holds to, whatever it is: one body for all entries of the dict."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from bandweave.errors import BandweaveError, RunError
+from bandweave.models import LAND_COVER
+from bandweave.nn.output import HIDDEN, IGNORED
+from bandweave.run.checkpoint import load_model, restore, save_model, weights
+from bandweave.run.config import TrainConfig, from_dict, to_dict
+from bandweave.run.optimizer import make_optimizer
+
+CLASSES = ["grass", "tree", "roof"]
+SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0}
+
+pytestmark = pytest.mark.parametrize("name", LAND_COVER)
+
+
+def build(name, bands, ratios=None, output_ratio=1, seed=0, **options):
+    """The model of that name, shrunk so that a step takes milliseconds."""
+    preset = LAND_COVER[name]
+    known = {f.name for f in fields(preset.config)}
+    small = {key: value for key, value in SMALL.items() if key in known}
+    torch.manual_seed(seed)
+    return preset.model(
+        bands, CLASSES, replace(preset.config, **small | options), ratios, output_ratio
+    )
+
+
+def crops(bands, size=(5, 9), batch=2, ratios=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    return {
+        name: torch.randn(
+            batch, count, height * (ratios or {}).get(name, 1), width * (ratios or {}).get(name, 1),
+            generator=generator,
+        )
+        for name, count in bands.items()
+    }  # fmt: skip
+
+
+def labels(size=(5, 9), batch=2, seed=0):
+    """Every kind of label: the classes, IGNORED and HIDDEN."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(HIDDEN, len(CLASSES), (batch, *size), generator=generator)
+
+
+BANDS = {"hsi": 6, "lidar": 1}
+
+
+def step(model, size=(5, 9), **options):
+    """Loss of one training step of the optimiser that training uses."""
+    optimizer = make_optimizer(model, TrainConfig(lr=1e-2, **options))
+    loss = model(crops(BANDS, size), labels(size)).loss
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 9), (17, 13)])
+def test_any_size(name, size):
+    model = build(name, BANDS)
+    out = model(crops(BANDS, size), labels(size))
+    assert out.logits.shape == (2, len(CLASSES), *size)
+    assert out.loss.isfinite()
+    out.loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "bands",
+    [{"pan": 1}, {"hsi": 4, "sar": 2}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2, "c": 3, "d": 9}],
+    ids=len,
+)
+def test_one_to_four_layers_all_learnt(name, bands):
+    model = build(name, bands, drop_path=0.0)
+    model(crops(bands), labels()).loss.backward()
+    idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("output_ratio", [1, 2, 4])
+@pytest.mark.parametrize("ratio", [1, 2, 4, 10])
+def test_finer_layers_and_finer_labels(name, ratio, output_ratio):
+    bands, ratios = {"hsi": 4, "rgb": 3}, {"rgb": ratio}
+    model = build(name, bands, ratios, output_ratio)
+    fine = (3 * output_ratio, 5 * output_ratio)
+    layers = crops(bands, (3, 5), ratios=ratios)
+    layers["rgb"].requires_grad_()
+    out = model(layers, labels(fine))
+    assert out.logits.shape == (2, len(CLASSES), *fine)
+    out.loss.backward()
+    assert layers["rgb"].grad.ne(0).all()  # no fine pixel is left out
+
+
+def test_all_layers_move_the_answer(name):
+    model = build(name, BANDS).eval()
+    layers = crops(BANDS)
+    with torch.no_grad():
+        before = model(layers).logits
+        for layer in BANDS:
+            other = {**layers, layer: layers[layer] + 1}
+            assert not torch.allclose(model(other).logits, before)
+
+
+def test_saved_and_loaded_it_answers_the_same(name, tmp_path):
+    model = build(name, BANDS)
+    step(model)
+    save_model(tmp_path / "model.safetensors", weights(model), {"config": to_dict(model.config)})
+    tensors, stored = load_model(tmp_path / "model.safetensors")
+    torch.manual_seed(99)
+    config = from_dict(type(model.config), stored["config"])
+    again = LAND_COVER[name].model(BANDS, CLASSES, config)
+    restore(again, tensors)
+    with torch.no_grad():
+        expected = model.eval()(crops(BANDS)).logits
+        assert torch.equal(again.eval()(crops(BANDS)).logits, expected)
+
+
+def test_weights_of_other_bands_are_refused(name):
+    with pytest.raises(RunError, match="does not fit the model"):
+        restore(build(name, {"hsi": 5, "lidar": 1}), weights(build(name, BANDS)))
+
+
+def test_same_seed_same_numbers(name):
+    runs = []
+    for _ in range(2):
+        model = build(name, BANDS, seed=3, drop_path=0.5, dropout=0.5)
+        losses = torch.stack([step(model), step(model)])
+        runs.append((losses, [p.detach().clone() for p in model.parameters()]))
+    (losses, first), (others, second) = runs
+    assert torch.equal(losses, others)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(step(build(name, BANDS, seed=4)), losses[0])
+
+
+def test_evaluation_draws_nothing(name):
+    model = build(name, BANDS, drop_path=0.5, dropout=0.5)
+    layers = crops(BANDS)
+    with torch.no_grad():
+        assert not torch.equal(model(layers).logits, model(layers).logits)
+        model.eval()
+        assert torch.equal(model(layers).logits, model(layers).logits)
+
+
+def test_evaluation_does_not_depend_on_the_batch(name):
+    model = build(name, BANDS).eval()
+    layers = crops(BANDS, batch=3)
+    with torch.no_grad():
+        together = model(layers).logits
+        for i in range(3):
+            alone = model({n: layer[i : i + 1] for n, layer in layers.items()}).logits
+            torch.testing.assert_close(alone[0], together[i], rtol=1e-4, atol=1e-5)
+
+
+def test_labels_do_not_move_the_logits(name):
+    model = build(name, BANDS).eval()
+    with torch.no_grad():
+        plain, supervised = model(crops(BANDS)), model(crops(BANDS), labels())
+    assert torch.equal(plain.logits, supervised.logits)
+    assert plain.loss is None
+    assert supervised.parts
+
+
+def test_no_label_at_all_is_no_loss_and_no_nan(name):
+    model = build(name, BANDS)
+    out = model(crops(BANDS), torch.full((2, 5, 9), HIDDEN))
+    assert out.loss == 0
+    out.loss.backward()
+    assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+def test_hidden_inputs_without_data_stay_finite(name):
+    model = build(name, BANDS)
+    layers = {n: torch.zeros_like(layer) for n, layer in crops(BANDS).items()}
+    loss = model(layers, torch.full((2, 5, 9), IGNORED)).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_bfloat16_is_close(name):
+    model = build(name, BANDS, drop_path=0.0)
+    layers, target = crops(BANDS), labels()
+    exact = model(layers, target)
+    exact.loss.backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(layers, target)
+    rough.loss.backward()
+    assert rough.loss.dtype == torch.float32
+    torch.testing.assert_close(rough.loss, exact.loss, rtol=1e-2, atol=1e-2)
+    scale = exact.logits.abs().max()
+    assert (rough.logits.float() - exact.logits).abs().max() < 0.05 * scale
+    found = torch.cat([p.grad.flatten() for p in model.parameters()])
+    true = torch.cat([g.flatten() for g in gradients])
+    assert found.isfinite().all()
+    assert torch.cosine_similarity(found, true, dim=0) > 0.99
+
+
+def test_it_learns_what_it_is_shown(name):
+    model = build(name, BANDS, drop_path=0.0)
+    optimizer = make_optimizer(model, TrainConfig(lr=1e-2))
+    layers = crops(BANDS)
+    target = layers["lidar"][:, 0].sign().long() + 1  # 0 or 2, by the height
+    for _ in range(40):
+        optimizer.zero_grad()
+        model(layers, target).loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        out = model.eval()(layers, target)
+    assert (out.logits.argmax(1) == target).float().mean() > 0.9
+    assert out.parts["accuracy"] > 0.9
+
+
+def test_it_says_how_it_is_fed_and_how_far_it_looks(name):
+    model = build(name, BANDS).eval().double()
+    assert model.fed == "crops"
+    window = 6
+    layers = {n: x.double().requires_grad_() for n, x in crops(BANDS, (window, window), 1).items()}
+    corner = model(layers).logits[0, 0, 0, 0]
+    reached = torch.autograd.grad(corner, layers["lidar"])[0][0, 0].nonzero()
+    assert reached.max() <= model.reach(window)
+    assert reached.max() == window - 1
+
+
+def test_layers_that_do_not_fit_are_refused(name):
+    model = build(name, {"hsi": 4, "rgb": 3}, {"rgb": 4})
+    layers = crops({"hsi": 4, "rgb": 3}, ratios={"rgb": 4})
+    with pytest.raises(BandweaveError, match=r"takes hsi, rgb.*without rgb"):
+        model({"hsi": layers["hsi"]})
+    with pytest.raises(BandweaveError, match="hsi 5×9 px at ratio 1, rgb 21×36 px at ratio 4"):
+        model({**layers, "rgb": torch.zeros(2, 3, 21, 36)})
+    with pytest.raises(BandweaveError, match="labels 10×18 px at ratio 1"):
+        model(layers, labels((10, 18)))
