@@ -345,7 +345,7 @@ def _run_lines(run: Run) -> list[tuple[str, str]]:
         ("Training", f"{counted(facts['steps'])} steps in {seconds_in_words(facts['seconds'])}"),
         ("Crops and windows", f"{run.window} px of the grid"),
         ("Pixels of the map", f"{run.output_ratio} for one of the grid, along each side"),
-        ("Scaled by", facts["scaling_from"]),
+        ("Scaled by statistics of", facts["scaling_from"]),
     ]
 
 

@@ -21,7 +21,7 @@ from bandweave.raster.write import rgb
 NO_DATA = (148, 148, 148)  # in photographs, where every colour may stand
 RIGHT_COLOUR, WRONG_COLOUR = "#3b7ea6", "#e4572e"  # apart for any eye
 THINNEST = 40  # a picture that is longer in proportion to its width is widened
-PIXELATED = 600  # px: pictures that are smaller show their pixels when enlarged
+PIXELATED = 320  # px: pictures that are smaller show their pixels when enlarged
 PHOTOGRAPH = 300_000  # px from which on a photograph is a JPEG
 POINTS = 400  # of a curve
 

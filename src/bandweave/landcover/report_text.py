@@ -134,12 +134,12 @@ def described_layers(scene: Scene, run: Run) -> list[dict[str, str]]:
     for name, layer in scene.layers.items():
         grid = scene.parts[0].grid.finer(layer.ratio)
         nm = layer.info.wavelengths
-        size, unit = grid.pixel_size[0], grid.unit
+        size, unit, placed = grid.pixel_size[0], grid.unit, scene.parts[0].grid.georeferenced
         lines.append(
             {
                 "name": name,
                 "bands": str(layer.bands),
-                "pixel": f"{size:g} {unit}".rstrip() if grid.georeferenced else "–",
+                "pixel": f"{size:g} {unit}".rstrip() if placed else "–",
                 "ratio": str(layer.ratio),
                 "wavelengths": f"{min(nm):.0f} to {max(nm):.0f} nm" if nm else "–",
                 "units": layer.info.units or "–",
