@@ -25,7 +25,7 @@ check: $(VENV)/.installed-test  ## style, types and import directions alone
 	@$(BIN)/lint-imports --no-logo
 
 docs: $(VENV)/.installed-docs  ## build these pages into site/
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 clean:  ## remove the environment, caches and what was built

@@ -25,7 +25,7 @@ class LayerFile:
     """Where a layer's pixels are, and what its files do not say themselves."""
 
     path: tuple[str, ...]  # one file, or one a band; may hold {part}
-    key: str | None = None  # variable in a .mat, .h5 or .npz
+    key: str | None = None  # variable in a .mat, subdataset of a .h5 or .nc
     bands: tuple[int, ...] | None = None  # which, counted from 1, in this order; all if unset
     axis: int | None = None  # which axis of a 3-D array has the bands: 0, 1 or 2
     warp: Resampling | None = None  # onto the grid, however the file lies
@@ -33,7 +33,7 @@ class LayerFile:
     nodata: float | None = None  # where the file does not say
     crs: str | int | None = None  # where the file has none
     wavelengths: tuple[float, ...] | None = None  # nanometres, one a band
-    units: str | None = None
+    units: str | None = None  # of the values, instead of what the file says
     scale: float = 1.0  # value = what the file gives × scale + offset
     offset: float = 0.0
 
@@ -42,8 +42,8 @@ class LayerFile:
 class JoinFile:
     """A table that gives polygons their class: the row with the same `on`, its column `field`."""
 
-    csv: str
-    on: str
+    csv: str  # the table
+    on: str  # the column that table and polygons share
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class LabelFile:
     path: tuple[str, ...]  # one raster (may hold {part}), or vector files
     key: str | None = None  # variable in a .mat or .h5, layer of a .gpkg
     ratio: int | None = None  # polygons: 1 if unset; rasters: found from their size
-    warp: Literal["nearest", "mode"] | None = None
-    crs: str | int | None = None
-    nodata: float | None = None
+    warp: Literal["nearest", "mode"] | None = None  # rasters: onto the grid, however they lie
+    crs: str | int | None = None  # where the file has none
+    nodata: float | None = None  # rasters: the code of no label, where the file does not say
     field: str | None = None  # polygons: the attribute, or the join's column, with the class
-    join: JoinFile | None = None
+    join: JoinFile | None = None  # polygons: the table with the class
     overlap: Literal["smallest", "largest", "first", "last", "ignore"] = "smallest"  # whose pixel
     all_touched: bool = False  # polygons: every pixel they touch, not only centres
 
@@ -82,15 +82,15 @@ class ClassFile:
 class SceneFile:
     """All of a scene file. Paths are absolute, and environment variables in them replaced."""
 
-    layers: dict[str, LayerFile]
+    layers: dict[str, LayerFile]  # by name
     grid: str = ""  # the layer whose grid is the scene's; the only one if unset
-    name: str = ""
-    labels: LabelFile | LabelFiles | None = None
-    classes: dict[Code, ClassFile] | None = None
-    ignore: tuple[Code, ...] = ()
+    name: str = ""  # that of the file if unset
+    labels: LabelFile | LabelFiles | None = None  # one, or `train` and `test`; none to map only
+    classes: dict[Code, ClassFile] | None = None  # by code; made from the codes found if unset
+    ignore: tuple[Code, ...] = ()  # codes that are no label
     others: Literal["error", "ignore"] = "error"  # codes that `classes` does not name
     crs: str | int | None = None  # where files have none; never a warp
-    parts: Literal["all"] | tuple[str, ...] = "all"
+    parts: Literal["all"] | tuple[str, ...] = "all"  # what {part} in the paths stands for
 
 
 def read_scene_file(source: str | Path | Mapping, folder: str | Path | None = None) -> SceneFile:

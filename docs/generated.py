@@ -1,0 +1,157 @@
+"""Parts of the pages that are written by the code itself, so that they cannot be wrong.
+
+A line of a page that is one of these is replaced when the pages are built:
+
+    {{ options bandweave.run.config.TrainConfig }}   the fields of a dataclass: type, default, text
+    {{ presets }}                                    the models and what their presets change
+    {{ benchmarks }}                                 the known benchmark scenes
+    {{ errors }}                                     the errors a user can meet
+    {{ help map }}                                   what `bandweave map --help` prints
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import io
+import os
+import re
+import types
+import typing
+from typing import Any
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace the lines that ask for something; mkdocs calls this for each page."""
+
+    def replaced(match: re.Match[str]) -> str:
+        word, *rest = match[1].split()
+        return WRITERS[word](*rest)
+
+    return re.sub(r"^\{\{ (.+?) \}\}$", replaced, markdown, flags=re.M)
+
+
+def options(path: str) -> str:
+    """A table of the fields of a dataclass that hold a value; nested ones have their own table."""
+    from bandweave.cli.option_texts import option_texts
+
+    module, _, name = path.rpartition(".")
+    config = getattr(importlib.import_module(module), name)
+    hints, texts = typing.get_type_hints(config), option_texts(config)
+    lines = ["| key | value | default | |", "|---|---|---|---|"]
+    for field in dataclasses.fields(config):
+        if (
+            field.default is dataclasses.MISSING
+            and field.default_factory is not dataclasses.MISSING
+        ):
+            continue
+        default = "" if field.default is dataclasses.MISSING else _default(field.default)
+        text = texts.get(field.name, "").replace("|", "\\|").replace("{", "&#123;")
+        lines.append(f"| `{field.name}` | {_kind(hints[field.name])} | {default} | {text} |")
+    return "\n".join(lines)
+
+
+def presets() -> str:
+    """A table of models and the values that differ from the first, the paper's."""
+    from bandweave.models import LAND_COVER
+
+    paper = next(iter(LAND_COVER.values())).config
+    lines = ["| `--model` | values that differ | training and samples |", "|---|---|---|"]
+    for name, preset in LAND_COVER.items():
+        differing = [
+            f"`{field.name}` {getattr(preset.config, field.name)}"
+            for field in dataclasses.fields(preset.config)
+            if getattr(preset.config, field.name) != getattr(paper, field.name)
+        ]
+        other = [f"`{key}` {value}" for key, value in {**preset.train, **preset.samples}.items()]
+        lines.append(
+            f"| `{name}` | {', '.join(differing) or 'the paper’s'} | "
+            f"{', '.join(other) or 'the defaults'} |"
+        )
+    return "\n".join(lines)
+
+
+def benchmarks() -> str:
+    """A table of the benchmarks, and below it the terms, sources and remarks of each."""
+    from bandweave.data.catalogue import benchmark_names, describe
+
+    lines = ["| name | size, px | layers (bands) | classes | masks | `get` |"]
+    lines.append("|---|---|---|---|---|---|")
+    known = [describe(name) for name in benchmark_names()]
+    for one in known:
+        layers = ", ".join(f"{name} ({layer.bands})" for name, layer in one.layers.items())
+        fetched = any(variant.fetch for variant in one.variants.values())
+        lines.append(
+            f"| [{one.name}](#{one.name}) | {'×'.join(map(str, one.shape))} | "
+            f"{layers} | {len(one.classes)} | {'official' if one.official else '–'} | "
+            f"{'downloads' if fetched else 'says where'} |"
+        )
+    for one in known:
+        lines += ["", f"### {one.name} {{ #{one.name} }}", "", f"{one.title}; {one.pixel:g} m.", ""]
+        lines += [f"- Source: {one.source}", f"- Terms: {one.licence}", f"- Cite: {one.citation}"]
+        for key, variant in one.variants.items():
+            files = ", ".join(f"`{f}`" for f in dict.fromkeys(each.file for each in variant.files))
+            lines.append(f"- Copy `{key}` ({variant.about}; roles: {variant.roles}): {files}")
+        lines += [f"- {note}" for note in one.notes]
+    return "\n".join(lines)
+
+
+def errors() -> str:
+    """A table of the errors, from their docstrings."""
+    from bandweave import errors as module
+
+    lines = ["| error | |", "|---|---|"]
+    for name, error in inspect.getmembers(module, inspect.isclass):
+        lines.append(f"| `{name}` | {inspect.getdoc(error)} |")
+    return "\n".join(lines)
+
+
+def command_help(*words: str) -> str:
+    """What a command prints when it is asked for help, at a width that fits the page."""
+    from bandweave.cli.main import main
+
+    width, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "88"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            main([*words, "--help"])
+    finally:
+        del os.environ["COLUMNS"]
+        if width is not None:
+            os.environ["COLUMNS"] = width
+    return f"```text\n{printed.getvalue().rstrip()}\n```"
+
+
+def _default(value: Any) -> str:
+    if value is None or value == () or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
+def _kind(hint: Any) -> str:
+    """The type of a value in words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_kind(each) for each in arguments if each is not type(None))
+    if origin is typing.Literal:
+        return ", ".join(f"`{each}`" for each in arguments)
+    if origin in (list, tuple):
+        return f"{_kind(arguments[0])}, or a list"
+    if origin is dict:
+        return "a mapping"
+    if dataclasses.is_dataclass(hint):
+        return f"keys of `{hint.__name__}`"
+    words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    return words.get(hint, str(getattr(hint, "__name__", hint)))
+
+
+WRITERS = {
+    "options": options,
+    "presets": presets,
+    "benchmarks": benchmarks,
+    "errors": errors,
+    "help": command_help,
+}
