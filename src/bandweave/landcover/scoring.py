@@ -113,8 +113,8 @@ def score(
     assert_supports(pixels, split)
     by_object = None
     if objects:
-        gathered = (np.concatenate(each) for each in (objects, truths, predictions))
-        by_object = object_votes(*gathered, names, protocol)
+        own, truth, predicted = (np.concatenate(each) for each in (objects, truths, predictions))
+        by_object = object_votes(own, truth, predicted, names, protocol)
     scores = SceneScores(pixels, by_object)
     run.folder.write_scores(scores.to_dict())
     return scores
