@@ -26,7 +26,7 @@ from bandweave.landcover.run import Run, build_model
 from bandweave.nn.clip import ClipGuidance, frozen_names
 from bandweave.run.folder import RunFolder, machine
 from bandweave.run.loop import fit
-from bandweave.run.processes import Accelerator, is_main
+from bandweave.run.processes import Accelerator, check_devices, is_main
 
 PROJECTION_BATCHES = 8  # of training crops, to which CLIP's fixed projection is fitted
 
@@ -82,7 +82,9 @@ def train(
         raise ConfigError("give options either in `config` or by name, not both")
     config = replace(config, scene=scene.origin or scene.name, split=split.config)
     described = described_layers(scene, config.layers)
-    folder = RunFolder.create(Path(out), config.to_dict(), resume=resume, overwrite=overwrite)
+    folder = RunFolder(Path(out))
+    folder.check(config.to_dict(), resume, overwrite)
+    check_devices(config.train.precision, accelerator, devices, nodes)
 
     scaling = fit_scaling(scene, split, config.pca, list(described))
     bands = {name: scaling.bands(name) for name in described}
@@ -100,13 +102,15 @@ def train(
         output_ratio=scene.label_ratio,
         facts={},
     )
+    validate = Validation(run, scene, split) if config.train.validate_every else None
+    RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
     began = time.monotonic()
     rows = fit(
         module,
         sampler.batch,
         config.train,
         folder.path,
-        validate=Validation(run, scene, split) if config.train.validate_every else None,
+        validate=validate,
         resume=resume,
         quiet=quiet,
         accelerator=accelerator,

@@ -65,21 +65,32 @@ class RunFolder:
         run = cls(path)
         if not is_main():
             return run
-        if run.path.exists() and not run.path.is_dir():
-            raise OutputError(f"{run.path} is a file; a run is a folder, choose another name")
-        valuable = run.model.exists() or run.checkpoint.exists()
-        if valuable and resume:
-            run._same(config)
-        elif valuable and not overwrite:
-            state = "finished" if run.finished else "interrupted"
-            raise RunError(
-                f"{run.path} holds {'a' if run.finished else 'an'} {state} run; continue it with "
-                f"`--resume`, replace it with `--overwrite`, or choose another folder"
-            )
-        else:
+        run.check(config, resume, overwrite)
+        if not (run._valuable and resume):
             run._clear()
         write_yaml(run.config, config)
         return run
+
+    def check(
+        self, config: Mapping[str, Any], resume: bool = False, overwrite: bool = False
+    ) -> None:
+        """Raise what `create` would, and change nothing."""
+        if not is_main():
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file; a run is a folder, choose another name")
+        if self._valuable and resume:
+            self._same(config)
+        elif self._valuable and not overwrite:
+            state = "finished" if self.finished else "interrupted"
+            raise RunError(
+                f"{self.path} holds {'a' if self.finished else 'an'} {state} run; continue it with "
+                f"`--resume`, replace it with `--overwrite`, or choose another folder"
+            )
+
+    @property
+    def _valuable(self) -> bool:
+        return self.model.exists() or self.checkpoint.exists()
 
     def _same(self, config: Mapping[str, Any]) -> None:
         differing = conflicts(self.read_config(), config)

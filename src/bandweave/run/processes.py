@@ -46,25 +46,14 @@ def start(
     torchrun or SLURM did so; the function then returns in all of them. Under torchrun, `devices`
     and `nodes` are torchrun's. Raises ConfigError for devices that are not there.
     """
-    import torch
-
     _quieten()
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
-    accelerator = _available(accelerator)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    if devices < 1 or nodes < 1:
-        raise ConfigError(f"devices={devices}, nodes={nodes}: there must be at least one of each")
-    if accelerator == "cuda" and devices > torch.cuda.device_count():
-        raise ConfigError(
-            f"devices={devices}, but this machine shows {torch.cuda.device_count()} GPU(s); "
-            f"ask for as many, or for `accelerator: cpu`"
-        )
-    if accelerator == "mps" and devices * nodes > 1:
-        raise ConfigError(f"devices={devices}, nodes={nodes}: mps trains in one process only")
+    accelerator = check_devices(precision, accelerator, devices, nodes)
     strategy = DDPStrategy(find_unused_parameters=unused_parameters)
     fabric = Fabric(
         accelerator=accelerator,
@@ -75,6 +64,29 @@ def start(
     )
     fabric.launch()
     return fabric
+
+
+def check_devices(
+    precision: Precision = "auto",
+    accelerator: Accelerator = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+) -> Accelerator:
+    """What `start` would train on. Raises ConfigError for what is not there, and starts nothing."""
+    import torch
+
+    accelerator = _available(accelerator)
+    _resolved(precision, accelerator)
+    if devices < 1 or nodes < 1:
+        raise ConfigError(f"devices={devices}, nodes={nodes}: there must be at least one of each")
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"devices={devices}, but this machine shows {torch.cuda.device_count()} GPU(s); "
+            f"ask for as many, or for `accelerator: cpu`"
+        )
+    if accelerator == "mps" and devices * nodes > 1:
+        raise ConfigError(f"devices={devices}, nodes={nodes}: mps trains in one process only")
+    return accelerator
 
 
 def _available(accelerator: Accelerator) -> Accelerator:
@@ -108,6 +120,7 @@ def _quieten() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning_fabric\..*")
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # depthwise kernels
 
 
 @contextmanager
