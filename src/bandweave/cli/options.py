@@ -85,20 +85,21 @@ class ConfigParser:
             raise self._explained(str(error), words) from None
 
     def full_flags(self, argv: Sequence[str]) -> list[str]:
-        """The command line with each flag by its full name and its value behind '='."""
+        """The command line with each flag by its full name, and `hsi,lidar` as a list."""
         known = [flag[2:] for flag in self.parser._option_string_actions if flag[:2] == "--"]
         words: list[str] = []
-        for number, word in enumerate(argv):
+        for word, following in zip(argv, [*argv, ""][1:], strict=True):
             if not word.startswith("--") or word == "--":
-                words.append(word)
+                words.append(
+                    f"[{word}]" if words[-1:] == ["--layers"] and word[:1] != "[" else word
+                )
                 continue
             flag, equals, value = word[2:].partition("=")
             name = full_name(flag, known)
-            if name == "layers":
-                value = _listed(value)
-            following = argv[number + 1] if number + 1 < len(argv) else ""
             if name in self._switches and not equals and following.lower() not in _TRUTHS:
                 equals, value = "=", "true"
+            if name == "layers" and equals and value[:1] != "[":
+                value = f"[{value}]"
             words.append(f"--{name}{equals}{value}")
         return words
 
@@ -163,10 +164,6 @@ def _nearest(flag: str, names: Sequence[str]) -> str:
     return f"; did you mean --{close[0]}?" if close else "; --help lists what there is"
 
 
-def _listed(text: str) -> str:
-    return text if text.startswith("[") or not text else f"[{text}]"
-
-
 def _value_of(path: str, words: Sequence[str]) -> str:
     """What was written behind a flag the last time it stands there."""
     value = ""
@@ -189,7 +186,10 @@ def without_other_choices(stored: Mapping[str, Any], **names: str | None) -> dic
     kept = dict(stored)
     for section, asked in names.items():
         before = kept.get(section)
-        name = before.get("name") if isinstance(before, Mapping) else before
+        name = before.get("name", _UNNAMED[section]) if isinstance(before, Mapping) else before
         if asked is not None and asked != name:
             kept.pop(section, None)
     return kept
+
+
+_UNNAMED = {"model": "m3amba", "split": "blocks"}  # what a section without a name is of
