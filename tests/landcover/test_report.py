@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -499,6 +500,17 @@ def test_map_that_is_not_the_scored_one_is_said_to_be(finished):
     assert "other settings" in page.text
 
 
+def test_confidence_of_an_older_map(finished):
+    run, scene, *_ = finished
+    os.utime(run.folder.path / "map_confidence.tif", (1_000_000, 1_000_000))
+    _, page = read_page(write_report(run, scene, quiet=True))
+    assert "confidence" not in page.titles
+    assert "older than the map" in page.text
+    path = run.folder.path / "map_confidence.tif"
+    _, page = read_page(write_report(run, scene, confidence_path=path, quiet=True))
+    assert "confidence" in page.titles
+
+
 def test_map_of_another_scene(finished, tmp_path):
     run, scene, *_ = finished
     elsewhere = make_part("elsewhere", 24, 32, left=600_000)
@@ -544,7 +556,7 @@ def test_curves_of_loss_parts_and_accuracy(finished):
     run, scene, *_ = finished
     text, page = read_page(write_report(run, scene, quiet=True))
     assert page.titles[6:] == ["loss", "supervised", "accuracy"]
-    assert "points: validation pixels" in page.text
+    assert "points: validation" in page.text
     assert text.count("<svg") == 3
     assert "#0102" not in text  # the page's colours have taken their places
 

@@ -28,7 +28,7 @@ from bandweave.landcover.report_figures import (
     confidence_ramp,
     draw_curve,
 )
-from bandweave.landcover.report_pictures import check_map
+from bandweave.landcover.report_pictures import check_map, shown_bands
 from bandweave.landcover.report_plates import MapFiles, Plates, draw_plates
 from bandweave.landcover.report_text import (
     changed_options,
@@ -162,11 +162,22 @@ def _map_files(
     beside = place / "confidence"
     if len(scene.parts) == 1:
         beside = place.with_name(f"{place.stem}_confidence{place.suffix}")
+    if not beside.exists():
+        return MapFiles(tuple(maps))
     try:
-        return MapFiles(tuple(maps), tuple(files_at(beside)) if beside.exists() else ())
+        confidences = files_at(beside)
     except (FileError, SceneMismatch) as error:
         notes.append(f"The confidence beside the map is not shown: {error}.")
         return MapFiles(tuple(maps))
+    if any(_older(one, other) for one, other in zip(confidences, maps, strict=True)):
+        notes.append(f"{beside} is older than the map, so it is of another one and not shown.")
+        return MapFiles(tuple(maps))
+    return MapFiles(tuple(maps), tuple(confidences))
+
+
+def _older(confidence: Path, map_: Path) -> bool:
+    """Written before the map, with which it would have been written; seconds are a copy's."""
+    return confidence.stat().st_mtime < map_.stat().st_mtime - 5
 
 
 def _standing(folder: RunFolder) -> Path | None:
@@ -253,6 +264,7 @@ def _page(
         right_colour=RIGHT_COLOUR,
         wrong_colour=WRONG_COLOUR,
         curves=[(curve, draw_curve(curve)) for curve in _curves(steps)],
+        reference_words=shown_bands(scene.layers[scene.reference]).words,
         grid=described_grid(scene),
         layers=described_layers(scene, run),
         run_lines=_run_lines(run),

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,8 @@ def picture(title: str, caption: str, rgba: np.ndarray, photograph: bool = False
         imsave(file, rgba, format="jpg", pil_kwargs={"quality": 85})
     else:
         kind = "png"
-        imsave(file, rgba, format="png", metadata={"Software": None})
+        nothing: Any = {"Software": None}  # so that one picture is always the same bytes
+        imsave(file, rgba, format="png", metadata=nothing)
     uri = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
     return Picture(title, caption, uri, rgba.shape[1], rgba.shape[0], times > 1)
 
@@ -126,7 +128,7 @@ def confidence_ramp(steps: int = 9) -> list[str]:
     return ["#" + "".join(f"{int(value):02x}" for value in row[:3]) for row in table]
 
 
-def _confidence_map() -> object:
+def _confidence_map() -> Any:
     from matplotlib import colormaps
 
     return colormaps["cividis"]
@@ -175,7 +177,12 @@ def draw_curve(curve: Curve) -> str:
             axes.plot(x, _smoothed(y), color=_LINE, linewidth=1.8)
         if curve.points is not None:
             at, values = curve.points
-            style = {"color": _SECOND, "linewidth": 1.4, "marker": "o", "markersize": 4}
+            style: dict[str, Any] = {
+                "color": _SECOND,
+                "linewidth": 1.4,
+                "marker": "o",
+                "markersize": 4,
+            }
             axes.plot(at, factor * values, label=curve.points_name, **style)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=_RULE, linewidth=0.6)

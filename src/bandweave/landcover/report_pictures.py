@@ -23,7 +23,7 @@ from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import read_nan
 
-MEMORY = 2**26  # bytes of a window
+MEMORY = 2**25  # bytes of a window
 TRUE_COLOUR = (650.0, 550.0, 450.0)  # nm shown as red, green and blue
 NEAR = 60.0  # nm that a band may lie off them
 ROWS = 512  # of a map, read at once
@@ -117,7 +117,7 @@ def commonest(values: np.ndarray, longest: int) -> np.ndarray:
     A block with any index shows one, so that single labels stay in sight; of two that are equally
     common the smaller wins.
     """
-    step = step_of(*values.shape, longest)
+    step = step_of(values.shape[0], values.shape[1], longest)
     if step == 1:
         return values
     strips = []

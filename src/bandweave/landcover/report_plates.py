@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import rasterio
 
 from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
 from bandweave.data.splits import TEST, TRAIN, VALIDATION, Split
@@ -29,6 +30,7 @@ from bandweave.landcover.report_pictures import (
 )
 from bandweave.landcover.report_text import counted, percent
 from bandweave.landcover.run import Run
+from bandweave.raster.outputs import CACHE_BYTES
 from bandweave.run.progress import Progress
 
 LONGEST = 1200  # px of a picture's longer side
@@ -95,7 +97,10 @@ def draw_plates(
     chosen = _chosen(scene, split)
     areas = np.zeros(len(run.classes))
     longest = LONGEST_OF_MANY if len(chosen) > 1 else LONGEST
-    with Progress("report, parts", len(scene.parts), quiet=quiet) as bar:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        Progress("report, parts", len(scene.parts), quiet=quiet) as bar,
+    ):
         for index, part in enumerate(scene.parts):
             judged = _judged(run, scene, split, files, index)
             if judged is not None:
@@ -148,10 +153,11 @@ def _judged(
 
 
 class _Painter:
-    """Pictures of one part, one after another."""
+    """Pictures of one part, one after another; briefly described where there are several parts."""
 
     def __init__(self, run: Run, scene: Scene, part: Part, longest: int) -> None:
         self.run, self.scene, self.part, self.longest = run, scene, part, longest
+        self.brief = longest == LONGEST_OF_MANY
         self.main: list[Picture] = []
 
     def image(self) -> None:
@@ -167,7 +173,7 @@ class _Painter:
         layer, facts = self.part.layers[name], self.scene.layers[name]
         shown = shown_bands(facts)
         rgba, ranges = photograph(read_layer(self.part, layer, shown.bands, longest))
-        words = [shown.words] if shown.words else []
+        words = [shown.words] if shown.words and not self.brief else []
         if len(ranges) == 1:
             low, high = (f"{value:.3g}".replace("-", "−") for value in ranges[0])
             words.append(f"{low} (black) to {high} {facts.info.units or ''}".rstrip() + " (white)")
@@ -186,7 +192,9 @@ class _Painter:
             sides.append(("validation labels", VALIDATION))
         for title, role in [*sides, ("test labels", TEST)]:
             side = np.where(roles == role, values, IGNORED)
-            self._classes(title, f"{counted((side != IGNORED).sum())} px", side, classes)
+            count = int((side != IGNORED).sum())
+            if count or not self.brief:
+                self._classes(title, f"{counted(count)} px", side, classes)
 
     def _classes(
         self, title: str, caption: str, values: np.ndarray, classes: Sequence[ClassInfo]
@@ -198,7 +206,8 @@ class _Painter:
         """The map; returns the area of each class in pixels, estimated from the picture."""
         indices = read_map(path, [each.code for each in self.run.classes], self.longest)
         grid = self.part.grid.finer(self.run.output_ratio)
-        self.main.append(picture("map", path.name, in_class_colours(indices, self.run.classes)))
+        rgba = in_class_colours(indices, self.run.classes)
+        self.main.append(picture("map", "" if self.brief else path.name, rgba))
         counts = np.bincount(indices[indices >= 0].ravel(), minlength=len(self.run.classes))
         return counts * (grid.height * grid.width / indices.size)
 
@@ -213,6 +222,9 @@ class _Painter:
     def errors(self, judged: np.ndarray) -> None:
         """Where the map is right and wrong."""
         right, tested = int((judged == RIGHT).sum()), int((judged != IGNORED).sum())
-        caption = f"{counted(right)} of {counted(tested)} test px right ({percent(right / tested)})"
+        share = percent(right / tested)
+        caption = f"{counted(right)} of {counted(tested)} test px right ({share})"
+        if self.brief:
+            caption = f"{share} right"
         rgba = in_verdict_colours(commonest(judged, self.longest))
         self.main.append(picture("right and wrong", caption, rgba))

@@ -141,7 +141,7 @@ def described_layers(scene: Scene, run: Run) -> list[dict[str, str]]:
                 "bands": str(layer.bands),
                 "pixel": f"{size:g} {unit}".rstrip() if placed else "–",
                 "ratio": str(layer.ratio),
-                "wavelengths": f"{min(nm):.0f} to {max(nm):.0f} nm" if nm else "–",
+                "wavelengths": _range(nm),
                 "units": layer.info.units or "–",
                 "role": ", ".join(
                     word
@@ -155,6 +155,13 @@ def described_layers(scene: Scene, run: Run) -> list[dict[str, str]]:
             }
         )
     return lines
+
+
+def _range(wavelengths: tuple[float, ...] | None) -> str:
+    if not wavelengths:
+        return "–"
+    low, high = f"{min(wavelengths):.0f}", f"{max(wavelengths):.0f}"
+    return f"{low} nm" if low == high else f"{low} to {high} nm"
 
 
 def changed_options(config: LandCoverConfig) -> list[tuple[str, str, str]]:
