@@ -157,7 +157,7 @@ def make_run(folder, scene, drawn=None, classes=CLASSES, **facts):
             "seconds": 754.0,
             "steps": 3,
             "machine": machine(),
-            "bandweave": "0.1.0",
+            "versions": {"bandweave": "0.1.0"},
         }
         | facts,
     )

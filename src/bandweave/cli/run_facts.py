@@ -61,7 +61,7 @@ def _trained(stored: Mapping[str, Any], numbers: int) -> list[tuple[str, str]]:
         ("answers at", f"{stored['output_ratio']} times the grid's pixels along each side"),
         ("trained", f"{facts['steps']} steps in {facts['seconds']:.0f} s"),
         ("on", f"{machine['gpu'] or machine['cpu']}, torch {machine['torch']}"),
-        ("by", f"bandweave {facts['bandweave']}"),
+        ("by", f"bandweave {facts['versions']['bandweave']}"),
     ]
     return rows
 

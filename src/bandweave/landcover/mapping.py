@@ -116,7 +116,7 @@ def map_scene(
         OutputSet() as outputs,
         Progress(f"mapping {scene.name}, px", sum(pixels), quiet=quiet) as progress,
     ):
-        for part, name in zip(scene.parts, _file_names(scene), strict=True):
+        for part, name in zip(scene.parts, file_names(scene), strict=True):
             targets = {k: path / name if name else path for k, path in kinds.items()}
             writers = _PartWriters(part, targets, forms, run, outputs)
             for strip in stream_logits(
@@ -316,7 +316,7 @@ def _kinds(
     return places
 
 
-def _file_names(scene: Scene) -> list[str]:
+def file_names(scene: Scene) -> list[str]:
     """Of each part in its folder; '' where there is only one."""
     if len(scene.parts) == 1:
         return [""]

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from bandweave.data.scene import ClassInfo, Scene
 from bandweave.data.splits import Split
 from bandweave.errors import FileError, LabelError, RunError, SceneMismatch, SplitError
-from bandweave.landcover.mapping import _file_names
+from bandweave.landcover.mapping import file_names
 from bandweave.landcover.metrics import PER_CLASS, Scores
 from bandweave.landcover.report_figures import (
     RIGHT_COLOUR,
@@ -46,7 +46,6 @@ from bandweave.run.config import yaml_text
 from bandweave.run.folder import RunFolder
 from bandweave.run.history import Row, read_history
 
-LIBRARIES = ("numpy", "numba", "rasterio", "lightning-fabric", "transformers")
 NOT_A_LOSS = ("step", "loss", "accuracy", "validation", "gradient_norm", "lr", "seconds")
 
 
@@ -137,7 +136,7 @@ def _map_files(
 ) -> MapFiles:
     """The rasters of each part; a map that was not named and does not fit is left out and noted."""
     grids = [part.grid.finer(run.output_ratio) for part in scene.parts]
-    names = _file_names(scene)
+    names = file_names(scene)
 
     def files_at(place: Path) -> list[Path]:
         files = [place / name if name else place for name in names]
@@ -362,21 +361,12 @@ def _run_lines(run: Run) -> list[tuple[str, str]]:
 
 
 def _machine_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Of the machine that trained; other libraries as they are now."""
+    """Of the machine and the libraries that trained."""
     machine = facts["machine"]
-    now = []
-    for name in LIBRARIES:
-        try:
-            now.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
+    libraries = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     return [
         ("Processor", f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads"),
         ("GPU", machine["gpu"] or "none"),
         ("System", machine["platform"]),
-        (
-            "Trained with",
-            f"bandweave {facts['bandweave']}, torch {machine['torch']}, Python {machine['python']}",
-        ),
-        ("Reported with", ", ".join(now)),
+        ("Trained with", f"Python {machine['python']}, {libraries}"),
     ]

@@ -29,6 +29,7 @@ from bandweave.run.loop import fit
 from bandweave.run.processes import Accelerator, check_devices, is_main
 
 PROJECTION_BATCHES = 8  # of training crops, to which CLIP's fixed projection is fitted
+VERSIONS = ("bandweave", "numpy", "torch", "numba", "rasterio", "scipy", "lightning-fabric")
 
 
 def train(
@@ -129,7 +130,7 @@ def train(
         seconds=seconds,
         steps=len(rows),
         machine=machine(),
-        bandweave=version("bandweave"),
+        versions={name: version(name) for name in VERSIONS},
     )
     module.cpu().eval()
     if is_main():

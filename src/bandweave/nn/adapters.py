@@ -8,7 +8,7 @@ untrained adapter is the identity.
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812 (the field's name)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 

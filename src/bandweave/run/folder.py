@@ -105,7 +105,11 @@ class RunFolder:
         for file in vars(self).values():
             if file != self.path:
                 file.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        for file in self.path.glob("map*"):  # the map's confidence, probabilities and sidecars
+            if file.name.endswith((".tif", ".tif.aux.xml", ".qml")):
+                file.unlink(missing_ok=True)
+        for folder in ("map", "tensorboard"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def read_config(self) -> dict[str, Any]:
         """The options in config.yaml. Raises RunError where the folder or the file is missing."""
