@@ -7,7 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The first of these that is Python 3.11, 3.12 or 3.13 makes it: `make test PYTHON=python3.12`.
 PYTHON ?= python3 python3.11 python3.12 python3.13
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+# Processes that test, each with one thread: `make test WORKERS=8`.
+WORKERS ?= 2
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +18,7 @@ demo: $(VENV)/.installed  ## simulate a scene, train a small model, map it, scor
 	@$(BIN)/bandweave demo
 
 test: check  ## style, types, import directions, and all tests
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 
 check: $(VENV)/.installed-test  ## style, types and import directions alone
 	@$(BIN)/ruff check
