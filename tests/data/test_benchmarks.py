@@ -97,9 +97,9 @@ def test_benchmarks_without_a_split_say_so(name: str, labelled: int) -> None:
 
 
 def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean `houston2013`"):
+    with pytest.raises(ConfigError, match="did you mean 'houston2013'"):
         describe("huston2013")
-    with pytest.raises(ConfigError, match="did you mean `contest`"):
+    with pytest.raises(ConfigError, match="did you mean 'contest'"):
         benchmark_scene("houston2013", tmp_path, variant="contst")
     with pytest.raises(FileError, match="no such folder"):
         check("trento", "/nowhere/at/all")

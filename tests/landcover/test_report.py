@@ -34,8 +34,7 @@ from bandweave.raster.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.source import BandInfo
 from bandweave.raster.write import MapWriter
-from bandweave.run.atomic import write_json
-from bandweave.run.config import write_yaml
+from bandweave.run.atomic import write_json, write_yaml
 from bandweave.run.folder import RunFolder, machine
 
 UTM = CRS.from_epsg(32617)

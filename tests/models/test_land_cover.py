@@ -9,8 +9,9 @@ from bandweave.errors import BandweaveError, RunError
 from bandweave.models import LAND_COVER
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.run.checkpoint import load_model, restore, save_model, weights
-from bandweave.run.config import TrainConfig, from_dict, to_dict
+from bandweave.run.config import TrainConfig
 from bandweave.run.optimizer import make_optimizer
+from bandweave.schema import from_dict, to_dict
 
 CLASSES = ["grass", "tree", "roof"]
 SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0}

@@ -12,7 +12,7 @@ from bandweave.models import LAND_COVER
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.nn.clip import ClipConfig, frozen_names
 from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.run.config import from_dict, to_dict
+from bandweave.schema import from_dict, to_dict
 
 BANDS = {"hsi": 6, "lidar": 1}
 CLASSES = ["grass", "tree", "roof"]

@@ -20,7 +20,7 @@ import jsonargparse
 
 from bandweave.cli.option_texts import option_texts
 from bandweave.errors import ConfigError
-from bandweave.run.config import from_dict
+from bandweave.schema import from_dict
 
 SECTIONS = {"split": "split.name", "model": "model.name", "model.clip": "model.clip.mode"}
 

@@ -10,8 +10,8 @@ from typing import Any
 from bandweave.cli.columns import columns
 from bandweave.errors import RunError
 from bandweave.run.checkpoint import load_checkpoint, load_model
-from bandweave.run.config import yaml_text
 from bandweave.run.folder import RunFolder
+from bandweave.yaml_files import yaml_text
 
 
 def run_facts(path: Path) -> str:

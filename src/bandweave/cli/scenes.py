@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bandweave.cli.arguments import Parser, add_common
 from bandweave.errors import ConfigError, OutputError
-from bandweave.run.config import nearest
+from bandweave.schema import nearest
 
 ACTIONS = {
     "list": "the known benchmarks: layers, classes, masks",

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from bandweave.data.splits import split
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
-    from bandweave.run.config import from_dict
+    from bandweave.schema import from_dict
 
     trained = Run.open(args.run)
     trained.model.to(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -16,9 +16,9 @@ from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig, merged
 from bandweave.landcover.training import train
 from bandweave.models import LAND_COVER
-from bandweave.run.config import read_yaml
 from bandweave.run.folder import RunFolder
 from bandweave.run.processes import is_main
+from bandweave.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 

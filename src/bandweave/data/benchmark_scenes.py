@@ -22,12 +22,12 @@ from bandweave.data.benchmark_files import (
 from bandweave.data.catalogue import Benchmark, BenchmarkFile, Variant, describe
 from bandweave.data.roles import TEST, TRAIN, UNUSED
 from bandweave.data.scene import IGNORED, Labels, Layer, Part, Scene
-from bandweave.data.typed_yaml import listed, nearest
 from bandweave.errors import BandweaveError, ConfigError, FileError, GridMismatch, LabelError
 from bandweave.raster.arrays import ArraySource
 from bandweave.raster.bands import nanometres
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.source import BandInfo, WindowSource
+from bandweave.schema import listed, nearest
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,8 @@ def _choose(
     found = find_files(Path(folder))
     if variant is not None:
         if variant not in benchmark.variants:
-            known = listed(benchmark.variants, "and")
             raise ConfigError(
-                f"{benchmark.name} has no copy '{variant}'{nearest(variant, benchmark.variants)}; "
-                f"known are {known}"
+                f"{benchmark.name} has no copy '{variant}'{nearest(variant, benchmark.variants)}"
             )
         return benchmark, found, variant
 

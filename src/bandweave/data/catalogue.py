@@ -11,8 +11,9 @@ from importlib.resources import as_file, files
 from typing import Literal
 
 from bandweave.data.scene import ClassInfo
-from bandweave.data.typed_yaml import convert, load_yaml, nearest
 from bandweave.errors import ConfigError
+from bandweave.schema import from_dict, nearest
+from bandweave.yaml_files import read_yaml
 
 NAMES = (
     "houston2013",
@@ -156,10 +157,7 @@ def describe(name: str) -> Benchmark:
     ((349, 1905), 15, 12197)
     """
     if name not in NAMES:
-        raise ConfigError(
-            f"no benchmark is named '{name}'{nearest(name, NAMES)}; there are {', '.join(NAMES)}"
-        )
+        raise ConfigError(f"no benchmark is named '{name}'{nearest(name, NAMES)}")
     with as_file(files("bandweave.data") / "benchmarks" / f"{name}.yaml") as path:
-        content = load_yaml(path)
-    benchmark: Benchmark = convert(Benchmark, {"name": name, **content}, f"{name}.yaml")
-    return benchmark
+        content = read_yaml(path)
+    return from_dict(Benchmark, {"name": name, **content}, f"{name}.yaml:")

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bandweave.data.typed_yaml import convert, kind, listed, load_yaml, nearest
 from bandweave.errors import ConfigError
+from bandweave.schema import OneOrMore, from_dict, listed, nearest, shown
+from bandweave.yaml_files import read_yaml
 
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode"]
 Code = int | str  # how files name a class: a number, or a text of a polygon's field
@@ -24,15 +25,15 @@ Code = int | str  # how files name a class: a number, or a text of a polygon's f
 class LayerFile:
     """Where a layer's pixels are, and what its files do not say themselves."""
 
-    path: tuple[str, ...]  # one file, or one a band; may hold {part}
+    path: OneOrMore[str]  # one file, or one a band; may hold {part}
     key: str | None = None  # variable in a .mat, subdataset of a .h5 or .nc
-    bands: tuple[int, ...] | None = None  # which, counted from 1, in this order; all if unset
+    bands: OneOrMore[int] | None = None  # which, counted from 1, in this order; all if unset
     axis: int | None = None  # which axis of a 3-D array has the bands: 0, 1 or 2
     warp: Resampling | None = None  # onto the grid, however the file lies
     ratio: int = 1  # how many times finer than the grid
     nodata: float | None = None  # where the file does not say
     crs: str | int | None = None  # where the file has none
-    wavelengths: tuple[float, ...] | None = None  # nanometres, one a band
+    wavelengths: OneOrMore[float] | None = None  # nanometres, one a band
     units: str | None = None  # of the values, instead of what the file says
     scale: float = 1.0  # value = what the file gives × scale + offset
     offset: float = 0.0
@@ -50,7 +51,7 @@ class JoinFile:
 class LabelFile:
     """Where labels are: a raster of class codes, or polygons with a field."""
 
-    path: tuple[str, ...]  # one raster (may hold {part}), or vector files
+    path: OneOrMore[str]  # one raster (may hold {part}), or vector files
     key: str | None = None  # variable in a .mat or .h5, layer of a .gpkg
     ratio: int | None = None  # polygons: 1 if unset; rasters: found from their size
     warp: Literal["nearest", "mode"] | None = None  # rasters: onto the grid, however they lie
@@ -87,10 +88,10 @@ class SceneFile:
     name: str = ""  # that of the file if unset
     labels: LabelFile | LabelFiles | None = None  # one, or `train` and `test`; none to map only
     classes: dict[Code, ClassFile] | None = None  # by code; made from the codes found if unset
-    ignore: tuple[Code, ...] = ()  # codes that are no label
+    ignore: OneOrMore[Code] = ()  # codes that are no label
     others: Literal["error", "ignore"] = "error"  # codes that `classes` does not name
     crs: str | int | None = None  # where files have none; never a warp
-    parts: Literal["all"] | tuple[str, ...] = "all"  # what {part} in the paths stands for
+    parts: Literal["all"] | OneOrMore[str] = "all"  # what {part} in the paths stands for
 
 
 def read_scene_file(source: str | Path | Mapping, folder: str | Path | None = None) -> SceneFile:
@@ -98,32 +99,44 @@ def read_scene_file(source: str | Path | Mapping, folder: str | Path | None = No
 
     Relative paths are relative to the file, or to `folder` (the working folder if unset).
     """
-    content: Any
     if isinstance(source, Mapping):
-        where, content, base = "scene", source, Path(folder or ".").resolve()
+        where, content, base = "scene", dict(source), Path(folder or ".").resolve()
     elif not isinstance(source, str | os.PathLike):
-        raise ConfigError(f"a scene is a path or a dict, not {kind(source)}")
+        raise ConfigError(f"a scene is a path or a dict, not {shown(source)}")
     else:
         file = Path(source)
-        where, content = file.name, load_yaml(file)
+        where, content = file.name, read_yaml(file)
         base = Path(folder).resolve() if folder else file.resolve().parent
-    if not isinstance(content, Mapping):
-        raise ConfigError(
-            f"{where}: expected keys such as `grid:` and `layers:`, got {kind(content)}"
-        )
-    content = _expanded(dict(content), where)
-    scene: SceneFile = convert(SceneFile, content, where)
+    scene = from_dict(SceneFile, _expanded(content, where), f"{where}:")
     return _checked(_placed(scene, base, where), where)
 
 
 # --------------------------------------------------------------------------------- shorthand forms
 
 
-def _expanded(content: dict, where: str) -> dict:
-    """Write out the short forms of `classes`: a list, and bare names instead of {name: …}."""
-    classes = content.get("classes")
+def _expanded(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """The same with its short forms written out."""
+    full = dict(content)
+    if isinstance(layers := content.get("layers"), Mapping):
+        full["layers"] = {name: _with_key(entry) for name, entry in layers.items()}
+    labels = _with_key(content.get("labels"))
+    if isinstance(labels, Mapping):
+        roles = {role: _with_key(labels[role]) for role in ("train", "test") if role in labels}
+        full["labels"] = {**labels, **roles}
+    if "classes" in content:
+        full["classes"] = _expanded_classes(content["classes"], labels, where)
+    return full
+
+
+def _with_key(entry: Any) -> Any:
+    """`hsi: cube.tif` is enough for {path: cube.tif}."""
+    return {"path": entry} if isinstance(entry, str | Path | list) else entry
+
+
+def _expanded_classes(classes: Any, labels: Any, where: str) -> Any:
+    """The short forms of `classes`: a list, and bare names instead of {name: …}."""
     if isinstance(classes, list):
-        texts = _has_field(content.get("labels"))  # polygons: the list holds the field's values
+        texts = _has_field(labels)  # polygons: the list holds the field's values
         classes = {(str(name) if texts else code): name for code, name in enumerate(classes, 1)}
         if texts:
             classes = {_name(name): name for name in classes.values()}
@@ -142,8 +155,7 @@ def _expanded(content: dict, where: str) -> dict:
             code: entry if isinstance(entry, Mapping) else {"name": _name(entry)}
             for code, entry in classes.items()
         }
-        content["classes"] = classes
-    return content
+    return classes
 
 
 def _has_field(labels: Any) -> bool:
@@ -211,7 +223,7 @@ def _checked(scene: SceneFile, where: str) -> SceneFile:
         scene = replace(scene, grid=next(iter(scene.layers)))
     if scene.grid not in scene.layers:
         near = nearest(scene.grid, scene.layers)
-        raise wrong(f"grid: no layer is named '{scene.grid}'{near}; {listed(scene.layers, 'and')}")
+        raise wrong(f"grid: no layer is named '{scene.grid}'{near}")
     for name, layer in scene.layers.items():
         if not re.fullmatch(r"\w+", name):
             raise wrong(f"layers: the name '{name}' may hold letters, digits and _ only")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-import yaml
 from rasterio.errors import RasterioError
 
 from bandweave.data.roles import TEST, TRAIN
@@ -15,6 +14,7 @@ from bandweave.data.scene import IGNORED, Layer, LayerInfo, Part, Scene
 from bandweave.raster.grid import Grid
 from bandweave.raster.outputs import OutputSet, cannot_write
 from bandweave.raster.source import BandInfo
+from bandweave.yaml_files import yaml_text
 
 
 def write_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
@@ -48,8 +48,7 @@ def write_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
                     outputs, place / f"{name}.tif", values[None], part.grid.finer(ratio), unlabelled
                 )
         content = _scene_file(scene, unlabelled, "{part}/" if several else "")
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
-        outputs.text(folder / "scene.yaml", text)
+        outputs.text(folder / "scene.yaml", yaml_text(content, inline=True))
     return folder / "scene.yaml"
 
 

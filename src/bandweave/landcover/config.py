@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -10,7 +9,8 @@ from bandweave.data.samples import SampleConfig
 from bandweave.data.splits import SplitConfig
 from bandweave.errors import ConfigError
 from bandweave.models import LAND_COVER, Preset
-from bandweave.run.config import TrainConfig, from_dict, to_dict
+from bandweave.run.config import TrainConfig
+from bandweave.schema import from_dict, nearest, to_dict
 
 
 @dataclass
@@ -47,7 +47,7 @@ class LandCoverConfig:
                 stored[section] = {"name": stored[section]}
         known = {f.name for f in fields(cls)} - {"name"}
         if unknown := [key for key in stored if key not in known]:
-            raise ConfigError(f"{unknown[0]}: no such option{_hint(str(unknown[0]), known)}")
+            raise ConfigError(f"{unknown[0]}: no such option{nearest(unknown[0], known)}")
         for section in ("model", "split", "samples", "train"):
             if stored.get(section) is None:
                 stored[section] = {}
@@ -73,7 +73,7 @@ class LandCoverConfig:
 def find_preset(name: str) -> Preset:
     """The preset of that name. Raises ConfigError with the nearest right one."""
     if not isinstance(name, str) or name not in LAND_COVER:
-        raise ConfigError(f"there is no model {name!r}{_hint(str(name), set(LAND_COVER))}")
+        raise ConfigError(f"there is no model {name!r}{nearest(name, LAND_COVER)}")
     return LAND_COVER[name]
 
 
@@ -90,7 +90,7 @@ def grouped(name: str, options: dict[str, Any]) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     for key, value in options.items():
         if key not in paths:
-            raise ConfigError(f"{key}: no such option{_hint(key, set(paths))}")
+            raise ConfigError(f"{key}: no such option{nearest(key, paths)}")
         *groups, last = paths[key]
         place = stored
         for group in groups:
@@ -126,8 +126,3 @@ def _paths(config: Any, path: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
             inner = _paths(getattr(config, f.name), (*path, f.name))
             own |= {key: place for key, place in inner.items() if key not in own}
     return own
-
-
-def _hint(word: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"

@@ -42,9 +42,9 @@ from bandweave.landcover.report_text import (
 )
 from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import SceneScores, own_split
-from bandweave.run.config import yaml_text
 from bandweave.run.folder import RunFolder
 from bandweave.run.history import Row, read_history
+from bandweave.yaml_files import yaml_text
 
 NOT_A_LOSS = ("step", "loss", "accuracy", "validation", "gradient_norm", "lr", "seconds")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bandweave.errors import OutputError
+from bandweave.yaml_files import yaml_text
 
 
 @contextmanager
@@ -73,3 +74,8 @@ def write_json(path: Path | str, value: Any) -> None:
     """Write JSON, whole or not at all. NaN and infinity, which JSON has not, are refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_yaml(path: Path | str, mapping: Mapping[str, Any]) -> None:
+    """Write a mapping as YAML, whole or not at all; `read_yaml` gives the same mapping back."""
+    write_text(path, yaml_text(mapping))

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.errors import OutputError, RunError
-from bandweave.run.atomic import write_json, write_text
-from bandweave.run.config import conflicts, read_yaml, write_yaml
+from bandweave.run.atomic import write_json, write_text, write_yaml
+from bandweave.run.config import conflicts
 from bandweave.run.processes import is_main
+from bandweave.yaml_files import read_yaml
 
 
 class RunFolder:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from bandweave.errors import RunError
 from bandweave.run.checkpoint import load_checkpoint, restore, save_checkpoint, weights
-from bandweave.run.config import TrainConfig, conflicts, to_dict
+from bandweave.run.config import TrainConfig, conflicts
 from bandweave.run.optimizer import WeightAverage
+from bandweave.schema import to_dict
 
 log = logging.getLogger(__name__)
 

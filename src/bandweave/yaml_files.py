@@ -1,0 +1,107 @@
+"""YAML files of options: read safely and strictly, and written so that they are read alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bandweave.errors import ConfigError, FileError
+from bandweave.schema import plain, shown
+
+_FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-4, text in YAML 1.1
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 where 1.1 surprises: `1e-4` is a number, `on` and `no` are text.
+
+    A key given twice is refused, where YAML takes the last.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would read as something else."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:bool"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML mapping (safely; nothing in it can run).
+
+    Raises FileError for a file that is missing or no text, ConfigError for broken YAML, with the
+    line, for a key given twice, and for a file that holds no mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path}: not a YAML text file (byte {error.start}: {error.reason})"
+        ) from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str = "YAML") -> dict[str, Any]:
+    """The mapping in a YAML text; `where` names its origin in errors. Empty text is {}.
+
+    >>> parse_yaml("lr: 1e-4\\nsplit: {per_class: 20}")
+    {'lr': 0.0001, 'split': {'per_class': 20}}
+    """
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        malformed = not isinstance(error, yaml.constructor.ConstructorError)
+        advice = " (a text that holds {, }, # or : needs quotes)" if malformed else ""
+        raise ConfigError(f"{where}{place}: broken YAML: {error.problem}{advice}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: broken YAML: {' '.join(str(error).split())}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: expected a mapping of options, got {shown(value)}")
+    return value
+
+
+def yaml_text(mapping: Mapping[str, Any], inline: bool = False) -> str:
+    """The mapping as YAML, keys in their order; `parse_yaml` gives the same mapping back.
+
+    inline  innermost lists and mappings on a line each
+    """
+    return yaml.dump(
+        plain(mapping),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+        default_flow_style=None if inline else False,
+    )
