@@ -123,7 +123,8 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert process.stdout and process.stderr
+    assert process.stdout
+    assert process.stderr
     process.stdout.close()
     assert process.stderr.read() == b""
     process.wait()

@@ -92,8 +92,8 @@ def _check(args: argparse.Namespace) -> int:
         return int(any(finding.kind != "note" for finding in findings))
     if args.folder:
         raise ConfigError(
-            f"{args.scene} is no benchmark{nearest(args.scene, benchmark_names())}; "
-            f"a scene of your own is checked without a FOLDER"
+            f"a scene of your own is checked without a FOLDER, and {args.scene} is no benchmark"
+            f"{nearest(args.scene, benchmark_names())}"
         )
     lines = check_scene(args.scene)
     print("\n".join(lines))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     advice = "; remove it to begin anew, or copy it again from where it was made"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickles that it refuses
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunError(f"{path}: there is no such checkpoint") from None
     except Exception as error:  # torch names neither its errors nor pickle's

@@ -1,0 +1,75 @@
+"""scenes list, get, check, make."""
+
+from __future__ import annotations
+
+import numpy as np
+import yaml
+
+from bandweave.data.catalogue import benchmark_names
+from bandweave.data.scene_file import open_scene
+
+
+def test_list_has_every_benchmark(call):
+    result = call("scenes", "list")
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(benchmark_names())
+    assert "349×1905" in lines[1]
+    assert "official" in lines[1]
+
+
+def test_check_of_a_sound_scene(call, scene_file):
+    result = call("scenes", "check", scene_file)
+    assert "layer 'hsi': 8 bands of float32" in result.out
+    assert "class 9 'tiled roof' has no pixel" in result.out
+    assert result.status == 1, "two of its classes have no pixel"
+
+
+def test_check_without_a_problem(call, tmp_path):
+    values = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
+    np.save(tmp_path / "a.npy", values)
+    (tmp_path / "scene.yaml").write_text("layers: {a: a.npy}")
+    result = call("scenes", "check", tmp_path)
+    assert (result.status, result.err) == (0, "")
+    assert "no labels" in result.out
+
+
+def test_check_tells_of_problems_and_ends_with_1(call, tmp_path):
+    (tmp_path / "scene.yaml").write_text("layers: {a: gone.tif}")
+    result = call("scenes", "check", tmp_path)
+    assert (result.status, result.err) == (1, "")
+    assert result.out.startswith("problem: ")
+    assert "gone.tif does not exist" in result.out
+
+
+def test_check_of_a_benchmark(call, refused, tmp_path):
+    result = call("scenes", "check", "trento", tmp_path)
+    assert result.status == 1
+    assert "missing: " in result.out
+    assert "trento: no such folder" in refused("scenes", "check", "trento")
+    assert "trneto is no benchmark; did you mean 'trento'?" in refused(
+        "scenes", "check", "trneto", "x"
+    )
+
+
+def test_get_says_where_what_it_cannot_download_is(refused, tmp_path):
+    told = refused("scenes", "get", "salinas", tmp_path / "here")
+    assert "salinas cannot be downloaded from here. Get it from: " in told
+    assert not (tmp_path / "here").exists()
+    assert "did you mean 'salinas'?" in refused("scenes", "get", "salians")
+
+
+def test_make_drafts_a_scene_that_opens(call, refused, write_geotiff, tmp_path):
+    cube = write_geotiff("cube.tif", np.random.default_rng(0).random((5, 8, 9), np.float32))
+    labels = write_geotiff("gt.tif", np.tile(np.uint8([0, 1, 2]), (8, 3)))
+    printed = call("scenes", "make", cube, labels)
+    assert printed.status == 0
+    assert "layers" in yaml.safe_load(printed.out)
+    out = tmp_path / "scene.yaml"
+    assert call("scenes", "make", cube, labels, "--out", out).out == f"{out}\n"
+    scene = open_scene(out)
+    assert [layer.bands for layer in scene.layers.values()] == [5]
+    assert len(scene.classes) == 2
+    assert "exists; replace it with --overwrite" in refused("scenes", "make", cube, "--out", out)
+    assert call("scenes", "make", cube, "--out", out, "--overwrite").status == 0
+    assert not open_scene(out).classes
