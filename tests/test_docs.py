@@ -1,0 +1,105 @@
+"""What the pages and the README say is true of the code: names, tables, commands, scene files."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bandweave.cli.main import COMMANDS
+from bandweave.data.scene_schema import read_scene_file
+from bandweave.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """All fenced blocks of a language: page and content."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```", re.M | re.S)
+    return [(page, found) for page, text in TEXTS.items() for found in fence.findall(text)]
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Each `$ bandweave …` of the pages, without what stands for other words, and its page."""
+    lines = []
+    for page, block in blocks("console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = re.sub(r"^\$ (torchrun .* -m bandweave\.cli\.main|bandweave) ", "", line)
+            if command != line:
+                lines.append((page, command.replace("…", "")))
+    return lines
+
+
+@pytest.fixture(scope="module")
+def generated() -> ModuleType:
+    """The hook that writes parts of the pages."""
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_what_the_code_writes_is_written(generated, page):
+    written = generated.on_page_markdown(TEXTS[page])
+    assert "{{" not in written
+    assert written.count("\n|") >= 3 * TEXTS[page].count("{{ options")
+
+
+def test_options_are_those_of_the_dataclass(generated):
+    table = generated.on_page_markdown("{{ options bandweave.data.samples.SampleConfig }}")
+    assert "| `crop` | whole number | `32` | px of the scene's grid: side of a crop |" in table
+    assert "augment" not in table  # has a table of its own
+
+
+def test_every_name_of_the_reference_exists():
+    names = re.findall(r"^::: ([\w.]+)$", TEXTS["docs/reference.md"], re.M)
+    assert len(names) > 10
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_commands_have_these_options(page, line):
+    command, *arguments = shlex.split(line, comments=True)
+    importlib.import_module(f"bandweave.cli.{COMMANDS[command][0]}").parse(arguments)
+
+
+def test_a_command_with_a_wrong_option_would_be_seen():
+    module = importlib.import_module(f"bandweave.cli.{COMMANDS['train'][0]}")
+    with pytest.raises(ConfigError, match="stpes"):
+        module.parse(["--scene", "scene.yaml", "--out", "run", "--stpes", "3"])
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("yaml"))
+def test_scene_files_have_these_keys(page, text, tmp_path):
+    file = tmp_path / "scene.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert read_scene_file(file).layers
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_python_examples_import_what_there_is(page, code):
+    compile(code, page, "exec")
+    for module, names in re.findall(r"^from ([\w.]+) import ([\w, ]+)$", code, re.M):
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name), name
+    import bandweave
+
+    assert set(re.findall(r"\bbw\.(\w+)", code)) <= set(bandweave.__all__)
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\s+- ([\w/]+\.md)$", text, re.M))
+    assert listed == {page.removeprefix("docs/") for page in TEXTS if page != "README.md"}
