@@ -14,8 +14,8 @@ from bandweave.errors import ConfigError, OutputError
 # What keeps the whole below five minutes on two cores, training being about half of it.
 SIZE = {"height": 192, "width": 256, "bands": 72}  # px of 2 m
 MODEL = "m3amba_tiny"
-STEPS = 200
-CROP, BATCH = 32, 8
+STEPS = 300
+CROP, BATCH = 16, 16
 SPLIT = {"size": 32, "guard": 4}  # px of the labels
 
 DESCRIPTION = """\
