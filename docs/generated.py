@@ -135,7 +135,8 @@ def _kind(hint: Any) -> str:
     """The type of a value in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_kind(each) for each in arguments if each is not type(None))
+        words = [_kind(each) for each in arguments if each is not type(None)]
+        return " or ".join(dict.fromkeys(words))
     if origin is typing.Literal:
         return ", ".join(f"`{each}`" for each in arguments)
     if origin in (list, tuple):
@@ -143,7 +144,7 @@ def _kind(hint: Any) -> str:
     if origin is dict:
         return "a mapping"
     if dataclasses.is_dataclass(hint):
-        return f"keys of `{hint.__name__}`"
+        return "keys, see below"
     words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
     return words.get(hint, str(getattr(hint, "__name__", hint)))
 
