@@ -146,3 +146,9 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, no_space):
         save_model(file, {"a": torch.ones(100_000)}, METADATA)
     assert torch.equal(load_model(file)[0]["a"], torch.zeros(10))
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_others_may_read_the_weights_as_any_file(tmp_path):
+    save_model(tmp_path / "model.safetensors", {"a": torch.ones(2)}, {})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     bandweave ...
     0
     """
+    # A thread of torch that waits would otherwise spin, and on a shared machine take the core that
+    # the thread it waits for needs. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     with warnings.catch_warnings():

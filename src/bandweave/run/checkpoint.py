@@ -7,6 +7,7 @@ with weights_only=True. A model file is safetensors with JSON under "bandweave" 
 from __future__ import annotations
 
 import json
+import os
 import struct
 import warnings
 from collections.abc import Collection, Mapping
@@ -73,6 +74,12 @@ def save_model(
     copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     with whole(path) as beside:
         save_file(copies, beside, metadata={KEY: text})
+        beside.chmod(0o666 & ~_umask())  # safetensors lets nobody else read it
+
+
+def _umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
 
 
 def load_model(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
