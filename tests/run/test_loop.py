@@ -175,7 +175,7 @@ def test_validation_needs_something_to_validate_on(tmp_path):
         trained(tmp_path, options=config(validate_every=2), validate=lambda _: float("nan"))
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(Exception):
     pass
 
 
