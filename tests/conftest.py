@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import HealthCheck, settings
 from rasterio.transform import Affine
+
+# How long an example takes says how busy the machine is: the first call of a kernel compiles it.
+settings.register_profile(
+    "any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("any_machine")
 
 UTM = "EPSG:32617"
 CORNER = (500_000.0, 4_000_000.0)
