@@ -7,6 +7,7 @@ Symbols and arrays as in kernel_forward.py; `d` before a name is its gradient he
     drates    (B, K, V, N, 16)       of A, one part per item; drates2: of A2
     dbias     (B, K, V, 16)          one part per item; dbias2
     dskip     (B, V, 16)             of each sequence's D, one part per item
+    dlast     (B, K, V, N, 16)       of the last states, (0, K, V, N, 16) for zero; dinitial
 
 Chunks are taken last to first. Within one, from the state saved before it, for every vector of
 channels and group of states:
@@ -26,7 +27,16 @@ time goes to keeping e, p, dB and dC in the first cache.
 import numpy as np
 
 from bandweave.scan.kernel_cache import inner, kernel
-from bandweave.scan.kernel_forward import CHUNK, ONE, ROWS, read, step_size, write
+from bandweave.scan.kernel_forward import (
+    CHUNK,
+    ONE,
+    ROWS,
+    read,
+    read_states,
+    step_size,
+    write,
+    write_states,
+)
 from bandweave.scan.simd import (
     WIDTH,
     copy,
@@ -49,7 +59,7 @@ LOG2E = float(np.log2(np.e))
 def backward_tasks(
     counter, tasks, width, states,
     u, delta, bias, rates, delta2, bias2, rates2, through_softplus, B, C, skip, table, starts,
-    dy, du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dB, dC, dskip,
+    dy, dlast, du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dB, dC, dskip, dinitial,
 ):  # fmt: skip
     """Take tasks until none is left; the arguments of `forward_tasks` and the gradients."""
     vectors = skip.shape[0]
@@ -82,7 +92,7 @@ def backward_tasks(
         for v in range(first, first + count):
             store(dskip, (item, v, 0), zeros(ONE))
         for k in range(table.shape[0]):
-            carry[:] = 0
+            read_states(dlast, item, k, first, count, carry)
             for v in range(first, first + count):
                 store(dbias, (item, k, v, 0), zeros(ONE))
                 if delta2 is not None:
@@ -137,6 +147,7 @@ def backward_tasks(
                     d_rows, d2_rows, g_rows, dx_rows, dd_rows, dd2_rows, db_rows, dc_rows,
                     du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, sums_in_chunk, states,
                 )  # fmt: skip
+            write_states(dinitial, item, k, first, count, carry)
 
 
 @inner

@@ -4,6 +4,8 @@
     B, C    (B, K, T, N)     table           (K, T)           skip         (V, 16)
     rates   (K, V, N, 16)    A·log₂e, so that exp(delta·A) = exp2(delta·rates); rates2: of A2
     y       (B, T, E)        starts          (B, K, chunks, V, N, 16), the states before each chunk
+    initial (B, K, V, N, 16) the states before the first step, (0, K, V, N, 16) for zero
+    last    (B, K, V, N, 16) the states after the last step
     K sequences, T tokens, E channels, N states, V = ⌈E / 16⌉ vectors of channels
 
 A task is one item of the batch and a block of its channel vectors. It takes the sequences one
@@ -84,7 +86,9 @@ def forward_tasks(
     C,
     skip,
     table,
+    initial,
     y,
+    last,
     starts,
     keep,
 ):
@@ -111,7 +115,7 @@ def forward_tasks(
         first = block * width
         count = min(width, vectors - first)
         for k in range(table.shape[0]):
-            state[:] = 0
+            read_states(initial, item, k, first, count, state)
             for start in range(0, table.shape[1], CHUNK):
                 stop = min(start + CHUNK, table.shape[1])
                 read_chunk(
@@ -142,6 +146,26 @@ def forward_tasks(
                     for v in range(count):
                         value = load(y_rows, (v, t - start, 0), ONE)
                         write(y, (item, token), (first + v) * WIDTH, u.shape[2], value)
+            write_states(last, item, k, first, count, state)
+
+
+@inner
+def read_states(source, item, k, first, count, state):
+    """A block's states from (B, K, V, N, 16); zero if it has no item."""
+    if source.shape[0] == 0:
+        state[:] = 0
+    else:
+        for v in range(count):
+            for n in range(source.shape[3]):
+                store(state, (v, n, 0), load(source, (item, k, first + v, n, 0), ONE))
+
+
+@inner
+def write_states(target, item, k, first, count, state):
+    """A block's states to (B, K, V, N, 16)."""
+    for v in range(count):
+        for n in range(target.shape[3]):
+            store(target, (item, k, first + v, n, 0), load(state, (v, n, 0), ONE))
 
 
 @inner

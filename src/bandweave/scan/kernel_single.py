@@ -11,7 +11,14 @@ import numpy as np
 
 from bandweave.scan.kernel_backward import LN2, add, slope
 from bandweave.scan.kernel_cache import inner, kernel
-from bandweave.scan.kernel_forward import ONE, read, step_size, write
+from bandweave.scan.kernel_forward import (
+    ONE,
+    read,
+    read_states,
+    step_size,
+    write,
+    write_states,
+)
 from bandweave.scan.simd import (
     WIDTH,
     exp2,
@@ -31,30 +38,30 @@ CHUNK = 16  # steps between two saved states; as many as there are lanes, for `s
 def forward_single_tasks(
     counter, tasks, width,
     u, delta, bias, rates, delta2, bias2, rates2, through_softplus, B, C, skip, table,
-    y, starts, keep,
+    initial, y, last, starts, keep,
 ):  # fmt: skip
     """Take tasks until none is left; arguments as in `forward_tasks`."""
     vectors = skip.shape[0]
     blocks = (vectors + width - 1) // width
     channels = u.shape[2]
-    state = np.empty((width, WIDTH), np.float32)
+    state = np.empty((width, 1, WIDTH), np.float32)
     while True:
         task = take_next(counter)
         if task >= tasks:
             break
         item, first = task // blocks, task % blocks * width
-        last = min(first + width, vectors)
+        stop = min(first + width, vectors)
         for k in range(table.shape[0]):
-            state[:] = 0
+            read_states(initial, item, k, first, stop - first, state)
             for t in range(table.shape[1]):
                 if keep and t % CHUNK == 0:
-                    for v in range(first, last):
-                        h = load(state, (v - first, 0), ONE)
+                    for v in range(first, stop):
+                        h = load(state, (v - first, 0, 0), ONE)
                         store(starts, (item, k, t // CHUNK, v, 0, 0), h)
                 token = table[k, t]
                 index = (item, k, token)
                 b, c = spread(B, (*index, 0), ONE), spread(C, (*index, 0), ONE)
-                for v in range(first, last):
+                for v in range(first, stop):
                     value = read(u, (item, token), v * WIDTH, channels)
                     d = step_size(delta, bias, index, k, v, channels, through_softplus)
                     a = load(rates, (k, v, 0, 0), ONE)
@@ -66,20 +73,21 @@ def forward_single_tasks(
                         a2 = load(rates2, (k, v, 0, 0), ONE)
                         e = exp2(fma(d, a, -1.0)) + exp2(fma(d2, a2, -1.0))
                         x = d2 * value
-                    h = fma(e, load(state, (v - first, 0), ONE), x * b)
-                    store(state, (v - first, 0), h)
+                    h = fma(e, load(state, (v - first, 0, 0), ONE), x * b)
+                    store(state, (v - first, 0, 0), h)
                     if k == 0:
                         before = load(skip, (v, 0), ONE) * value
                     else:
                         before = read(y, (item, token), v * WIDTH, channels)
                     write(y, (item, token), v * WIDTH, channels, fma(h, c, before))
+            write_states(last, item, k, first, stop - first, state)
 
 
 @kernel
 def backward_single_tasks(
     counter, tasks, width,
     u, delta, bias, rates, delta2, bias2, rates2, through_softplus, B, C, skip, table, starts,
-    dy, du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dB, dC, dskip,
+    dy, dlast, du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dB, dC, dskip, dinitial,
 ):  # fmt: skip
     """Take tasks until none is left; arguments as in `backward_tasks`."""
     vectors = skip.shape[0]
@@ -94,7 +102,7 @@ def backward_single_tasks(
     db_lanes, dc_lanes = np.zeros((CHUNK, WIDTH), np.float32), np.zeros((CHUNK, WIDTH), np.float32)
     sums = np.empty(CHUNK, np.float32)
     sums_in_chunk = np.empty((5, width, WIDTH), np.float32)
-    state, carry = np.empty((width, WIDTH), np.float32), np.empty((width, WIDTH), np.float32)
+    state, carry = np.empty((width, WIDTH), np.float32), np.empty((width, 1, WIDTH), np.float32)
     while True:
         task = take_next(counter)
         if task >= tasks:
@@ -105,7 +113,7 @@ def backward_single_tasks(
         for v in range(first, last):
             store(dskip, (item, v, 0), zeros(ONE))
         for k in range(table.shape[0]):
-            carry[:] = 0
+            read_states(dlast, item, k, first, last - first, carry)
             for v in range(first, last):
                 store(dbias, (item, k, v, 0), zeros(ONE))
                 store(drates, (item, k, v, 0, 0), zeros(ONE))
@@ -134,6 +142,7 @@ def backward_single_tasks(
                 sum_rows(dc_lanes, 0, sums, 0)
                 for t in range(steps):
                     dC[block, item, k, table[k, start + t], 0] = sums[t]
+            write_states(dinitial, item, k, first, last - first, carry)
 
 
 @inner
@@ -199,8 +208,8 @@ def return_single_chunk(
             place = (t, w, 0)
             value = read(u, (item, token), channel, channels)
             g = read(dy, (item, token), channel, channels)
-            q = fma(c, g, load(carry, (w, 0), ONE))
-            store(carry, (w, 0), q * load(e_rows, place, ONE))
+            q = fma(c, g, load(carry, (w, 0, 0), ONE))
+            store(carry, (w, 0, 0), q * load(e_rows, place, ONE))
             r = q * load(p_rows, place, ONE)
             d = load(d_rows, place, ONE)
             add(sums_in_chunk, (1, w, 0), r * d, ONE)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from bandweave.errors import ScanError
+from bandweave.scan.arguments import ScanArguments
 from bandweave.scan.engine import engine_name, torch_engine, warn_if_slow
+from bandweave.scan.operator import scan_operator
 from bandweave.scan.order import ScanOrder, forward_order
 from bandweave.scan.reference import step_sizes
 
@@ -87,9 +89,10 @@ def selective_scan(
     table, inverse = order.on(u.device)
     with _without_autocast(u.device):
         if engine == "numba":
-            from bandweave.scan.compiled import numba_scan  # Numba is imported when it is needed
-
-            y = numba_scan(table=table, softplus=softplus, **t)
+            t = {name: value.contiguous() for name, value in t.items()}
+            keep = torch.is_grad_enabled() and any(value.requires_grad for value in t.values())
+            arguments = ScanArguments(table=table, softplus=softplus, **t)
+            y = scan_operator(*arguments, engine, keep)[0]
         else:
             t["delta"] = step_sizes(t["delta"], t.pop("delta_bias", None), softplus)
             if "delta2" in t:

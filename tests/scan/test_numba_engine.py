@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from bandweave.scan import compiled as compiled_module
-from bandweave.scan import cross_order, kernel_cache, selective_scan, threads
+from bandweave.scan import cross_order, kernel_cache, numba_engine, selective_scan, threads
 
 
 @pytest.fixture
@@ -123,7 +122,7 @@ def test_states_are_kept_for_a_backward_pass_alone(make_inputs, run_scan, monkey
     inputs = make_inputs()
     u = inputs.pop("u").requires_grad_()
     monkeypatch.setenv("BANDWEAVE_SCAN", "numba")
-    monkeypatch.setattr(compiled_module, "run_tasks", spy)
+    monkeypatch.setattr(numba_engine, "run_tasks", spy)
     selective_scan(u, **inputs)
     with torch.no_grad():
         selective_scan(u, **inputs)

@@ -1,0 +1,159 @@
+"""The Numba engine: arranges the arrays, runs the kernels, adds the parts.
+
+Channels are padded to whole vectors of 16 only in the small tables (rates, bias, skip, states); u,
+delta and their gradients keep their layout, and the kernels mask the last vector. dB and dC come
+in one part per block of channels and are added in the order of the blocks; how many blocks there
+are depends on the shapes alone, so a result does not depend on the number of threads, to the bit.
+
+The tensors are checked, of float32, contiguous and on the CPU, step sizes whole: (B, K, T, E).
+"""
+
+import torch
+from torch import Tensor
+
+from bandweave.scan import kernel_backward, kernel_forward, kernel_single
+from bandweave.scan.arguments import ScanArguments
+from bandweave.scan.kernel_backward import LOG2E
+from bandweave.scan.simd import WIDTH
+from bandweave.scan.threads import run_tasks
+
+TASKS = 8  # at least, if there are so many channel vectors: enough for the cores of a laptop
+WIDEST = 8  # vectors per block: its rows stay in the second cache
+
+
+def saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
+    """Of the states at the chunks' starts, (B, K, chunks, V, N, 16)."""
+    (batch, T, E), (K, _, N) = arguments.u.shape, arguments.A.shape
+    chunk = kernel_single.CHUNK if N == 1 else kernel_forward.CHUNK
+    return (batch, K, -(-T // chunk), -(-E // WIDTH), N, WIDTH)
+
+
+def forward(arguments: ScanArguments, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """y (B, T, E), the last states (B, K, E, N), and what `backward` needs: empty if not kept."""
+    u, (K, E, N) = arguments.u, arguments.A.shape
+    batch, _, V = u.shape[0], u.shape[1], -(-E // WIDTH)
+    y, last = torch.empty_like(u), u.new_empty(batch, K, V, N, WIDTH)
+    starts = u.new_empty(saved_shape(arguments) if keep else (batch, K, 0, V, N, WIDTH))
+    tasks, width = _tasks(batch, E)
+    work = arguments.delta.numel() * N * (1 if arguments.delta2 is None else 2)
+    initial = _states_in(arguments.initial, arguments)
+    results = (value.numpy() for value in (initial, y, last, starts))
+    arrays = (*_arrays(arguments), *results, keep)
+    if N == 1:
+        run_tasks(kernel_single.forward_single_tasks, tasks, work, width, *arrays)
+    else:
+        run_tasks(kernel_forward.forward_tasks, tasks, work, width, _group(N), *arrays)
+    return y, _out_of_vectors(last, E), starts if keep else u.new_empty(0)
+
+
+def backward(
+    arguments: ScanArguments, saved: Tensor, dy: Tensor, dlast: Tensor | None
+) -> ScanArguments:
+    """The gradients, in the places of the tensors."""
+    u, delta, delta2, B = arguments.u, arguments.delta, arguments.delta2, arguments.B
+    batch, (K, E, N), V = u.shape[0], arguments.A.shape, saved.shape[3]
+    tasks, width = _tasks(batch, E)
+    du, ddelta = torch.empty_like(u), torch.empty_like(delta)
+    ddelta2 = None if delta2 is None else torch.empty_like(delta2)
+    dB, dC = (B.new_empty(-(-V // width), *B.shape) for _ in range(2))
+    dskip, dinitial = u.new_empty(batch, V, WIDTH), u.new_empty(batch, K, V, N, WIDTH)
+    drates, dbias = torch.empty_like(dinitial), u.new_empty(batch, K, V, WIDTH)
+    drates2, dbias2 = None, None
+    if delta2 is not None:
+        drates2, dbias2 = torch.empty_like(drates), torch.empty_like(dbias)
+    upstream = (saved, dy.contiguous(), _states_in(dlast, arguments))
+    results = (du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dB, dC, dskip, dinitial)
+    given = (None if value is None else value.numpy() for value in (*upstream, *results))
+    arrays = (*_arrays(arguments), *given)
+    work = 3 * delta.numel() * N
+    if N == 1:
+        run_tasks(kernel_single.backward_single_tasks, tasks, work, width, *arrays)
+    else:
+        run_tasks(kernel_backward.backward_tasks, tasks, work, width, _group(N), *arrays)
+    bias, bias2, initial = arguments.delta_bias, arguments.delta2_bias, arguments.initial
+    return arguments._replace(
+        u=du,
+        delta=ddelta,
+        A=_out_of_vectors(_added(drates), E),
+        B=_added(dB),
+        C=_added(dC),
+        D=_channels_back(_added(dskip), E).expand(K, E).contiguous(),
+        delta_bias=None if bias is None else _channels_back(_added(dbias), E),
+        delta2=ddelta2,
+        A2=None if drates2 is None else _out_of_vectors(_added(drates2), E),
+        delta2_bias=None if bias2 is None or dbias2 is None else _channels_back(_added(dbias2), E),
+        initial=None if initial is None else _out_of_vectors(dinitial, E),
+    )
+
+
+def _tasks(batch: int, E: int) -> tuple[int, int]:
+    """How many tasks, of how many vectors of channels each; from the shapes alone."""
+    vectors = -(-E // WIDTH)
+    blocks = min(vectors, max(-(-TASKS // batch), -(-vectors // WIDEST)))
+    width = -(-vectors // blocks)
+    return batch * -(-vectors // width), width
+
+
+def _group(N: int) -> tuple[int, ...]:
+    """A group of states that divides them all; what counts is its length."""
+    return next((0,) * size for size in (4, 1) if N % size == 0)
+
+
+def _arrays(arguments: ScanArguments) -> tuple:
+    """The arguments that both kernels share, in their order."""
+    a = arguments
+    no_bias = torch.zeros_like(a.D)
+    second: tuple = (None, None, None)
+    if a.delta2 is not None and a.A2 is not None:
+        padded = _padded(no_bias if a.delta2_bias is None else a.delta2_bias)
+        second = (a.delta2.numpy(), padded.numpy(), _in_vectors(a.A2 * LOG2E).numpy())
+    return (
+        a.u.numpy(),
+        a.delta.numpy(),
+        _padded(no_bias if a.delta_bias is None else a.delta_bias).numpy(),
+        _in_vectors(a.A * LOG2E).numpy(),
+        *second,
+        a.softplus,
+        a.B.numpy(),
+        a.C.numpy(),
+        _padded(a.D.sum(0)).numpy(),
+        a.table.numpy(),
+    )
+
+
+def _padded(values: Tensor) -> Tensor:
+    """(…, E) to (…, V, 16), with zeros beyond the last channel."""
+    missing = -values.shape[-1] % WIDTH
+    padded = torch.nn.functional.pad(values, (0, missing))
+    return padded.unflatten(-1, (-1, WIDTH)).contiguous()
+
+
+def _states_in(states: Tensor | None, arguments: ScanArguments) -> Tensor:
+    """(B, K, E, N) to (B, K, V, N, 16); without an item if there are none."""
+    if states is None:
+        K, E, N = arguments.A.shape
+        return arguments.A.new_empty(0, K, -(-E // WIDTH), N, WIDTH)
+    return _in_vectors(states)
+
+
+def _in_vectors(values: Tensor) -> Tensor:
+    """(…, E, N) to (…, V, N, 16)."""
+    return _padded(values.transpose(-1, -2)).transpose(-2, -3).contiguous()
+
+
+def _out_of_vectors(values: Tensor, E: int) -> Tensor:
+    """(…, V, N, 16) to (…, E, N)."""
+    return values.transpose(-1, -2).flatten(-3, -2)[..., :E, :].contiguous()
+
+
+def _channels_back(values: Tensor, E: int) -> Tensor:
+    """(…, V, 16) to (…, E)."""
+    return values.flatten(-2)[..., :E].contiguous()
+
+
+def _added(parts: Tensor) -> Tensor:
+    """The parts added one after the other, whatever the number of threads."""
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total
