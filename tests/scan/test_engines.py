@@ -149,33 +149,57 @@ def test_arguments_that_do_not_fit_are_refused_with_their_shapes(make_inputs, sp
 
 def test_the_engine_follows_device_and_type(monkeypatch):
     monkeypatch.delenv("BANDWEAVE_SCAN", raising=False)
+    monkeypatch.setattr(engine_module, "missing", lambda name: "")
     assert engine_name() == "numba"
     assert engine_name(dtype=torch.bfloat16) == "numba"
     assert engine_name(dtype=torch.float64) == "torch"
+    assert engine_name("cuda", torch.bfloat16) == "triton"
+    assert engine_name("cuda", torch.float64) == "torch"
+    assert engine_name("mps") == "torch"
+    monkeypatch.setattr(engine_module, "missing", lambda name: f"No module named '{name}'")
+    assert engine_name() == "torch"
     assert engine_name("cuda") == "torch"
 
 
 def test_the_engine_can_be_forced(monkeypatch):
+    monkeypatch.setattr(engine_module, "missing", lambda name: "")
     monkeypatch.setenv("BANDWEAVE_SCAN", "reference")
     assert engine_name("cuda") == "reference"
     monkeypatch.setenv("BANDWEAVE_SCAN", "numba")
-    with pytest.raises(ScanError, match="CPU alone"):
+    with pytest.raises(ScanError, match="runs on the CPU alone, the tensors are on cuda"):
         engine_name("cuda")
+    with pytest.raises(ScanError, match="in float32, the tensors are of float64"):
+        engine_name(dtype=torch.float64)
     monkeypatch.setenv("BANDWEAVE_SCAN", "fast")
-    with pytest.raises(ScanError, match="reference, torch, numba"):
+    with pytest.raises(ScanError, match="reference, torch, numba, triton"):
         engine_name()
 
 
-def test_a_missing_numba_is_said_once(monkeypatch, make_inputs):
+def test_triton_on_the_cpu_needs_its_interpreter(monkeypatch):
+    monkeypatch.setattr(engine_module, "missing", lambda name: "")
+    monkeypatch.setenv("BANDWEAVE_SCAN", "triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert engine_name("cuda") == "triton"
+    with pytest.raises(ScanError, match=r"CUDA \(with TRITON_INTERPRET=1, .*tensors are on cpu"):
+        engine_name("cpu")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert engine_name("cpu") == "triton"
+    with pytest.raises(ScanError, match="tensors are on mps"):
+        engine_name("mps")
+
+
+def test_a_missing_engine_is_said_once(monkeypatch, make_inputs):
     monkeypatch.delenv("BANDWEAVE_SCAN", raising=False)
-    monkeypatch.setattr(engine_module, "numba_missing", lambda: "No module named 'numba'")
+    monkeypatch.setattr(engine_module, "missing", lambda name: f"No module named '{name}'")
     engine_module._warn_slow.cache_clear()
     inputs = make_inputs()
-    with pytest.warns(UserWarning, match="No module named 'numba'"):
+    with pytest.warns(UserWarning, match="numba cannot be imported: No module named 'numba'"):
         selective_scan(**inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         selective_scan(**inputs)
-    monkeypatch.setenv("BANDWEAVE_SCAN", "numba")
-    with pytest.raises(ScanError, match="cannot be imported"):
-        selective_scan(**inputs)
+    for name in ("numba", "triton"):
+        monkeypatch.setenv("BANDWEAVE_SCAN", name)
+        with pytest.raises(ScanError, match=f"{name} cannot be imported"):
+            selective_scan(**inputs)
+    engine_module._warn_slow.cache_clear()

@@ -8,7 +8,9 @@ carries the true state from chunk to chunk, and the local states are corrected w
 
 Decays are only ever multiplied, never summed as logarithms and divided, so large decays underflow
 to zero, as they should, where the cumulative-sum scans overflow. Costs 2 √T torch steps and the
-memory of about four tensors (B, K, T, E, N) with their gradients. Symbols as in reference.py.
+memory of about four tensors (B, K, T, E, N) with their gradients. Steps are taken apart by `unbind`
+and put together by `stack`: an index in the loop would make autograd fill a whole tensor with zeros
+at every step. Symbols as in reference.py.
 """
 
 import math
@@ -30,49 +32,54 @@ def chunked_scan(
     inverse: Tensor,
     delta2: Tensor | None = None,
     A2: Tensor | None = None,
-) -> Tensor:
+    initial: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """As `reference_scan`; every tensor of one floating type on one device."""
     T = table.shape[1]
     length = math.isqrt(T - 1) + 1 if T > 1 else 1
     tokens = u[:, table]  # (B, K, T, E)
     skip = D[:, None] * tokens
     drive = delta if delta2 is None else delta2
-    x = _cut(in_order(drive, table) * tokens, length)  # (B, K, chunks, length, E)
-    delta, B, C = (_cut(in_order(v, table), length) for v in (delta, B, C))
-    if delta2 is not None:
-        delta2 = _cut(in_order(delta2, table), length)
+    xs = _steps(in_order(drive, table) * tokens, length)  # length × (B, K, chunks, E, 1)
+    ds = _steps(in_order(delta, table), length)
+    bs, cs = ([v.mT for v in _steps(in_order(v, table), length)] for v in (B, C))  # (…, 1, N)
     rate = A[:, None]  # (K, 1, E, N)
-    rate2 = None if A2 is None else A2[:, None]
+    transitions = [torch.exp(d * rate) for d in ds]  # length × (B, K, chunks, E, N)
+    if delta2 is not None and A2 is not None:
+        seconds = _steps(in_order(delta2, table), length)
+        rate2 = A2[:, None]
+        transitions = [
+            (a + torch.exp(d * rate2)) / 2 for a, d in zip(transitions, seconds, strict=True)
+        ]
 
-    h = u.new_zeros(*x.shape[:3], *A.shape[1:])  # (B, K, chunks, E, N)
-    product = torch.ones_like(h)
-    local, products = [], []
-    for i in range(length):
-        a = torch.exp(delta[:, :, :, i, :, None] * rate)
-        if delta2 is not None and rate2 is not None:
-            a = (a + torch.exp(delta2[:, :, :, i, :, None] * rate2)) / 2
-        h = a * h + x[:, :, :, i, :, None] * B[:, :, :, i, None]
+    h, product = xs[0] * bs[0], transitions[0]
+    local, products = [h], [product]
+    for a, x, b in zip(transitions[1:], xs[1:], bs[1:], strict=True):
+        h = a * h + x * b
         product = a * product
         local.append(h)
         products.append(product)
 
-    state = torch.zeros_like(h[:, :, 0])  # (B, K, E, N)
+    state = torch.zeros_like(h[:, :, 0]) if initial is None else initial  # (B, K, E, N)
     carried = []
-    for chunk in range(x.shape[2]):
+    for end, whole in zip(h.unbind(2), product.unbind(2), strict=True):
         carried.append(state)
-        state = h[:, :, chunk] + product[:, :, chunk] * state
+        state = whole * state + end
     start = torch.stack(carried, dim=2)  # (B, K, chunks, E, N)
 
-    steps = [
-        ((local[i] + products[i] * start) * C[:, :, :, i, None]).sum(-1) for i in range(length)
-    ]
-    y = torch.stack(steps, dim=3).flatten(2, 3)[:, :, :T]  # (B, K, T, E)
-    return in_order(y + skip, inverse).sum(1)
+    parts = [
+        ((h + product * start) * c).sum(-1)
+        for h, product, c in zip(local, products, cs, strict=True)
+    ]  # length × (B, K, chunks, E)
+    y = torch.stack(parts, dim=3).flatten(2, 3)[:, :, :T]  # (B, K, T, E)
+    return in_order(y + skip, inverse).sum(1), state
 
 
-def _cut(values: Tensor, length: int) -> Tensor:
-    """(B, K, T, ·) to (B, K, chunks, length, ·); a last chunk that is short is filled with 0."""
+def _steps(values: Tensor, length: int) -> tuple[Tensor, ...]:
+    """(B, K, T, ·) to the steps of all chunks, length × (B, K, chunks, ·, 1).
+
+    A last chunk that is short is filled with 0, which leaves the state as it is.
+    """
     missing = -values.shape[2] % length
-    if missing:
-        values = torch.nn.functional.pad(values, (0, 0, 0, missing))
-    return values.unflatten(2, (-1, length))
+    values = torch.nn.functional.pad(values, (0, 0, 0, missing))
+    return values.unflatten(2, (-1, length))[..., None].unbind(3)

@@ -5,16 +5,22 @@
 
 Row by row, column by column, windows, interleaved modalities: every order is a table, and every
 engine reads and writes through it, so nothing is permuted, copied or merged. A table is checked
-once, when it is made; the functions below keep those they made, so one shape has one table.
+once, when it is made; the functions below keep those they made, so one shape has one table. In a
+function that `torch.compile` or `torch.export` traces, those functions are traced too; a table of
+your own is to be made a ScanOrder outside of it, as the check looks at values.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
 
 from bandweave.errors import ScanError
+
+Sizes = ParamSpec("Sizes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +43,22 @@ class ScanOrder:
 
     table: Tensor
     inverse: Tensor = field(init=False, repr=False)
-    _on_device: dict[torch.device, tuple[Tensor, Tensor]] = field(
-        init=False, repr=False, default_factory=dict
-    )
+    _on_device: dict[torch.device, tuple[Tensor, Tensor]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        table = _checked(self.table)
+        self._keep(_checked(self.table))
+
+    def _keep(self, table: Tensor) -> None:
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "inverse", table.argsort(dim=1))
+        object.__setattr__(self, "_on_device", {})
+
+    @classmethod
+    def _of_permutations(cls, rows: list[Tensor]) -> "ScanOrder":
+        """Rows that are permutations by construction need no check, which no compiler can trace."""
+        order = object.__new__(cls)
+        order._keep(torch.stack(rows))
+        return order
 
     @property
     def sequences(self) -> int:
@@ -59,6 +73,8 @@ class ScanOrder:
     def on(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Table and inverse on a device, copied there once."""
         device = torch.device(device)
+        if torch.compiler.is_compiling():  # a traced tensor must not be kept
+            return self.table.to(device), self.inverse.to(device)
         if device not in self._on_device:
             self._on_device[device] = (self.table.to(device), self.inverse.to(device))
         return self._on_device[device]
@@ -80,7 +96,7 @@ def _checked(table: object) -> Tensor:
             f"a scan order is a table (K, T) of at least one sequence, not {tuple(given.shape)}"
         )
     copy = given.to(device="cpu", dtype=torch.int64, copy=True).contiguous()
-    tokens = torch.arange(copy.shape[1])
+    tokens = torch.arange(copy.shape[1], device="cpu")
     wrong = (copy.sort(dim=1).values != tokens).any(dim=1)
     if wrong.any():
         row = int(wrong.nonzero()[0])
@@ -92,7 +108,20 @@ def _checked(table: object) -> Tensor:
     return copy
 
 
-@lru_cache(maxsize=64)
+def _kept(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
+    """Make an order once per size; anew in a traced function, where sizes may be symbols."""
+    kept = lru_cache(maxsize=64)(make)
+
+    @wraps(make)
+    def order(*sizes: Sizes.args, **named: Sizes.kwargs) -> ScanOrder:
+        if torch.compiler.is_compiling():
+            return make(*sizes, **named)
+        return kept(*sizes, **named)
+
+    return order
+
+
+@_kept
 def forward_order(length: int, sequences: int = 1) -> ScanOrder:
     """Every sequence visits the tokens as they lie.
 
@@ -100,10 +129,10 @@ def forward_order(length: int, sequences: int = 1) -> ScanOrder:
     [[0, 1, 2]]
     """
     _check_sizes(length=length, sequences=sequences)
-    return ScanOrder(torch.arange(length).expand(sequences, length))
+    return ScanOrder._of_permutations([_tokens(length)] * sequences)
 
 
-@lru_cache(maxsize=64)
+@_kept
 def bidirectional_order(length: int) -> ScanOrder:
     """Two sequences: forward, and backward.
 
@@ -111,11 +140,11 @@ def bidirectional_order(length: int) -> ScanOrder:
     [[0, 1, 2], [2, 1, 0]]
     """
     _check_sizes(length=length)
-    forward = torch.arange(length)
-    return ScanOrder(torch.stack([forward, forward.flip(0)]))
+    forward = _tokens(length)
+    return ScanOrder._of_permutations([forward, forward.flip(0)])
 
 
-@lru_cache(maxsize=64)
+@_kept
 def cross_order(height: int, width: int) -> ScanOrder:
     """The four sequences of SS2D (VMamba, section 4.2) over an image laid out row by row.
 
@@ -125,9 +154,13 @@ def cross_order(height: int, width: int) -> ScanOrder:
     [[0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5], [5, 4, 3, 2, 1, 0], [5, 2, 4, 1, 3, 0]]
     """
     _check_sizes(height=height, width=width)
-    rows = torch.arange(height * width)
+    rows = _tokens(height * width)
     columns = rows.view(height, width).T.reshape(-1)
-    return ScanOrder(torch.stack([rows, columns, rows.flip(0), columns.flip(0)]))
+    return ScanOrder._of_permutations([rows, columns, rows.flip(0), columns.flip(0)])
+
+
+def _tokens(length: int) -> Tensor:
+    return torch.arange(length, device="cpu")  # whatever the default device
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -10,16 +10,19 @@ several orders at once: VMamba (SS2D); the second pair: M³amba, section III-C, 
     D       (K, E)         skip
     delta2  (B, K, T, E)   step sizes of the steering modality, with its rates A2 (K, E, N)
     table   (K, T)         the token that sequence k visits at step i; inverse: the step of a token
+    initial (B, K, E, N)   the states before the first step, zero if not given
+    last    (B, K, E, N)   the states after the last step
     y       (B, T, E)      the sum of the K sequences, in natural order
     K sequences, T tokens, E channels, N states
 
-For each sequence k, with the tokens s = table[k, i] in the order of their steps i and h = 0 before
-the first, for every channel e and state n:
+For each sequence k, with the tokens s = table[k, i] in the order of their steps i and
+h = initial before the first, for every channel e and state n:
 
     h ← a · h + d · B[s] · u[s]        a = exp(delta[s] · A),  d = delta[s]
     y[s] += Σₙ C[s] · h + D · u[s]
 
 With the second pair a = ½ (exp(delta[s] · A) + exp(delta2[s] · A2)) and d = delta2[s].
+Nothing asks for delta > 0 or A < 0: where delta · A > 0 a state grows, and may overflow.
 """
 
 import torch
@@ -27,8 +30,11 @@ from torch import Tensor
 from torch.nn.functional import softplus as softplus_of
 
 
-def step_sizes(delta: Tensor, bias: Tensor | None, softplus: bool) -> Tensor:
-    """Raw step sizes (B, K, T, E) plus their bias (K, E), through softplus if asked."""
+def step_sizes(delta: Tensor, weight: Tensor | None, bias: Tensor | None, softplus: bool) -> Tensor:
+    """Raw step sizes (B, K, T, E), or the product of (B, K, T, R) and weight (K, R, E), plus their
+    bias (K, E), through softplus if asked."""
+    if weight is not None:
+        delta = torch.matmul(delta, weight)
     if bias is not None:
         delta = delta + bias[:, None]
     return softplus_of(delta, threshold=50.0) if softplus else delta
@@ -51,21 +57,20 @@ def reference_scan(
     inverse: Tensor,
     delta2: Tensor | None = None,
     A2: Tensor | None = None,
-) -> Tensor:
-    """The definition, step by step; every tensor of one floating type on one device."""
+    initial: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """y and last, step by step; every tensor of one floating type on one device."""
     tokens = u[:, table]  # (B, K, T, E)
     delta, B, C = in_order(delta, table), in_order(B, table), in_order(C, table)
-    if delta2 is not None:
-        delta2 = in_order(delta2, table)
-    h = u.new_zeros(u.shape[0], *A.shape)  # (B, K, E, N)
+    drive = delta if delta2 is None else in_order(delta2, table)
+    h = u.new_zeros(u.shape[0], *A.shape) if initial is None else initial  # (B, K, E, N)
     outputs = []
-    for i in range(table.shape[1]):
-        a = torch.exp(delta[:, :, i, :, None] * A)
-        d = delta[:, :, i]
-        if delta2 is not None and A2 is not None:
-            a = (a + torch.exp(delta2[:, :, i, :, None] * A2)) / 2
-            d = delta2[:, :, i]
-        h = a * h + (d * tokens[:, :, i])[..., None] * B[:, :, i, None]
-        outputs.append((h * C[:, :, i, None]).sum(-1))
+    steps = (delta, drive, tokens, B, C)
+    for d, d2, x, b, c in zip(*(values.unbind(2) for values in steps), strict=True):
+        a = torch.exp(d[..., None] * A)
+        if A2 is not None:
+            a = (a + torch.exp(d2[..., None] * A2)) / 2
+        h = a * h + (d2 * x)[..., None] * b[:, :, None]
+        outputs.append((h * c[:, :, None]).sum(-1))
     y = torch.stack(outputs, dim=2) + D[:, None] * tokens  # (B, K, T, E)
-    return in_order(y, inverse).sum(1)
+    return in_order(y, inverse).sum(1), h

@@ -2,16 +2,61 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from bandweave.errors import ScanError
 from bandweave.scan.arguments import ScanArguments
-from bandweave.scan.engine import engine_name, torch_engine, warn_if_slow
+from bandweave.scan.engine import chosen_engine, torch_engine
 from bandweave.scan.operator import scan_operator
 from bandweave.scan.order import ScanOrder, forward_order
 from bandweave.scan.reference import step_sizes
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    order: ScanOrder | Tensor | None = None,
+    *,
+    delta_bias: Tensor | None = None,
+    softplus: bool = False,
+    delta2: Tensor | None = None,
+    A2: Tensor | None = None,
+    delta2_bias: Tensor | None = None,
+    delta_weight: Tensor | None = None,
+    delta2_weight: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    return_last_state: Literal[False] = False,
+) -> Tensor: ...
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    order: ScanOrder | Tensor | None = None,
+    *,
+    delta_bias: Tensor | None = None,
+    softplus: bool = False,
+    delta2: Tensor | None = None,
+    A2: Tensor | None = None,
+    delta2_bias: Tensor | None = None,
+    delta_weight: Tensor | None = None,
+    delta2_weight: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    return_last_state: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
 
 
 def selective_scan(
@@ -28,17 +73,24 @@ def selective_scan(
     delta2: Tensor | None = None,
     A2: Tensor | None = None,
     delta2_bias: Tensor | None = None,
-) -> Tensor:
+    delta_weight: Tensor | None = None,
+    delta2_weight: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    return_last_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
     """Scan tokens with K input-dependent linear recurrences and sum the K results.
 
     Sequence k visits the tokens in the order of row k of `order`. For each token s, channel and
     state: h ← exp(delta·A)·h + delta·B·u, and y = Σ C·h + D·u (see `scan/reference.py`).
-    The state is float32 whatever the inputs' type; float64 inputs are computed in float64 by the
-    torch engines. Differentiable in every tensor.
+    The state is float32 whatever the inputs' type; where u is float64 all is computed in float64,
+    by the torch engines. Differentiable in every tensor. Autocast does not reach into it.
+
+    Step sizes are used as they are, negative ones and rates above zero too: the state then grows.
+    What is not a number spreads to all that depends on it.
 
     Args:
         u: tokens in natural order, (B, T, E).
-        delta: step sizes, (B, K, T, E).
+        delta: step sizes, (B, K, T, E), or (B, K, T, R) with delta_weight.
         A: decay rates, negative, (K, E, N).
         B: input projections, (B, K, T, N).
         C: output projections, (B, K, T, N).
@@ -52,9 +104,15 @@ def selective_scan(
             (Cross-SS2D: M³amba, eq. 10-13).
         A2: decay rates of delta2.
         delta2_bias: added to delta2, (K, E).
+        delta_weight: (K, R, E); the step sizes are then delta @ delta_weight, which a kernel on a
+            GPU multiplies inside, with no (B, K, T, E) in memory.
+        delta2_weight: of delta2, as delta_weight.
+        initial_state: h before each sequence's first token, (B, K, E, N). None: zero.
+        return_last_state: return h after each sequence's last token too.
 
     Returns:
-        y in natural order and of u's type, (B, T, E).
+        y in natural order and of u's type, (B, T, E); with return_last_state (y, last), last
+        (B, K, E, N) in float32, or float64 where u is.
 
     Raises:
         ScanError: shapes, types or devices do not fit together; the message has them.
@@ -70,6 +128,9 @@ def selective_scan(
         "delta2": delta2,
         "A2": A2,
         "delta2_bias": delta2_bias,
+        "delta_weight": delta_weight,
+        "delta2_weight": delta2_weight,
+        "initial_state": initial_state,
     }
     tensors |= {name: value for name, value in optional.items() if value is not None}
     _check(tensors)
@@ -78,27 +139,46 @@ def selective_scan(
     elif not isinstance(order, ScanOrder):
         order = ScanOrder(order)
     _check_order(order, tensors)
-    if 0 in (*u.shape, A.shape[2]):
-        return _without_steps(tensors)
+    if initial_state is not None:
+        tensors["initial"] = tensors.pop("initial_state")
+    y, last = _scan(tensors, order, softplus)
+    return (y, last) if return_last_state else y
 
-    engine = engine_name(u.device, u.dtype)
-    warn_if_slow(engine, u.device, u.dtype)
-    double = u.dtype == torch.float64 and engine != "numba"
-    state_type = torch.float64 if double else torch.float32
-    t = {name: value.to(state_type) for name, value in tensors.items()}
+
+def _scan(t: dict[str, Tensor], order: ScanOrder, softplus: bool) -> tuple[Tensor, Tensor]:
+    """y of u's type, and the last states, by the engine that the tensors and the user choose."""
+    u = t["u"]
+    state_type = torch.float64 if u.dtype == torch.float64 else torch.float32
+    if 0 in (*u.shape, t["A"].shape[2]):
+        return _without_steps(t, state_type)
+    engine = chosen_engine(u.device, u.dtype)
     table, inverse = order.on(u.device)
     with _without_autocast(u.device):
+        if engine == "triton":
+            return _by_kernels(t, table, softplus, engine)
+        t = {name: value.to(state_type) for name, value in t.items()}
         if engine == "numba":
+            for steps in ("delta", "delta2"):
+                if (weight := t.pop(f"{steps}_weight", None)) is not None:
+                    t[steps] = torch.matmul(t[steps], weight)
             t = {name: value.contiguous() for name, value in t.items()}
-            keep = torch.is_grad_enabled() and any(value.requires_grad for value in t.values())
-            arguments = ScanArguments(table=table, softplus=softplus, **t)
-            y = scan_operator(*arguments, engine, keep)[0]
+            y, last = _by_kernels(t, table, softplus, engine)
         else:
-            t["delta"] = step_sizes(t["delta"], t.pop("delta_bias", None), softplus)
-            if "delta2" in t:
-                t["delta2"] = step_sizes(t["delta2"], t.pop("delta2_bias", None), softplus)
-            y = torch_engine(engine)(table=table, inverse=inverse, **t)
-    return y.to(u.dtype)
+            for steps in ("delta", "delta2"):
+                weight, bias = t.pop(f"{steps}_weight", None), t.pop(f"{steps}_bias", None)
+                if steps in t:
+                    t[steps] = step_sizes(t[steps], weight, bias, softplus)
+            y, last = torch_engine(engine)(table=table, inverse=inverse, **t)
+    return y.to(u.dtype), last
+
+
+def _by_kernels(
+    t: dict[str, Tensor], table: Tensor, softplus: bool, engine: str
+) -> tuple[Tensor, Tensor]:
+    arguments = ScanArguments(table=table, softplus=softplus, **t)
+    keep = torch.is_grad_enabled() and any(value.requires_grad for value in t.values())
+    y, last, _ = scan_operator(*arguments, engine, keep)
+    return y, last
 
 
 def _check(tensors: dict[str, Tensor]) -> None:
@@ -112,27 +192,36 @@ def _check(tensors: dict[str, Tensor]) -> None:
         raise ScanError(f"the tensors of a scan lie on different devices: {places}")
     if ("delta2" in tensors) != ("A2" in tensors):
         raise ScanError("delta2 and A2 go together: give both or neither")
-    if "delta2_bias" in tensors and "delta2" not in tensors:
-        raise ScanError("delta2_bias is given without delta2")
+    for name in ("delta2_bias", "delta2_weight"):
+        if name in tensors and "delta2" not in tensors:
+            raise ScanError(f"{name} is given without delta2")
 
-    if tensors["u"].ndim != 3 or tensors["A"].ndim != 3 or tensors["A"].shape[0] == 0:
+    u, A = tensors["u"], tensors["A"]
+    if u.ndim != 3 or A.ndim != 3 or A.shape[0] == 0:
         raise ScanError(
             "u is (B, T, E) and A is (K, E, N) with at least one sequence, here "
-            f"u {tuple(tensors['u'].shape)} and A {tuple(tensors['A'].shape)}"
+            f"u {tuple(u.shape)} and A {tuple(A.shape)}"
         )
-    batch, T, E = tensors["u"].shape
-    K, _, N = tensors["A"].shape
-    steps, rates, projection, skip = (batch, K, T, E), (K, E, N), (batch, K, T, N), (K, E)
+    (batch, T, E), (K, _, N) = u.shape, A.shape
+    projection, skip = (batch, K, T, N), (K, E)
     expected: dict[str, Sequence[int]] = {
-        **{"delta": steps, "delta2": steps, "A": rates, "A2": rates},
-        **{"B": projection, "C": projection},
+        **{"A": (K, E, N), "A2": (K, E, N), "B": projection, "C": projection},
         **{"D": skip, "delta_bias": skip, "delta2_bias": skip},
+        **{"initial_state": (batch, K, E, N)},
     }
+    for steps, weight in (("delta", "delta_weight"), ("delta2", "delta2_weight")):
+        expected[steps] = (batch, K, T, E)
+        if weight in tensors and tensors[steps].ndim == 4:
+            rank = tensors[steps].shape[3]
+            expected |= {steps: (batch, K, T, rank), weight: (K, rank, E)}
     for name, shape in expected.items():
         if name in tensors and tuple(tensors[name].shape) != shape:
+            factor = name.removesuffix("_weight")
+            reason = f"u (B, T, E) is {(batch, T, E)} and A (K, E, N) is {tuple(A.shape)}"
+            if factor != name:
+                reason += f" and {factor} (B, K, T, R) is {tuple(tensors[factor].shape)}"
             raise ScanError(
-                f"{name} is {tuple(tensors[name].shape)}, expected {shape}, because "
-                f"u (B, T, E) is {(batch, T, E)} and A (K, E, N) is {tuple(tensors['A'].shape)}"
+                f"{name} is {tuple(tensors[name].shape)}, expected {shape}, because {reason}"
             )
 
 
@@ -145,11 +234,15 @@ def _check_order(order: ScanOrder, tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _without_steps(tensors: dict[str, Tensor]) -> Tensor:
-    """No batch, token, channel or state: what is left is the skip; every gradient is zero."""
-    y = tensors["u"] * tensors["D"].sum(0).to(tensors["u"].dtype)
-    nothing = sum(value[:0].sum() for value in tensors.values())
-    return y + torch.as_tensor(nothing).to(y.dtype)
+def _without_steps(tensors: dict[str, Tensor], state_type: torch.dtype) -> tuple[Tensor, Tensor]:
+    """No batch, token, channel or state: what is left is the skip and the states as they were."""
+    u, A = tensors["u"], tensors["A"]
+    nothing = torch.stack([value[:0].sum().to(state_type) for value in tensors.values()]).sum()
+    y = u * tensors["D"].sum(0).to(u.dtype) + nothing.to(u.dtype)
+    last = u.new_zeros((u.shape[0], *A.shape), dtype=state_type) + nothing
+    if "initial" in tensors:
+        last = last + tensors["initial"]
+    return y, last.to(state_type)
 
 
 def _without_autocast(device: torch.device):
