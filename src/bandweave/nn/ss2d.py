@@ -5,7 +5,7 @@ Algorithm 1.
 
     x      (B, H, W, D)   tokens, channels last
     u      (B, T, E)      tokens after projection and convolution, natural order, T = H·W
-    delta  (B, K, T, E)   step sizes before bias and softplus
+    delta  (B, K, T, R)   step sizes as their factor of rank R, before weight, bias and softplus
     B, C   (B, K, T, N)   input and output projections
     A      (K, E, N)      negative decay rates
     K orders, T tokens, E = expand·D channels, N states, R rank of the step sizes
@@ -70,14 +70,12 @@ class StreamParameters(nn.Module):
         return -torch.exp(self.A_log)
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (B, T, E) to delta (B, K, T, E), B and C (B, K, T, N); empty where not owned."""
+        """Tokens (B, T, E) to delta (B, K, T, R), B and C (B, K, T, N); empty where not owned."""
         orders, size, _ = self.project.shape
         projected = F.linear(u, self.project.flatten(0, 1))  # (B, T, K·(R+N+N))
         projected = projected.unflatten(-1, (orders, size)).transpose(1, 2)  # (B, K, T, R+N+N)
-        steps, inputs, outputs = projected.split(self.sizes, dim=-1)
-        if self.sizes[0]:
-            steps = torch.matmul(steps, self.step_weight)  # (B, K, T, E)
-        return steps, inputs, outputs
+        delta, B, C = projected.split(self.sizes, dim=-1)
+        return delta, B, C
 
 
 class SS2D(nn.Module):
@@ -101,7 +99,7 @@ class SS2D(nn.Module):
         delta, B, C = self.stream(u)
         y = selective_scan(
             u, delta, self.stream.A, B, C, self.stream.D, cross_order(height, breadth),
-            delta_bias=self.stream.step_bias, softplus=True,
+            delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
         )  # fmt: skip
         return self.leave(y, gate).unflatten(1, (height, breadth))
 
@@ -145,12 +143,14 @@ class CrossSS2D(nn.Module):
         modality, guide = self.modality, self.guide
         rates, second = modality.A, {}
         if self.average == "transition":
-            second = {"delta2": guide_delta, "A2": guide.A, "delta2_bias": guide.step_bias}
+            second = {"delta2": guide_delta, "A2": guide.A}
+            second |= {"delta2_weight": guide.step_weight, "delta2_bias": guide.step_bias}
         else:
             rates = (modality.A + guide.A) / 2
         y = selective_scan(
             u, delta, rates, B, C, modality.D, order,
-            delta_bias=modality.step_bias, softplus=True, **second,
+            delta_weight=modality.step_weight, delta_bias=modality.step_bias, softplus=True,
+            **second,
         )  # fmt: skip
         return self.leave(y, gate).unflatten(1, (height, breadth))
 

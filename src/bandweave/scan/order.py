@@ -13,7 +13,7 @@ your own is to be made a ScanOrder outside of it, as the check looks at values.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
@@ -110,7 +110,7 @@ def _checked(table: object) -> Tensor:
 
 def _kept(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
     """Make an order once per size; anew in a traced function, where sizes may be symbols."""
-    kept = lru_cache(maxsize=64)(make)
+    kept: Any = lru_cache(maxsize=64)(make)
 
     @wraps(make)
     def order(*sizes: Sizes.args, **named: Sizes.kwargs) -> ScanOrder:
