@@ -136,7 +136,7 @@ def test_compiled_code_is_keyed_on_every_kernel_source(tmp_path, monkeypatch):
     made_with_kernels = {
         name
         for name in os.listdir(folder)
-        if name.endswith(".py") and (name.startswith("kernel_") or name == "simd.py")
+        if name.endswith(".py") and name.startswith(("kernel_", "simd"))
     }
     assert sources == made_with_kernels
     for name in sources:

@@ -8,11 +8,9 @@ from bandweave.scan.simd import (
     WIDTH,
     copy,
     dot,
-    exp2,
     fma,
     load,
     load_some,
-    softplus,
     spread,
     store,
     store_some,
@@ -20,6 +18,7 @@ from bandweave.scan.simd import (
     take_next,
     zeros,
 )
+from bandweave.scan.simd_math import exp2, exp2_anywhere, softplus, softplus_slope
 
 ONE, FOUR = (0,), (0, 0, 0, 0)
 
@@ -31,9 +30,24 @@ def map_exp2(x, y):
 
 
 @njit
+def map_exp2_anywhere(x, y):
+    for i in range(0, x.size, WIDTH):
+        store(y, (i,), exp2_anywhere(load(x, (i,), ONE)))
+
+
+@njit
 def map_softplus(x, y):
     for i in range(0, x.size, WIDTH):
         store(y, (i,), softplus(load(x, (i,), ONE)))
+
+
+@njit
+def map_slope(x, y):
+    for i in range(0, x.size, WIDTH):
+        store(y, (i,), softplus_slope(softplus(load(x, (i,), ONE))))
+
+
+both_exp2 = pytest.mark.parametrize("map_exp2", [map_exp2, map_exp2_anywhere])
 
 
 def applied(function, values):
@@ -43,19 +57,24 @@ def applied(function, values):
     return x[: len(values)], y[: len(values)]
 
 
-def test_exp2_is_accurate():
+@both_exp2
+def test_exp2_is_accurate(map_exp2):
     x, y = applied(map_exp2, np.linspace(-126, 127, 100_000))
     np.testing.assert_allclose(y, np.exp2(x.astype(np.float64)), rtol=2e-7)
     assert applied(map_exp2, np.arange(-126, 128))[1].tolist() == [2.0**i for i in range(-126, 128)]
 
 
-def test_exp2_saturates_and_keeps_nan():
-    _, y = applied(map_exp2, [-127, -1e3, -1e30, -np.inf, 128, 1e3, 1e30, np.inf, np.nan, -0.0])
+@both_exp2
+def test_exp2_saturates_and_keeps_nan(map_exp2):
+    _, y = applied(map_exp2, [-160, -1e3, -1e30, -np.inf, 128, 1e3, 1e30, np.inf, np.nan, -0.0])
     np.testing.assert_array_equal(y[[0, 1, 2, 3, 8, 9]], [0, 0, 0, 0, np.nan, 1])
     np.testing.assert_allclose(y[4:8], 2**127.5, rtol=1e-5)
+    _, tiny = applied(map_exp2, np.linspace(-150, -126.6, 50))
+    assert ((tiny >= 0) & (tiny < 1e-37)).all()
 
 
-def test_exp2_keeps_every_kind_of_nan():
+@both_exp2
+def test_exp2_keeps_every_kind_of_nan(map_exp2):
     bits = np.array([0x7FC00001, 0x7F800001, 0xFFC001FF, 0x7FFFFFFF], np.uint32)
     assert np.isnan(applied(map_exp2, bits.view(np.float32))[1]).all()
 
@@ -67,6 +86,13 @@ def test_softplus_is_accurate():
     np.testing.assert_allclose(tiny[:3], np.log(2), rtol=2e-7)
     edge = applied(map_softplus, [np.nan, -np.inf, np.inf, -200, 200, 1e30])[1]
     np.testing.assert_array_equal(edge, [np.nan, 0, np.inf, 0, 200, np.float32(1e30)])
+
+
+def test_the_slope_of_softplus_is_accurate_where_it_is_tiny_too():
+    x, y = applied(map_slope, np.linspace(-15, 80, 100_000))
+    np.testing.assert_allclose(y, 1 / (1 + np.exp(-x.astype(np.float64))), rtol=2e-6)
+    edge = applied(map_slope, [np.nan, -np.inf, np.inf, -200, 200])[1]
+    np.testing.assert_array_equal(edge, [np.nan, 0, 1, 0, 1])
 
 
 @njit

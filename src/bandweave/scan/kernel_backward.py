@@ -41,15 +41,16 @@ from bandweave.scan.simd import (
     WIDTH,
     copy,
     dot,
-    exp2,
     fma,
     load,
+    prefetch,
     spread,
     store,
     sum_rows,
     take_next,
     zeros,
 )
+from bandweave.scan.simd_math import exp2, softplus_slope
 
 LN2 = float(np.log(2))
 LOG2E = float(np.log2(np.e))
@@ -106,7 +107,8 @@ def backward_tasks(
                 steps = min(CHUNK, T - start)
                 read_gradient_chunk(
                     item, k, first, count, start, steps,
-                    u, delta, bias, delta2, bias2, through_softplus, B, C, table, dy,
+                    u, delta, bias, delta2, bias2, through_softplus, B, C, table,
+                    dy, du, ddelta, ddelta2,
                     d_rows, d2_rows, x_rows, g_rows, dx_rows, dd_rows, dd2_rows, b_rows, c_rows,
                     states,
                 )  # fmt: skip
@@ -159,13 +161,20 @@ def add(total, index, part, states):
 @inner
 def read_gradient_chunk(
     item, k, first, count, start, steps,
-    u, delta, bias, delta2, bias2, through_softplus, B, C, table, dy,
+    u, delta, bias, delta2, bias2, through_softplus, B, C, table,
+    dy, du, ddelta, ddelta2,
     d_rows, d2_rows, x_rows, g_rows, dx_rows, dd_rows, dd2_rows, b_rows, c_rows, states,
 ):  # fmt: skip
     """Fill the rows that are read, and set to zero those that are added to."""
     channels = u.shape[2]
     for t in range(steps):
         token = table[k, start + t]
+        if start >= CHUNK:
+            ahead = table[k, start + t - CHUNK]
+            for v in range(first, first + count):
+                prefetch_gradient(
+                    item, k, ahead, v * WIDTH, u, delta, delta2, dy, du, ddelta, ddelta2
+                )
         for n in range(0, B.shape[3], len(states)):
             copy(b_rows, (t, n), B, (item, k, token, n), states)
             copy(c_rows, (t, n), C, (item, k, token, n), states)
@@ -182,6 +191,19 @@ def read_gradient_chunk(
             store(g_rows, (v, t, 0), read(dy, (item, token), channel, channels))
             store(dx_rows, (v, t, 0), zeros(ONE))
             store(dd_rows, (v, t, 0), zeros(ONE))
+
+
+@inner
+def prefetch_gradient(item, k, token, channel, u, delta, delta2, dy, du, ddelta, ddelta2):
+    """Ask for one vector of a token that comes soon, in everything that is read or written."""
+    prefetch(u, (item, token, channel))
+    prefetch(dy, (item, token, channel))
+    prefetch(du, (item, token, channel))
+    prefetch(delta, (item, k, token, channel))
+    prefetch(ddelta, (item, k, token, channel))
+    if delta2 is not None:
+        prefetch(delta2, (item, k, token, channel))
+        prefetch(ddelta2, (item, k, token, channel))
 
 
 @inner
@@ -204,9 +226,8 @@ def keep_chunk(v, n, steps, h, a, d_rows, x_rows, g_rows, b_rows, e_kept, p_kept
         h = fma(load(x_rows, (v, t, 0), ONE), spread(b_rows, (t, n), states), p)
         store(e_kept, (t * G, 0), e)
         store(p_kept, (t * G, 0), p)
-        dc = load(g_rows, (v, t, 0), ONE) * h
-        if v > 0:
-            dc = dc + load(dc_lanes, (t * G, 0), states)
+        g = load(g_rows, (v, t, 0), ONE)
+        dc = fma(g, h, load(dc_lanes, (t * G, 0), states)) if v > 0 else g * h
         store(dc_lanes, (t * G, 0), dc)
 
 
@@ -220,9 +241,8 @@ def return_chunk(
     dA = zeros(states)
     for t in range(steps - 1, -1, -1):
         q = fma(spread(c_rows, (t, n), states), load(g_rows, (v, t, 0), ONE), carry)
-        db = q * load(x_rows, (v, t, 0), ONE)
-        if v > 0:
-            db = db + load(db_lanes, (t * G, 0), states)
+        x = load(x_rows, (v, t, 0), ONE)
+        db = fma(q, x, load(db_lanes, (t * G, 0), states)) if v > 0 else q * x
         store(db_lanes, (t * G, 0), db)
         dx = load(dx_rows, (v, t, 0), ONE)
         store(dx_rows, (v, t, 0), dot(q, spread(b_rows, (t, n), states), dx))
@@ -248,9 +268,8 @@ def keep_pair_chunk(
         store(e_kept, (t * G, 0), e + e2)
         store(p_kept, (t * G, 0), p)
         store(p2_kept, (t * G, 0), p2)
-        dc = load(g_rows, (v, t, 0), ONE) * h
-        if v > 0:
-            dc = dc + load(dc_lanes, (t * G, 0), states)
+        g = load(g_rows, (v, t, 0), ONE)
+        dc = fma(g, h, load(dc_lanes, (t * G, 0), states)) if v > 0 else g * h
         store(dc_lanes, (t * G, 0), dc)
 
 
@@ -264,9 +283,8 @@ def return_pair_chunk(
     dA, dA2 = zeros(states), zeros(states)
     for t in range(steps - 1, -1, -1):
         q = fma(spread(c_rows, (t, n), states), load(g_rows, (v, t, 0), ONE), carry)
-        db = q * load(x_rows, (v, t, 0), ONE)
-        if v > 0:
-            db = db + load(db_lanes, (t * G, 0), states)
+        x = load(x_rows, (v, t, 0), ONE)
+        db = fma(q, x, load(db_lanes, (t * G, 0), states)) if v > 0 else q * x
         store(db_lanes, (t * G, 0), db)
         dx = load(dx_rows, (v, t, 0), ONE)
         store(dx_rows, (v, t, 0), dot(q, spread(b_rows, (t, n), states), dx))
@@ -315,10 +333,10 @@ def write_gradient_chunk(
                 d2 = load(d2_rows, (v, t, 0), ONE)
                 dd2 = fma(dx, value, load(dd2_rows, (v, t, 0), ONE))
                 gradient = fma(dx, d2, gradient)
-                dd2 = dd2 * slope(delta2, bias2, index, k, vector, channels, d2, through_softplus)
+                dd2 = dd2 * slope(d2, through_softplus)
                 write(ddelta2, index, channel, channels, dd2)
                 add(sums_in_chunk, (1, v, 0), dd2, ONE)
-            dd = dd * slope(delta, bias, index, k, vector, channels, d, through_softplus)
+            dd = dd * slope(d, through_softplus)
             write(ddelta, index, channel, channels, dd)
             add(sums_in_chunk, (0, v, 0), dd, ONE)
             write(du, (item, token), channel, channels, gradient)
@@ -331,10 +349,6 @@ def write_gradient_chunk(
 
 
 @inner
-def slope(delta, bias, index, k, vector, channels, d, through_softplus):
-    """The derivative of softplus where it gave d: e^(x - d), exact also where d is tiny; else 1."""
-    one = exp2(zeros(ONE))
-    if not through_softplus:
-        return one
-    x = read(delta, index, vector * WIDTH, channels) + load(bias, (k, vector, 0), ONE)
-    return exp2((x - d) * LOG2E)
+def slope(d, through_softplus):
+    """The derivative of the step size d by what it was made from: softplus's, or 1."""
+    return softplus_slope(d) if through_softplus else exp2(zeros(ONE))

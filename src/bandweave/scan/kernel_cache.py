@@ -18,6 +18,7 @@ jit: Any = numba.njit  # its types leave out the options without which compiling
 
 SOURCES = (
     "simd.py",
+    "simd_math.py",
     "kernel_cache.py",
     "kernel_forward.py",
     "kernel_backward.py",

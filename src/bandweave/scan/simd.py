@@ -27,8 +27,8 @@ intrinsic: Any = extending.intrinsic  # what it makes is called without the typi
 
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
-_VECTOR = ir.VectorType(_F32, WIDTH)
-_INTEGERS = ir.VectorType(_I32, WIDTH)
+VECTOR = ir.VectorType(_F32, WIDTH)
+INTEGERS = ir.VectorType(_I32, WIDTH)
 _MASK = ir.VectorType(ir.IntType(1), WIDTH)
 
 
@@ -43,18 +43,18 @@ class Lanes(types.Type):
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Lanes):
-        super().__init__(manager, kind, ir.ArrayType(_VECTOR, kind.groups))
+        super().__init__(manager, kind, ir.ArrayType(VECTOR, kind.groups))
 
 
 # --- values inside the code generators: a Lanes(G) is a Python list of G vectors ------------------
 
 
-def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_VECTOR, [ir.Constant(_F32, float(np.float32(value)))] * WIDTH)
+def constant(value: float) -> ir.Constant:
+    return ir.Constant(VECTOR, [ir.Constant(_F32, float(np.float32(value)))] * WIDTH)
 
 
-def _integers(values: Any) -> ir.Constant:
-    return ir.Constant(_INTEGERS, [ir.Constant(_I32, int(value)) for value in values])
+def integers(values: Any) -> ir.Constant:
+    return ir.Constant(INTEGERS, [ir.Constant(_I32, int(value)) for value in values])
 
 
 def _unpack(builder: Any, value: Any, kind: Any, groups: int) -> list:
@@ -67,21 +67,21 @@ def _unpack(builder: Any, value: Any, kind: Any, groups: int) -> list:
 
 
 def _pack(builder: Any, vectors: list) -> Any:
-    value = ir.Constant(ir.ArrayType(_VECTOR, len(vectors)), ir.Undefined)
+    value = ir.Constant(ir.ArrayType(VECTOR, len(vectors)), ir.Undefined)
     for i, vector in enumerate(vectors):
         value = builder.insert_value(value, vector, i)
     return value
 
 
 def _spread(builder: Any, scalar: Any) -> Any:
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    undefined = ir.Constant(VECTOR, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, undefined, _integers([0] * WIDTH))
+    return builder.shuffle_vector(first, undefined, integers([0] * WIDTH))
 
 
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a·b + c, fused where the CPU can; llvm.fma would call libm where it cannot."""
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v16f32")
     return builder.call(function, [a, b, c])
 
@@ -93,7 +93,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 
 def _vector_pointer(builder: Any, pointer: Any, i: int) -> Any:
-    vectors = builder.bitcast(pointer, _VECTOR.as_pointer())
+    vectors = builder.bitcast(pointer, VECTOR.as_pointer())
     return builder.gep(vectors, [ir.Constant(_I32, i)])
 
 
@@ -146,10 +146,10 @@ def store(typing, array, index, value):
 def _first_lanes(builder: Any, count: Any) -> Any:
     """A mask of the lanes below count."""
     count = builder.trunc(count, _I32)
-    undefined = ir.Constant(_INTEGERS, ir.Undefined)
+    undefined = ir.Constant(INTEGERS, ir.Undefined)
     first = builder.insert_element(undefined, count, ir.Constant(_I32, 0))
-    counts = builder.shuffle_vector(first, undefined, _integers([0] * WIDTH))
-    return builder.icmp_signed("<", _integers(range(WIDTH)), counts)
+    counts = builder.shuffle_vector(first, undefined, integers([0] * WIDTH))
+    return builder.icmp_signed("<", integers(range(WIDTH)), counts)
 
 
 @intrinsic
@@ -158,13 +158,13 @@ def load_some(typing, array, index, count):
 
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        pointer = builder.bitcast(pointer, _VECTOR.as_pointer())
-        kind = ir.FunctionType(_VECTOR, [pointer.type, _I32, _MASK, _VECTOR])
+        pointer = builder.bitcast(pointer, VECTOR.as_pointer())
+        kind = ir.FunctionType(VECTOR, [pointer.type, _I32, _MASK, VECTOR])
         name = "llvm.masked.load.v16f32.p0"
         function = cgutils.get_or_insert_function(builder.module, kind, name)
         mask = _first_lanes(builder, arguments[2])
         aligned = ir.Constant(_I32, 4)
-        return _pack(builder, [builder.call(function, [pointer, aligned, mask, _constant(0.0)])])
+        return _pack(builder, [builder.call(function, [pointer, aligned, mask, constant(0.0)])])
 
     return Lanes(1)(array, index, types.intp), generate
 
@@ -175,8 +175,8 @@ def store_some(typing, array, index, value, count):
 
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        pointer = builder.bitcast(pointer, _VECTOR.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [_VECTOR, pointer.type, _I32, _MASK])
+        pointer = builder.bitcast(pointer, VECTOR.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [VECTOR, pointer.type, _I32, _MASK])
         name = "llvm.masked.store.v16f32.p0"
         function = cgutils.get_or_insert_function(builder.module, kind, name)
         mask = _first_lanes(builder, arguments[3])
@@ -218,12 +218,28 @@ def copy(typing, target, place, source, index, states):
 
 
 @intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line of array[index], soon to be read or written."""
+
+    def generate(context, builder, signature, arguments):
+        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
+        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, near, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
+        builder.call(function, [pointer, read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
+
+
+@intrinsic
 def zeros(typing, states):
     """len(states) vectors of 0."""
     result = Lanes(len(states))
 
     def generate(context, builder, signature, arguments):
-        return _pack(builder, [_constant(0.0)] * result.groups)
+        return _pack(builder, [constant(0.0)] * result.groups)
 
     return result(states), generate
 
@@ -231,8 +247,8 @@ def zeros(typing, states):
 # --- arithmetic -------------------------------------------------------------------------------
 
 
-def _lanewise(function: Any, *operands: types.Type) -> Any:
-    """What an intrinsic returns that applies function (builder, vector, …) -> vector per vector."""
+def lanewise(function: Any, *operands: types.Type) -> Any:
+    """What an intrinsic returns that applies function(context, builder, vector, …) per vector."""
     result = _widest(*operands)
     if result is None:
         return None
@@ -243,82 +259,24 @@ def _lanewise(function: Any, *operands: types.Type) -> Any:
             for value, kind in zip(arguments, signature.args, strict=True)
         ]
         rows = zip(*columns, strict=True)
-        return _pack(builder, [function(builder, *row) for row in rows])
+        return _pack(builder, [function(context, builder, *row) for row in rows])
 
     return result(*operands), generate
 
 
-def _maximum(builder: Any, a: Any, b: Any) -> Any:
-    """The larger of both; b where either is not a number."""
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-def _minimum(builder: Any, a: Any, b: Any) -> Any:
-    """The smaller of both; b where either is not a number."""
-    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
-
-
-def _power_coefficients(degree: int = 6) -> list[float]:
-    """p with 2^f = 1 + f·(p₀ + p₁ f + …) on [-½, ½]: fitted at Chebyshev nodes, error 2e-8."""
-    nodes = np.cos((np.arange(400) + 0.5) * np.pi / 400) / 2
-    return list(np.polyfit(nodes, np.expm1(nodes * np.log(2)) / nodes, degree - 1)[::-1])
-
-
-def _log1p_coefficients(degree: int = 6) -> list[float]:
-    """p with log(1+z) = s·(p₀ + p₁ s² + …), s = z / (2+z), for z in [0, 1], so s² ≤ 1/9."""
-    s = (np.cos((np.arange(400) + 0.5) * np.pi / 400) + 1) / 6
-    return list(np.polyfit(s * s, 2 * np.arctanh(s) / s, degree - 1)[::-1])
-
-
-_POWER = _power_coefficients()
-_LOG1P = _log1p_coefficients()
-_LARGEST = 127.49999  # the exponent; rounds to 127
-_ROUND = float(3 << 22)  # adding it rounds a float32 to an integer, which is then its last bits
-
-
-def _polynomial(builder: Any, coefficients: list[float], x: Any) -> Any:
-    value = _constant(coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = _fma(builder, value, x, _constant(coefficient))
-    return value
-
-
-def _exp2(builder: Any, z: Any) -> Any:
-    """2^z: 0 below -126.5, 2^127.5 above, where infinity times 0 would be no number; NaN as z."""
-    z = _maximum(builder, _constant(-127.0), z)
-    z = _minimum(builder, _constant(_LARGEST), z)
-    rounded = builder.fadd(z, _constant(_ROUND))
-    fraction = builder.fsub(z, builder.fsub(rounded, _constant(_ROUND)))
-    value = _fma(builder, _polynomial(builder, _POWER, fraction), fraction, _constant(1.0))
-    shift, bias = _integers([23] * WIDTH), _integers([127 << 23] * WIDTH)
-    bits = builder.add(builder.shl(builder.bitcast(rounded, _INTEGERS), shift), bias)
-    return builder.fmul(value, builder.bitcast(bits, _VECTOR))
-
-
-def _softplus(builder: Any, x: Any) -> Any:
-    """log(1 + e^x) = max(x, 0) + log(1 + z), z = e^-|x|."""
-    zero = _constant(0.0)
-    negative = builder.fcmp_ordered("<", x, zero)
-    size = builder.select(negative, builder.fsub(zero, x), x)
-    z = _exp2(builder, builder.fmul(size, _constant(-np.log2(np.e))))
-    s = builder.fdiv(z, builder.fadd(z, _constant(2.0)))
-    log = builder.fmul(s, _polynomial(builder, _LOG1P, builder.fmul(s, s)))
-    return builder.fadd(builder.select(negative, zero, x), log)
-
-
 @intrinsic
 def _plus(typing, a, b):
-    return _lanewise(lambda builder, *pair: builder.fadd(*pair), a, b)
+    return lanewise(lambda context, builder, *pair: builder.fadd(*pair), a, b)
 
 
 @intrinsic
 def _minus(typing, a, b):
-    return _lanewise(lambda builder, *pair: builder.fsub(*pair), a, b)
+    return lanewise(lambda context, builder, *pair: builder.fsub(*pair), a, b)
 
 
 @intrinsic
 def _times(typing, a, b):
-    return _lanewise(lambda builder, *pair: builder.fmul(*pair), a, b)
+    return lanewise(lambda context, builder, *pair: builder.fmul(*pair), a, b)
 
 
 @overload(operator.add)
@@ -339,19 +297,7 @@ def _overload_mul(a, b):
 @intrinsic
 def fma(typing, a, b, c):
     """a·b + c"""
-    return _lanewise(_fma, a, b, c)
-
-
-@intrinsic
-def exp2(typing, z):
-    """2^z, relative error below 2e-7; saturates to 0 and 2^127.5, keeps what is not a number."""
-    return _lanewise(_exp2, z)
-
-
-@intrinsic
-def softplus(typing, x):
-    """log(1 + e^x), relative error below 1e-6 from x = -15 on, growing with -x."""
-    return _lanewise(_softplus, x)
+    return lanewise(lambda context, builder, *abc: fused(builder, *abc), a, b, c)
 
 
 @intrinsic
@@ -363,7 +309,7 @@ def dot(typing, a, b, start):
         left, right = (_unpack(builder, arguments[i], (a, b)[i], groups) for i in (0, 1))
         total = builder.extract_value(arguments[2], 0)
         for pair in zip(left, right, strict=True):
-            total = _fma(builder, *pair, total)
+            total = fused(builder, *pair, total)
         return _pack(builder, [total])
 
     return Lanes(1)(a, b, start), generate
@@ -401,8 +347,8 @@ def _add_halves(builder: Any, a: Any, b: Any, half: int) -> Any:
     """Blocks of 2·half lanes, a's and b's in turn, become blocks of half: first + second half."""
     blocks = range(0, WIDTH, 2 * half)
     first = [lane for block in blocks for lane in _lanes_of_both(block, half)]
-    left = builder.shuffle_vector(a, b, _integers(first))
-    right = builder.shuffle_vector(a, b, _integers(lane + half for lane in first))
+    left = builder.shuffle_vector(a, b, integers(first))
+    right = builder.shuffle_vector(a, b, integers(lane + half for lane in first))
     return builder.fadd(left, right)
 
 
