@@ -1,144 +1,234 @@
-"""Times the engines of the selective scan, taken in turn, on SS2D's four orders.
+"""The selective scan against its peers, in one table, and against the machine's limits.
 
-    python benchmarks/scan.py --out scan.json
-    python benchmarks/scan.py --engines numba torch --channels 96 192 --side 32 64 --states 1 16
+    python benchmarks/scan.py                                    # one table of a few sizes
+    python benchmarks/scan.py --marks --out scan.json            # the marks' whole sweep; resumes
+    python benchmarks/scan.py --device cuda --dtype float32 bfloat16
+    python benchmarks/scan.py --channels 96 --tokens 1024 --states 16 --methods ours chunked
 
-Every round runs every engine once, so that a busy machine slows them alike; medians are reported,
-and each engine's time as a multiple of the first's. Step sizes go through bias and softplus, as
-in every model. Also timed: one exponential per channel, step and state in torch, which bounds
-what a scan can reach without a faster exponential.
+What the methods are stands in timing/methods.py, how they are timed in timing/turns.py, how memory
+is measured in timing/fresh.py, what is required in timing/marks.py. All compute the scan of the
+same numbers over SS2D's four orders and must agree before any is timed. mambapy comes with
+`pip install bandweave[bench]`.
+
+forward        without gradients, no states kept
+share          of the exponential rate: one exponential per item of the batch, order, token, channel
+               and state, over the kernels' own exp2 in a cache; and of the copy: u, delta and y
+               once per order, B and C once, over torch's copy
+extra memory   the peak over what was there before, in a process of its own
 """
+
+from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-import torch
-
-from bandweave.scan import cross_order, selective_scan
-
-ORDERS = 4
-
-
-def make_inputs(batch: int, side: int, channels: int, states: int) -> dict[str, torch.Tensor]:
-    tokens = side * side
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    rates = torch.arange(1.0, states + 1).expand(ORDERS, channels, states)
-    return {
-        "u": normal(batch, tokens, channels),
-        "delta": normal(batch, ORDERS, tokens, channels),
-        "A": -rates.contiguous(),
-        "B": normal(batch, ORDERS, tokens, states),
-        "C": normal(batch, ORDERS, tokens, states),
-        "D": torch.ones(ORDERS, channels),
-        "delta_bias": normal(ORDERS, channels) - 3,
-    }
-
-
-def scan_of(engine: str, side: int, inputs: dict, backward: bool) -> Callable[[], None]:
-    """A function that runs one engine once, forward or forward and backward."""
-    order = cross_order(side, side)
-    leaves = {name: value.clone().requires_grad_(backward) for name, value in inputs.items()}
-    dy = torch.randn_like(inputs["u"])
-
-    def run() -> None:
-        os.environ["BANDWEAVE_SCAN"] = engine
-        y = selective_scan(**leaves, order=order, softplus=True)
-        if backward:
-            torch.autograd.grad(y, list(leaves.values()), dy)
-
-    return run
-
-
-def exponentials(inputs: dict) -> Callable[[], None]:
-    values = -torch.rand(inputs["delta"].numel() // 4, inputs["A"].shape[2])
-    out = torch.empty_like(values)
-
-    def run() -> None:
-        for _ in range(4):
-            torch.exp(values, out=out)
-
-    return run
-
-
-def medians_in_turn(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Milliseconds of each, after one round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if repeat:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: median(values) for name, values in times.items()}
-
-
-def measure(case: dict[str, int], engines: list[str], repeats: int) -> dict:
-    inputs = make_inputs(**case)
-    forward = {engine: scan_of(engine, case["side"], inputs, False) for engine in engines}
-    both = {engine: scan_of(engine, case["side"], inputs, True) for engine in engines}
-    return {
-        **case,
-        "forward_ms": medians_in_turn({**forward, "torch.exp": exponentials(inputs)}, repeats),
-        "forward_backward_ms": medians_in_turn(both, repeats),
-    }
-
-
-def line(row: dict, engines: list[str]) -> str:
-    case = " ".join(f"{row[name]:>5}" for name in ("batch", "channels", "side", "states"))
-    cells = []
-    for kind in ("forward_ms", "forward_backward_ms"):
-        first = row[kind][engines[0]]
-        cells += [f"{row[kind][e]:10.2f} ({row[kind][e] / first:6.1f}×)" for e in engines]
-    return f"{case} {' '.join(cells)} {row['forward_ms']['torch.exp']:8.2f}"
-
-
-def machine() -> dict:
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "bandweave": version("bandweave"),
-    }
+CPU_METHODS = ["ours", "loop", "chunked", "copies", "permuted", "pscan", "associative"]
+GPU_METHODS = ["ours", "copies", "mamba_ssm", "vmamba"]
+KINDS = ("table", "small", "batch", "length", "error", "first call")
+SIDES = (16, 32, 64, 128, 256, 512)  # L from 256 to 262,144
+SMALL = (2, 4, 8, 16, 85)  # channels of experts and of MMMamba
+MIB = 2**20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engines", nargs="+", default=["numba", "torch"])
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--channels", nargs="+", type=int, default=[96])
-    parser.add_argument("--side", nargs="+", type=int, default=[32], help="tokens = side²")
-    parser.add_argument("--states", nargs="+", type=int, default=[1, 16])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of torch and of the kernels")
-    parser.add_argument("--out", type=Path, help="JSON with every row and the machine's facts")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options = parse()
+    if options.step:
+        from timing.fresh import STEPS
 
-    print("batch    E  side     N ", *(f"{e:^20}" for e in options.engines * 2), "torch.exp")
-    rows = []
-    for sizes in product(options.batch, options.channels, options.side, options.states):
-        case = dict(zip(("batch", "channels", "side", "states"), sizes, strict=True))
-        rows.append(measure(case, options.engines, options.repeats))
-        print(line(rows[-1], options.engines), flush=True)
-    if options.out:
-        beside = options.out.with_name(options.out.name + ".partial")
-        beside.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2))
-        os.replace(beside, options.out)
+        name, given = options.step
+        print(json.dumps(STEPS[name](**json.loads(given))))
+        return
+    if not options.active:  # read when torch is loaded; as the command `bandweave` sets it
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    import torch
+
+    from timing.marks import marks
+    from timing.results import Results
+
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    methods = options.methods or (GPU_METHODS if options.device != "cpu" else CPU_METHODS)
+    if options.engines:
+        methods = [*options.engines, *(name for name in methods if name != "ours")]
+    fixed = {"methods": methods, "rounds": options.rounds, "budget": options.budget}
+    results = Results(options.out, fixed, options.fresh)
+    for name, value in results.content["facts"].items():
+        print(f"{name}: {value}")
+    for key, measure in plan(options, methods):
+        row = results.find(key) or results.add(key, measure())
+        print("\n".join(lines(row)), flush=True)
+    if options.marks:
+        print("\nmark, required, measured (the worst decides)")
+        for mark in marks(results.content["rows"]):
+            print(mark.line())
+
+
+def plan(
+    options: argparse.Namespace, methods: list[str]
+) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """The key of every row that was asked for, and what measures it."""
+    from timing import measure
+    from timing.inputs import Case
+
+    first = methods[0]
+    fewer = [name for name in methods if name not in ("loop", "permuted")]
+    effort = measure.Effort(options.rounds, options.budget, not options.no_memory)
+    kinds = options.kinds or (KINDS if options.marks else ("table",))
+
+    def cases(*sizes: Any) -> Iterator[Case]:
+        for dtype, batch, channels, tokens, states in product(options.dtype, *sizes):
+            yield Case(batch, channels, tokens, states, dtype, options.device, not options.plain)
+
+    def key(kind: str, case: Case) -> dict[str, Any]:
+        return {"kind": kind, "case": case.as_dict()}
+
+    ends = sorted({options.states[0], options.states[-1]})
+    grid = (options.channels, options.tokens, options.states)
+    if "first call" in kinds and options.device == "cpu":
+        for states, preload in product(ends, ([], ["numba"])):
+            wanted = {"kind": "first call", "states": states, "preload": preload}
+            yield wanted, lambda given=(states, preload): measure.first_call_row(*given)
+    if "error" in kinds:
+        for case in cases([1], *grid):
+            yield key("error", case), lambda case=case: measure.error_row(case, first)
+    if "batch" in kinds:
+        for case in cases([max(options.batch)], *grid):
+            yield key("batch", case), lambda case=case: measure.batch_row(case, first, effort)
+    if "length" in kinds:
+        lengths = [side**2 for side in SIDES if side**2 <= options.longest]
+        for case in cases([1], [96], lengths, ends):
+            yield key("length", case), lambda case=case: measure.length_row(case, first, effort)
+    if "table" in kinds:
+        for case in cases(options.batch, *grid):
+            yield (
+                key("table", case),
+                lambda case=case: measure.table_row(case, methods, effort),
+            )
+    if "small" in kinds:
+        for case in cases(options.batch, SMALL, options.tokens[:1], ends):
+            yield key("small", case), lambda case=case: measure.table_row(case, fewer, effort)
+
+
+def lines(row: dict[str, Any]) -> list[str]:
+    """A row as the table shows it."""
+    kind = row["key"]["kind"]
+    if kind == "first call":
+        seconds = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in _rounded(row).items())
+        return [f"seconds in a new process, N {row['key']['states']}: {seconds}"]
+    case = row["key"]["case"]
+    title = (
+        f"batch {case['batch']}, E {case['channels']}, L {case['tokens']}, N {case['states']}, "
+        f"{case['dtype']}{'' if case['softplus'] else ', no softplus'}"
+    )
+    if kind == "error":
+        errors = ", ".join(f"{name} {value:.1e}" for name, value in row["errors"].items())
+        return [f"error against float64, {title}: {errors}"]
+    if kind == "batch":
+        return [
+            f"alone, a sample takes this many times what it takes in a {title}: "
+            + ", ".join(
+                f"{part.replace('_', ' + ')} {row[part]['per_sample']:.2f}×"
+                for part in ("forward", "forward_backward")
+            )
+        ]
+    if kind == "length":
+        extra = row.get("memory", {}).get("bytes", float("nan")) / MIB
+        times = [row[part]["ms"] for part in ("forward", "forward_backward")]
+        each = 1e6 * times[1] / case["tokens"]
+        return [
+            f"{title}: forward {times[0]:.2f} ms, forward + backward {times[1]:.2f} ms "
+            f"({each:.0f} ns a token), extra memory {extra:.1f} MiB"
+        ]
+    return ["", *table(row, title)]
+
+
+def table(row: dict[str, Any], title: str) -> list[str]:
+    """The methods of a row, one a line."""
+    head = f"{'forward':>22}{'forward + backward':>22}"
+    head += f"{'extra memory':>22}{'of forward':>12}" if "memory" in row else ""
+    shown = [f"{title:<46}{head}"]
+    for name, label in row["labels"].items():
+        if name in row["errors"]:
+            shown.append(f"  {label:<44}  {row['errors'][name]}")
+            continue
+        cells = [_cell(row[part].get(name)) for part in ("forward", "forward_backward")]
+        cells += _memory_cells(row, name)
+        shown.append(f"  {label:<44}{''.join(cells)}")
+    rates = ", ".join(
+        f"{name} {rate / 1e9:.2f} G{'B' if name == 'copy' else ''}/s"
+        for name, rate in row["limits"].items()
+    )
+    shown.append(
+        f"  limits: {rates}; forward takes {100 * row['share_of_exp2']:.0f} % of exp2, "
+        f"{100 * row['share_of_copy']:.0f} % of copy; "
+        f"backward / forward {row['backward_over_forward']:.2f}; load {row['load']}"
+    )
+    return shown
+
+
+def _cell(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return f"{'–':>22}"
+    scaled = "*" if "measured_at_batch" in entry else " "  # a smaller batch, multiplied
+    return f"{entry['ms']:>10.2f} ms{entry['ratio']:>7.1f}×{scaled}"
+
+
+def _memory_cells(row: dict[str, Any], name: str) -> list[str]:
+    if "memory" not in row:
+        return []
+    cells = []
+    for part, width in (("forward_backward", 22), ("forward", 12)):
+        used = row["memory"][part]
+        found = used.get(name, {}).get("bytes")
+        first = next(iter(used.values())).get("bytes")
+        if found is None:
+            cells.append(f"{'–':>{width}}")
+        elif part == "forward_backward" and first:
+            cells.append(f"{found / MIB:>9.0f} MiB{found / first:>7.1f}× ")
+        else:
+            cells.append(f"{found / MIB:>8.0f} MiB")
+    return cells
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--marks", action="store_true", help="the sizes and kinds that the marks are about")
+    add("--kinds", nargs="+", choices=KINDS, help="what to measure; the table by default")
+    add("--methods", nargs="+", help=f"of the table; on a CPU {' '.join(CPU_METHODS)}")
+    add("--engines", nargs="+", help="force these engines in the place of the one chosen")
+    add("--batch", nargs="+", type=int, default=[8])
+    add("--channels", nargs="+", type=int, help="E; 96, with --marks 96 192")
+    add("--tokens", nargs="+", type=int, help="L, squares; 1024, with --marks 1024 4096")
+    add("--states", nargs="+", type=int, help="N; 1 16, with --marks 1 8 16")
+    add("--longest", type=int, default=SIDES[-1] ** 2, help="L up to which lengths are measured")
+    add("--dtype", nargs="+", default=["float32"], help="of u, delta, B and C")
+    add("--device", default="cpu")
+    add("--plain", action="store_true", help="step sizes as they are, without bias and softplus")
+    add("--threads", type=int, help="of torch and of the kernels; all cores by default")
+    add("--active", action="store_true", help="let torch's waiting threads spin, as torch does")
+    add("--rounds", type=int, default=9, help="turns of each method")
+    add("--budget", type=float, default=6.0, help="seconds after which a method has no more turns")
+    add("--no-memory", action="store_true", help="leave out peak memory, which takes processes")
+    add("--out", type=Path, help="JSON; a run that finds its rows there goes on after them")
+    add("--fresh", action="store_true", help="replace the rows of --out")
+    add("--step", nargs=2, help=argparse.SUPPRESS)  # in a process of its own
+    options = parser.parse_args()
+    options.channels = options.channels or ([96, 192] if options.marks else [96])
+    options.tokens = options.tokens or ([1024, 4096] if options.marks else [1024])
+    options.states = options.states or ([1, 8, 16] if options.marks else [1, 16])
+    return options
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What the benchmarks share: inputs, methods to compare, clocks, limits, and their results."""
