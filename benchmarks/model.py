@@ -1,0 +1,314 @@
+"""A training step and a mapped megapixel of every preset, and how much of each is the scan's.
+
+    python benchmarks/model.py --out model.json
+    python benchmarks/model.py --presets m3amba_small --profile --compile
+    python benchmarks/model.py --out after.json --against model.json
+
+    training step   forward, backward, clipping and AdamW, on the preset's batch and crop
+    megapixel       windows of the preset's crop, half overlapping, in batches of eight, without
+                    gradients: the time of a few batches, multiplied up to the 4·10⁶/crop² windows
+                    of a million pixels of the grid; reading, scaling and blending are not in it
+    scan            what the scans take of it, by clocks around them (timing/in_model.py), in runs
+                    of their own, so that the clocks are not in the times
+    operators       the ten that take longest themselves, by torch's profiler, in one more run
+
+Bands are those of Houston 2013 (144 bands and heights, 15 classes), and of the crop of Houston 2018
+(48 bands, RGB and labels four times finer, 10 classes) for m3amba_small. Values are random numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+HOUSTON_2013: dict[str, Any] = {"bands": {"hsi": 144, "lidar": 1}, "classes": 15}
+HOUSTON_2018: dict[str, Any] = {
+    "bands": {"hsi": 48, "rgb": 3}, "classes": 10, "ratios": {"rgb": 4}, "label_ratio": 4,
+}  # fmt: skip
+MAP_BATCH = 8  # windows that go through the model together
+TOP = 10
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A preset on a scene's bands."""
+
+    preset: str
+    scene: str
+    bands: dict[str, int]
+    classes: int
+    ratios: dict[str, int] = field(default_factory=dict)
+    label_ratio: int = 1
+
+
+def subjects(presets: list[str] | None) -> list[Subject]:
+    from bandweave.models import LAND_COVER
+
+    found = [Subject(name, "houston2013", **HOUSTON_2013) for name in LAND_COVER]
+    found.append(Subject("m3amba_small", "houston2018-crop", **HOUSTON_2018))
+    return [subject for subject in found if not presets or subject.preset in presets]
+
+
+class Bench:
+    """A subject's model with its optimiser and batches of random numbers."""
+
+    def __init__(self, subject: Subject, options: argparse.Namespace) -> None:
+        import torch
+
+        from bandweave.data.samples import SampleConfig
+        from bandweave.models import LAND_COVER
+        from bandweave.run.config import TrainConfig
+        from bandweave.run.optimizer import make_optimizer
+
+        torch.manual_seed(0)
+        preset = LAND_COVER[subject.preset]
+        samples = SampleConfig(**preset.samples)
+        self.train_config = TrainConfig(**preset.train)
+        self.crop, self.batch = options.crop or samples.crop, options.batch or samples.batch
+        self.device = torch.device(options.device)
+        classes = [f"class {i + 1}" for i in range(subject.classes)]
+        model = preset.model(
+            subject.bands, classes, preset.config, subject.ratios, subject.label_ratio
+        )
+        self.model = model.to(self.device)
+        self.called: Any = self.model  # or what torch.compile makes of it
+        self.optimizer = make_optimizer(self.model, self.train_config)
+
+        def layers(batch: int) -> dict[str, torch.Tensor]:
+            sides = {name: self.crop * subject.ratios.get(name, 1) for name in subject.bands}
+            return {
+                name: torch.randn(batch, bands, sides[name], sides[name], device=self.device)
+                for name, bands in subject.bands.items()
+            }
+
+        side = self.crop * subject.label_ratio
+        self.labels = torch.randint(subject.classes, (self.batch, side, side), device=self.device)
+        self.training_layers, self.map_layers = layers(self.batch), layers(MAP_BATCH)
+
+    def step(self) -> None:
+        """One step of training."""
+        import torch
+
+        self.model.train()
+        output = self.called(self.training_layers, labels=self.labels)
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.train_config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._wait()
+
+    def map(self) -> None:
+        """One batch of windows."""
+        import torch
+
+        self.model.eval()
+        with torch.no_grad():
+            self.called(self.map_layers)
+        self._wait()
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+    @property
+    def map_batches(self) -> float:
+        """Batches of windows in a megapixel, where windows overlap by half."""
+        return 1e6 / (self.crop / 2) ** 2 / MAP_BATCH
+
+
+def measure(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+    """The numbers of one subject."""
+    bench = Bench(subject, options)
+    found: dict[str, Any] = {
+        "crop": bench.crop,
+        "batch": bench.batch,
+        "parameters": sum(p.numel() for p in bench.model.parameters()),
+    }
+    parts = {"step": (bench.step, 1.0), "megapixel": (bench.map, bench.map_batches)}
+    for name, (run, times) in parts.items():
+        seconds = timed(run, options.repeats, options.budget)
+        found[name] = {
+            "seconds": times * median(seconds),
+            "runs": len(seconds),
+            "spread": [times * min(seconds), times * max(seconds)],
+            **scan_share(run, bench.device.type, times),
+        }
+        if not options.no_operators:
+            found[name]["operators"] = operators(run, options.profile)
+    if options.compile:
+        found["compiled"] = compiled(bench, parts, options)
+    return found
+
+
+def timed(run: Callable[[], None], repeats: int, budget: float) -> list[float]:
+    """Seconds of each run; no more of them once the budget is spent; the first does not count."""
+    run()
+    seconds: list[float] = []
+    while len(seconds) < repeats and (not seconds or sum(seconds) < budget):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def scan_share(run: Callable[[], None], device: str, times: float) -> dict[str, Any]:
+    """What the scans take of a run; on a GPU clocks on the CPU would not tell."""
+    if device == "cuda":
+        return {}
+    from timing.in_model import timed_scans
+
+    shares, scans = [], []
+    for _ in range(2):
+        with timed_scans() as taken:
+            start = time.perf_counter()
+            run()
+            whole = time.perf_counter() - start
+        shares.append(taken.seconds / whole)
+        scans.append(taken)
+    return {
+        "scan_share": median(shares),
+        "scan_calls": scans[0].calls,
+        "scan_forward_seconds": times * median(scan.forward for scan in scans),
+        "scan_backward_seconds": times * median(scan.backward for scan in scans),
+    }
+
+
+def operators(run: Callable[[], None], print_table: bool) -> list[dict[str, Any]]:
+    """Those that take longest themselves, in one run."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    cuda = torch.cuda.is_available()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with profile(activities=activities) as profiled:
+        run()
+    key = "self_device_time_total" if cuda else "self_cpu_time_total"
+    events = profiled.key_averages()
+    if print_table:
+        print(events.table(sort_by=key, row_limit=2 * TOP, max_name_column_width=60))
+    whole = sum(getattr(event, key) for event in events)
+    longest = sorted(events, key=lambda event: getattr(event, key), reverse=True)
+    return [
+        {
+            "name": event.key,
+            "calls": event.count,
+            "ms": getattr(event, key) / 1e3,
+            "share": getattr(event, key) / whole,
+        }
+        for event in longest[:TOP]
+    ]
+
+
+def compiled(bench: Bench, parts: dict, options: argparse.Namespace) -> dict[str, Any]:
+    """The same times of the model through torch.compile, or why there are none."""
+    import torch
+
+    found: dict[str, Any] = {}
+    for name, (run, times) in parts.items():
+        torch._dynamo.reset()
+        bench.called = torch.compile(bench.model)
+        try:
+            start = time.perf_counter()
+            run()
+            first = time.perf_counter() - start
+            seconds = timed(run, options.repeats, options.budget)
+            found[name] = {"seconds": times * median(seconds), "first_run_seconds": first}
+        except Exception as error:  # the compiler's own, of many kinds; it is what is reported
+            found[name] = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+    bench.called = bench.model
+    return found
+
+
+def lines(row: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
+    """A row as it is shown, with how many times faster it is than an earlier one."""
+    key = row["key"]
+    shown = [
+        f"\n{key['preset']} on {key['scene']}, {row['parameters'] / 1e6:.1f} M parameters, "
+        f"crop {row['crop']}, batch {row['batch']}, load {row['load']}"
+    ]
+    for part, title in (("step", "training step"), ("megapixel", "mapped megapixel, extrapolated")):
+        entry = row[part]
+        low, high = entry["spread"]
+        text = (
+            f"  {title}: {entry['seconds']:.3g} s ({low:.3g} to {high:.3g}, {entry['runs']} runs)"
+        )
+        if "scan_share" in entry:
+            text += f", {100 * entry['scan_share']:.0f} % in {entry['scan_calls']} scans"
+        if before:
+            text += f"; before {before[part]['seconds']:.3g} s, "
+            text += f"{before[part]['seconds'] / entry['seconds']:.2f}× as fast now"
+            if "scan_share" in before[part]:
+                text += f", {100 * before[part]['scan_share']:.0f} % in scans then"
+        shown.append(text)
+        for operator in entry.get("operators", []):
+            shown.append(
+                f"    {100 * operator['share']:5.1f} %{operator['ms']:10.2f} ms "
+                f"{operator['calls']:>6} × {operator['name'][:70]}"
+            )
+    for part, entry in row.get("compiled", {}).items():
+        if "error" in entry:
+            shown.append(f"  {part} through torch.compile: {entry['error']}")
+            continue
+        gain = row[part]["seconds"] / entry["seconds"]
+        shown.append(
+            f"  {part} through torch.compile: {entry['seconds']:.3g} s, {gain:.2f}× as fast, "
+            f"after {entry['first_run_seconds']:.0f} s of the first run"
+        )
+    return shown
+
+
+def main() -> None:
+    options = parse()
+    if not options.active:  # read when torch is loaded; as the command `bandweave` sets it
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    import torch
+
+    from timing.results import Results, read
+
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    names = ("repeats", "budget", "compile", "crop", "batch", "device")
+    results = Results(options.out, {n: getattr(options, n) for n in names}, options.fresh)
+    before = read(options.against) if options.against else []
+    for name, value in results.content["facts"].items():
+        print(f"{name}: {value}")
+    for subject in subjects(options.presets):
+        key = {"preset": subject.preset, "scene": subject.scene}
+        row = results.find(key) or results.add(key, measure(subject, options))
+        same = [old for old in before if old["key"] == key]
+        sizes = [(old["crop"], old["batch"]) == (row["crop"], row["batch"]) for old in same]
+        print("\n".join(lines(row, same[0] if all(sizes) and same else None)), flush=True)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--presets", nargs="+", help="all by default")
+    add("--repeats", type=int, default=7)
+    add("--budget", type=float, default=60.0, help="seconds after which nothing is repeated")
+    add("--threads", type=int, help="of torch and of the kernels; all cores by default")
+    add("--active", action="store_true", help="let torch's waiting threads spin, as torch does")
+    add("--device", default="cpu")
+    add("--crop", type=int, help="px, in the place of the preset's")
+    add("--batch", type=int, help="crops of a training step, in the place of the preset's")
+    add("--compile", action="store_true", help="also time the model through torch.compile")
+    add("--profile", action="store_true", help="print the profiler's table")
+    add("--no-operators", action="store_true", help="leave out the profiler's run")
+    add("--out", type=Path, help="JSON; a run that finds its rows there goes on after them")
+    add("--fresh", action="store_true", help="replace the rows of --out")
+    add("--against", type=Path, metavar="FILE", help="an earlier --out to compare with")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
