@@ -5,7 +5,8 @@ delta and their gradients keep their layout, and the kernels mask the last vecto
 in one part per block of channels and are added in the order of the blocks; how many blocks there
 are depends on the shapes alone, so a result does not depend on the number of threads, to the bit.
 
-The tensors are checked, of float32, contiguous and on the CPU, step sizes whole: (B, K, T, E).
+The tensors are checked, of float32 and on the CPU, step sizes whole: (B, K, T, E). The kernels take
+every array as contiguous, so it is made so here, last of all.
 """
 
 import torch
@@ -30,8 +31,9 @@ def saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
 
 def forward(arguments: ScanArguments, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     """y (B, T, E), the last states (B, K, E, N), and what `backward` needs: empty if not kept."""
+    arguments = _contiguous(arguments)
     u, (K, E, N) = arguments.u, arguments.A.shape
-    batch, _, V = u.shape[0], u.shape[1], -(-E // WIDTH)
+    batch, V = u.shape[0], -(-E // WIDTH)
     y, last = torch.empty_like(u), u.new_empty(batch, K, V, N, WIDTH)
     starts = u.new_empty(saved_shape(arguments) if keep else (batch, K, 0, V, N, WIDTH))
     tasks, width = _tasks(batch, E)
@@ -50,6 +52,7 @@ def backward(
     arguments: ScanArguments, saved: Tensor, dy: Tensor, dlast: Tensor | None
 ) -> ScanArguments:
     """The gradients, in the places of the tensors."""
+    arguments = _contiguous(arguments)
     u, delta, delta2, B = arguments.u, arguments.delta, arguments.delta2, arguments.B
     batch, (K, E, N), V = u.shape[0], arguments.A.shape, saved.shape[3]
     tasks, width = _tasks(batch, E)
@@ -61,7 +64,7 @@ def backward(
     drates2, dbias2 = None, None
     if delta2 is not None:
         drates2, dbias2 = torch.empty_like(drates), torch.empty_like(dbias)
-    upstream = (saved, dy.contiguous(), _states_in(dlast, arguments))
+    upstream = (saved.contiguous(), dy.contiguous(), _states_in(dlast, arguments))
     results = (du, ddelta, dbias, drates, ddelta2, dbias2, drates2, dB, dC, dskip, dinitial)
     given = (None if value is None else value.numpy() for value in (*upstream, *results))
     arrays = (*_arrays(arguments), *given)
@@ -84,6 +87,11 @@ def backward(
         delta2_bias=None if bias2 is None or dbias2 is None else _channels_back(_added(dbias2), E),
         initial=None if initial is None else _out_of_vectors(dinitial, E),
     )
+
+
+def _contiguous(arguments: ScanArguments) -> ScanArguments:
+    given = (x.contiguous() if isinstance(x, Tensor) else x for x in arguments)
+    return ScanArguments(*given)  # type: ignore[arg-type]
 
 
 def _tasks(batch: int, E: int) -> tuple[int, int]:

@@ -11,7 +11,8 @@ An engine with kernels is a module with three functions of ScanArguments:
     backward(arguments, saved, dy, dlast)    the gradients, each in the place and of the type of its
                                              tensor; dlast is None where nothing depends on last
 
-All outputs are contiguous. The arguments are those that `selective_scan` has checked.
+Inputs may have any strides, whatever they had when a compiler traced the call; all outputs are
+contiguous. The arguments are those that `selective_scan` has checked.
 
 `torch.library.custom_op` would define the same operators, but its generated autograd function costs
 0.1 ms a call, as much as a small scan; the one written here costs 0.02 ms.
@@ -29,7 +30,7 @@ from bandweave.scan.arguments import ScanArguments
 
 NAME = "bandweave::selective_scan"
 _LIBRARY = torch.library.Library("bandweave", "FRAGMENT")
-_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
+_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 
 
 def engine_module(name: str) -> ModuleType:

@@ -161,7 +161,6 @@ def _scan(t: dict[str, Tensor], order: ScanOrder, softplus: bool) -> tuple[Tenso
             for steps in ("delta", "delta2"):
                 if (weight := t.pop(f"{steps}_weight", None)) is not None:
                     t[steps] = torch.matmul(t[steps], weight)
-            t = {name: value.contiguous() for name, value in t.items()}
             y, last = _by_kernels(t, table, softplus, engine)
         else:
             for steps in ("delta", "delta2"):
