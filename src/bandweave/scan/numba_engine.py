@@ -17,6 +17,7 @@ from bandweave.scan.arguments import ScanArguments
 from bandweave.scan.kernel_backward import LOG2E
 from bandweave.scan.simd import WIDTH
 from bandweave.scan.threads import run_tasks
+from bandweave.scan.workspace import empty
 
 TASKS = 8  # at least, if there are so many channel vectors: enough for the cores of a laptop
 WIDEST = 8  # vectors per block: its rows stay in the second cache
@@ -34,8 +35,8 @@ def forward(arguments: ScanArguments, keep: bool) -> tuple[Tensor, Tensor, Tenso
     arguments = _contiguous(arguments)
     u, (K, E, N) = arguments.u, arguments.A.shape
     batch, V = u.shape[0], -(-E // WIDTH)
-    y, last = torch.empty_like(u), u.new_empty(batch, K, V, N, WIDTH)
-    starts = u.new_empty(saved_shape(arguments) if keep else (batch, K, 0, V, N, WIDTH))
+    y, last = empty(*u.shape), u.new_empty(batch, K, V, N, WIDTH)
+    starts = empty(*(saved_shape(arguments) if keep else (batch, K, 0, V, N, WIDTH)))
     tasks, width = _tasks(batch, E)
     work = arguments.delta.numel() * N * (1 if arguments.delta2 is None else 2)
     initial = _states_in(arguments.initial, arguments)
@@ -56,9 +57,9 @@ def backward(
     u, delta, delta2, B = arguments.u, arguments.delta, arguments.delta2, arguments.B
     batch, (K, E, N), V = u.shape[0], arguments.A.shape, saved.shape[3]
     tasks, width = _tasks(batch, E)
-    du, ddelta = torch.empty_like(u), torch.empty_like(delta)
-    ddelta2 = None if delta2 is None else torch.empty_like(delta2)
-    dB, dC = (B.new_empty(-(-V // width), *B.shape) for _ in range(2))
+    du, ddelta = empty(*u.shape), empty(*delta.shape)
+    ddelta2 = None if delta2 is None else empty(*delta2.shape)
+    dB, dC = (empty(-(-V // width), *B.shape) for _ in range(2))
     dskip, dinitial = u.new_empty(batch, V, WIDTH), u.new_empty(batch, K, V, N, WIDTH)
     drates, dbias = torch.empty_like(dinitial), u.new_empty(batch, K, V, WIDTH)
     drates2, dbias2 = None, None
