@@ -27,7 +27,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-CPU_METHODS = ["ours", "loop", "chunked", "copies", "permuted", "pscan", "associative"]
+CPU_METHODS = [
+    *("ours", "loop", "chunked", "copies", "permuted"),
+    *("sequential", "pscan", "associative"),
+]
 GPU_METHODS = ["ours", "copies", "mamba_ssm", "vmamba"]
 KINDS = ("table", "small", "batch", "length", "error", "first call")
 SIDES = (16, 32, 64, 128, 256, 512)  # L from 256 to 262,144
@@ -76,7 +79,7 @@ def plan(
     from timing.inputs import Case
 
     first = methods[0]
-    fewer = [name for name in methods if name not in ("loop", "permuted")]
+    fewer = [name for name in methods if name not in ("loop", "sequential", "permuted")]
     effort = measure.Effort(options.rounds, options.budget, not options.no_memory)
     kinds = options.kinds or (KINDS if options.marks else ("table",))
 

@@ -57,8 +57,11 @@ def marks(rows: Rows) -> list[Mark]:
     batch = [row for row in rows if row["key"]["kind"] == "batch"]
     both = "forward_backward"
     return [
-        Mark("forward, loop over ours, N ≥ 8", 150, "×", _ratios(many, "forward", "loop")),
-        Mark("forward, loop over ours, N = 1", 60, "×", _ratios(alone, "forward", "loop")),
+        *(
+            Mark(f"forward, {what} over ours, {where}", least, "×", _ratios(some, "forward", loop))
+            for loop, what in (("loop", "loop reference"), ("sequential", "the peers' loop"))
+            for some, where, least in ((many, "N ≥ 8", 150), (alone, "N = 1", 60))
+        ),
         Mark("forward + backward, pscan over ours, N ≥ 8", 60, "×", _ratios(many, both, "pscan")),
         Mark("forward + backward, pscan over ours, N = 1", 10, "×", _ratios(alone, both, "pscan")),
         Mark("forward + backward, 1-D copies over ours", 1.5, "×", _ratios(table, both, "copies")),

@@ -5,6 +5,7 @@
     chunked       its chunked form in plain torch (engine `torch`)
     copies        its own kernels as 1-D scans: u copied into the four orders, four scans, merged
     permuted      the same, where delta, B and C have to be copied into the orders as well
+    sequential    the loop of mambapy and mamba-ssm: all decays and inputs first, then h ← a·h + x
     pscan         mambapy's parallel scan: u copied, all orders in one batch, merged
     associative   torch's associative_scan in the place of pscan
     mamba_ssm     the CUDA kernel of mamba-ssm: u copied, orders as groups of channels, merged
@@ -153,6 +154,17 @@ def pscan(case: Case, inputs: dict[str, Tensor]) -> Method:
     return _in_torch(case, inputs, parallel_scan)
 
 
+def sequential(case: Case, inputs: dict[str, Tensor]) -> Method:
+    def states(decay: Tensor, drive: Tensor) -> Tensor:
+        h, kept = torch.zeros_like(drive[:, 0]), []
+        for t in range(drive.shape[1]):
+            h = decay[:, t] * h + drive[:, t]
+            kept.append(h)
+        return torch.stack(kept, dim=1)
+
+    return _in_torch(case, inputs, states)
+
+
 def associative(case: Case, inputs: dict[str, Tensor]) -> Method:
     from torch._higher_order_ops.associative_scan import associative_scan
 
@@ -224,12 +236,13 @@ METHODS: dict[str, Callable[[Case, dict[str, Tensor]], Method]] = {
     "chunked": lambda case, inputs: engine(case, inputs, "torch"),
     "copies": copies,
     "permuted": permuted,
+    "sequential": sequential,
     "pscan": pscan,
     "associative": associative,
 }
-FORWARD_ONLY = ("loop",)  # its backward pass takes minutes
+FORWARD_ONLY = ("loop", "sequential")  # their backward passes take minutes
 # Tensors of B·K·T·E·N numbers that a method holds at its peak, forward and backward.
-TENSORS = {"chunked": 11, "pscan": 10, "associative": 22}
+TENSORS = {"sequential": 5, "chunked": 11, "pscan": 10, "associative": 22}
 
 
 def label(name: str, case: Case) -> str:
@@ -242,6 +255,7 @@ def label(name: str, case: Case) -> str:
     return {
         "loop": "loop reference",
         "chunked": "chunked torch",
+        "sequential": "loop over decays and inputs",
         "copies": "1-D, u copied, merged",
         "permuted": "1-D, all copied, merged",
         "associative": "associative_scan",

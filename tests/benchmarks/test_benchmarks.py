@@ -89,7 +89,7 @@ def test_methods_that_differ_are_not_timed(timing):
 
 def test_every_method_computes_the_same_from_an_uneven_case(timing):
     case = timing("inputs").Case(3, 5, 36, 3, softplus=False)
-    names = ["ours", "loop", "chunked", "copies", "permuted", "associative"]
+    names = ["ours", "loop", "chunked", "copies", "permuted", "sequential", "associative"]
     methods, batches, errors, _ = timing("measure")._ready(case, names)  # checks that they agree
     assert list(methods) == names
     assert set(batches.values()) == {3}
@@ -140,7 +140,7 @@ def test_marks_take_the_worst(timing):
         for n in (256, 1024, 4096)
     ]
     found = {mark.name: mark for mark in timing("marks").marks(rows)}
-    loop = found["forward, loop over ours, N ≥ 8"]
+    loop = found["forward, loop reference over ours, N ≥ 8"]
     assert not loop.met
     assert loop.worst == ("B 8, E 96, L 4096, N 16", 140.0)
     assert "NOT MET (1 of 2" in loop.line()
