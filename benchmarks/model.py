@@ -274,6 +274,8 @@ def main() -> None:
 
     from timing.results import Results, read
 
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SystemExit("torch finds no GPU here; leave out --device")
     torch.set_num_threads(options.threads or torch.get_num_threads())
     names = ("repeats", "budget", "compile", "crop", "batch", "device")
     results = Results(options.out, {n: getattr(options, n) for n in names}, options.fresh)

@@ -54,6 +54,8 @@ def main() -> None:
     from timing.marks import marks
     from timing.results import Results
 
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SystemExit("torch finds no GPU here; leave out --device")
     torch.set_num_threads(options.threads or torch.get_num_threads())
     methods = options.methods or (GPU_METHODS if options.device != "cpu" else CPU_METHODS)
     if options.engines:
