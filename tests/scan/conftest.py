@@ -8,8 +8,9 @@ from bandweave.scan import selective_scan
 
 
 def scan_inputs(
-    batch=2, tokens=12, channels=5, states=4, sequences=4, pair=False, softplus=False, seed=0
-) -> dict[str, Tensor]:
+    batch=2, tokens=12, channels=5, states=4, sequences=4, pair=False, softplus=False, rank=None,
+    initial=False, seed=0,
+) -> dict[str, Tensor]:  # fmt: skip
     """Every tensor of a scan, as the keywords of `selective_scan`; decays from slow to strong."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -37,18 +38,32 @@ def scan_inputs(
         inputs |= {"delta2": steps(), "A2": rates()}
     if pair and softplus:
         inputs["delta2_bias"] = normal(sequences, channels)
+    if rank is not None:
+        for steps in ("delta", "delta2") if pair else ("delta",):
+            factor, weight = (
+                normal(batch, sequences, tokens, rank),
+                normal(sequences, rank, channels),
+            )
+            if not softplus:
+                factor, weight = factor.abs(), weight.abs()
+            inputs |= {steps: factor / max(rank, 1), f"{steps}_weight": weight}
+    if initial:
+        inputs["initial_state"] = normal(batch, sequences, channels, states)
     return inputs
 
 
 def scan_with_gradients(inputs, order=None, dtype=torch.float32, softplus=None, seed=1):
-    """Output and the gradient of every input, for one random gradient of the output."""
+    """y and the last states, and the gradient of every input for random gradients of both."""
     leaves = {k: v.detach().to(dtype).requires_grad_() for k, v in inputs.items()}
     through = "delta_bias" in inputs if softplus is None else softplus
-    y = selective_scan(**leaves, order=order, softplus=through)
+    answers = selective_scan(**leaves, order=order, softplus=through, return_last_state=True)
     generator = torch.Generator().manual_seed(seed)
-    dy = torch.randn(y.shape, generator=generator).to(y.dtype)
-    gradients = torch.autograd.grad(y, list(leaves.values()), dy)
-    return {"y": y.detach(), **dict(zip(leaves, gradients, strict=True))}
+    upstream = [torch.randn(v.shape, generator=generator).to(v.dtype) for v in answers]
+    gradients = torch.autograd.grad(
+        answers, list(leaves.values()), upstream, materialize_grads=True
+    )
+    y, last = (value.detach() for value in answers)
+    return {"y": y, "last": last, **dict(zip(leaves, gradients, strict=True))}
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +97,7 @@ def agree():
 
     def check(answers, truth, output=1e-6, gradient=2e-6):
         for name, true in truth.items():
-            bound = output if name == "y" else gradient
+            bound = output if name in ("y", "last") else gradient
             scale = true.abs().max().clamp_min(1e-30)
             error = float((answers[name].double() - true).abs().max() / scale)
             assert error <= bound, f"{name}: relative error {error:.1e} > {bound:.0e}"

@@ -29,6 +29,8 @@ def scans(draw):
         "sequences": sequences,
         "pair": pair,
         "softplus": draw(st.booleans()),
+        "rank": draw(st.sampled_from([None, 1, 3])),
+        "initial": draw(st.booleans()),
     }
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     table = torch.stack([torch.randperm(tokens, generator=generator) for _ in range(sequences)])
@@ -79,13 +81,69 @@ def test_half_precision_keeps_a_float32_state(make_inputs, run_scan, engine, dty
     order = cross_order(20, 10)
     exact = run_scan(engine, inputs, order)
     answers = run_scan(engine, inputs, order, dtype=dtype)
+    assert answers.pop("last").dtype == torch.float32
     assert {value.dtype for value in answers.values()} == {dtype}
     assert torch.equal(answers["y"], exact["y"].to(dtype))
 
 
+@settings(FEW, max_examples=15)
+@given(st.data())
+def test_a_scan_goes_on_from_its_last_state(make_inputs, monkeypatch, data):
+    monkeypatch.setenv("BANDWEAVE_SCAN", data.draw(st.sampled_from(["torch", "numba"])))
+    tokens, states = data.draw(st.integers(2, 150)), data.draw(st.sampled_from([1, 4]))
+    inputs = make_inputs(2, tokens, 17, states, 2, pair=data.draw(st.booleans()), initial=True)
+    cut = data.draw(st.integers(1, tokens - 1))
+    whole, last = selective_scan(**inputs, return_last_state=True)
+    state, parts = inputs.pop("initial_state"), []
+    along = {
+        name: inputs.pop(name) for name in ("u", "delta", "B", "C", "delta2") if name in inputs
+    }
+    for piece in (slice(None, cut), slice(cut, None)):
+        some = {name: value[..., piece, :] for name, value in along.items()}
+        part, state = selective_scan(**some, **inputs, initial_state=state, return_last_state=True)
+        parts.append(part)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state, last, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch", "numba"])
+@pytest.mark.parametrize("which", ["y", "last"])
+def test_each_output_alone_has_gradients(make_inputs, monkeypatch, engine, which):
+    monkeypatch.setenv("BANDWEAVE_SCAN", engine)
+    inputs = make_inputs(initial=True, states=1, tokens=6)
+    inputs["initial_state"].requires_grad_()
+
+    def chosen():
+        y, last = selective_scan(**inputs, return_last_state=True)
+        return {"y": y, "last": last}[which].sum()
+
+    (found,) = torch.autograd.grad(chosen(), inputs["initial_state"])
+    monkeypatch.setenv("BANDWEAVE_SCAN", "reference")
+    (true,) = torch.autograd.grad(chosen(), inputs["initial_state"])
+    torch.testing.assert_close(found, true)
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch", "numba"])
+def test_negative_steps_grow_as_the_definition_says(make_inputs, run_scan, agree, engine):
+    inputs = make_inputs(tokens=20)
+    inputs["delta"] *= -0.05
+    truth = run_scan("reference", inputs, dtype=torch.float64)
+    agree(run_scan(engine, inputs), truth, gradient=1e-5)
+
+
+@pytest.mark.parametrize("name", ["delta", "delta_weight", "initial_state"])
+def test_what_is_not_a_number_spreads(make_inputs, run_scan, name):
+    inputs = make_inputs(1, 40, 20, 4, 2, rank=2, initial=True)
+    inputs[name][0, 0, 0] = torch.nan
+    found, true = run_scan("numba", inputs), run_scan("reference", inputs)
+    for part in ("y", "last"):
+        assert true[part].isnan().any()
+        assert torch.equal(found[part].isnan(), true[part].isnan())
+
+
 @pytest.mark.parametrize("engine", ["reference", "torch", "numba"])
 def test_strided_views_are_read_right(make_inputs, run_scan, engine):
-    inputs = make_inputs(tokens=12, channels=20, pair=True)
+    inputs = make_inputs(tokens=12, channels=20, pair=True, rank=2, initial=True)
     views = {}
     for name, value in inputs.items():
         spread = torch.full((*value.shape[:-1], 2 * value.shape[-1]), torch.nan)
@@ -109,11 +167,13 @@ def test_an_expanded_gradient_is_read_right(make_inputs, monkeypatch, engine):
 
 
 def test_autocast_does_not_reach_the_state(make_inputs, run_scan):
-    inputs = make_inputs(softplus=True)
+    inputs = make_inputs(softplus=True, rank=3, initial=True)
     for engine in ("torch", "numba"):
-        outside = run_scan(engine, inputs)["y"]
+        outside = run_scan(engine, inputs)
         with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(run_scan(engine, inputs)["y"], outside)
+            y, last = selective_scan(**inputs, softplus=True, return_last_state=True)
+        assert torch.equal(y, outside["y"])
+        assert torch.equal(last, outside["last"])
 
 
 def wrong(name, change):
@@ -136,10 +196,30 @@ def wrong(name, change):
         (wrong("u", lambda v: v.numpy()), "u is a ndarray"),
         (wrong("u", lambda v: v[0]), r"u \(12, 5\)"),
         (wrong("D", lambda v: v.to("meta")), "different devices.*D on meta"),
+        (wrong("A", lambda v: v[:0]), "at least one sequence"),
         (lambda inputs: {**inputs, "delta2": inputs["delta"]}, "delta2 and A2 go together"),
+        (lambda inputs: {**inputs, "delta2_weight": inputs["A"]}, "delta2_weight is given without"),
+        (
+            lambda inputs: {**inputs, "delta_weight": torch.ones(4, 3, 5)},
+            r"delta_weight is \(4, 3, 5\), expected \(4, 5, 5\), .* and delta \(B, K, T, R\) is",
+        ),
+        (
+            lambda inputs: {**inputs, "delta": torch.ones(2, 4, 9, 3), "delta_weight": inputs["A"]},
+            r"delta is \(2, 4, 9, 3\), expected \(2, 4, 12, 3\)",
+        ),
+        (
+            lambda inputs: {**inputs, "delta": torch.ones(3), "delta_weight": inputs["A"]},
+            r"delta is \(3,\), expected \(2, 4, 12, 5\)",
+        ),
+        (
+            lambda inputs: {**inputs, "initial_state": inputs["A"]},
+            r"initial_state is \(4, 5, 4\), expected \(2, 4, 5, 4\)",
+        ),
+        (lambda inputs: {**inputs, "initial_state": torch.ones(2).int()}, "of torch.int32"),
         (lambda inputs: {**inputs, "delta2_bias": inputs["D"]}, "without delta2"),
         (lambda inputs: {**inputs, "order": cross_order(2, 5)}, "4 sequences over 10 tokens"),
         (lambda inputs: {**inputs, "order": torch.zeros(4, 12, dtype=int)}, "not a permutation"),
+        (lambda inputs: {**inputs, "order": torch.full((4, 12), 12)}, "not a permutation"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_with_their_shapes(make_inputs, spoil, said):
