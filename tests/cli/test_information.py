@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from bandweave.scan import engine
+
 
 def facts(text: str) -> dict[str, str]:
     pairs = (line.split("  ", 1) for line in text.splitlines() if "  " in line)
@@ -22,7 +24,22 @@ def test_installation(call):
     assert told["scan engine"] == "numba on the CPU"
     assert told["threads"].split()[0].isdigit()
     assert told["GDAL"].startswith("3.")
+    assert told["numba"].startswith("0.")
+    assert "triton" in told
     assert {"python", "torch", "processor", "GPU", "transformers", "tensorboard"} <= set(told)
+
+
+def test_scan_engines_that_are_missing_or_forced(call, monkeypatch):
+    monkeypatch.setattr(engine, "missing", lambda name: f"No module named '{name}'")
+    told = facts(call("info").out)
+    assert told["scan engine"] == "torch on the CPU"
+    assert told["numba"] == "missing: No module named 'numba'"
+    assert told["triton"] == "missing: No module named 'triton'"
+    monkeypatch.undo()
+    monkeypatch.setenv("BANDWEAVE_SCAN", "numba")
+    told = call("info").out
+    assert "numba on the CPU (BANDWEAVE_SCAN=numba)" in told
+    assert "none on a CUDA GPU: BANDWEAVE_SCAN=numba runs on the CPU alone" in told
 
 
 def test_a_geotiff(call, write_geotiff):

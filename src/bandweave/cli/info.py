@@ -48,29 +48,23 @@ def run(args: argparse.Namespace) -> int:
 
 def installation() -> list[tuple[str, str]]:
     """What a bug report or a table of times should say of this machine."""
-    import numba
     import rasterio
     import torch
 
     from bandweave.run.folder import machine
-    from bandweave.scan import engine_name
 
     facts = machine()
     rows = [
         ("bandweave", version("bandweave")),
         ("python", f"{platform.python_version()} on {facts['platform']}"),
         ("torch", facts["torch"]),
-        ("scan engine", f"{engine_name('cpu')} on the CPU"),
-        ("numba", numba.__version__),
+        *_scan_engines(),
         ("processor", f"{facts['cpu']}, {facts['cores']} cores"),
         ("threads", f"{facts['threads']} (torch; OMP_NUM_THREADS={_set('OMP_NUM_THREADS')})"),
     ]
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        rows += [
-            ("GPU", f"{facts['gpu']}, {memory:.0f} GiB, CUDA {torch.version.cuda}"),
-            ("", f"scan engine {engine_name('cuda')}"),
-        ]
+        rows.append(("GPU", f"{facts['gpu']}, {memory:.0f} GiB, CUDA {torch.version.cuda}"))
     else:
         rows.append(("GPU", "mps" if torch.backends.mps.is_available() else "none"))
     rows += [
@@ -78,6 +72,24 @@ def installation() -> list[tuple[str, str]]:
         ("transformers", version("transformers")),
     ]
     return rows + [(name, _installed(name, extra)) for name, extra in EXTRAS.items()]
+
+
+def _scan_engines() -> list[tuple[str, str]]:
+    """Which engine a scan takes on each device, and for each with kernels its version or lack."""
+    from bandweave.errors import ScanError
+    from bandweave.scan.engine import KERNELS, VARIABLE, engine_name, missing
+
+    forced = f" ({VARIABLE}={os.environ[VARIABLE]})" if os.environ.get(VARIABLE) else ""
+    rows: list[tuple[str, str]] = []
+    for device, where in (("cpu", "the CPU"), ("cuda", "a CUDA GPU")):
+        try:
+            engine = f"{engine_name(device)} on {where}{forced}"
+        except ScanError as error:
+            engine = f"none on {where}: {error}"
+        rows.append(("" if rows else "scan engine", engine))
+    for name in KERNELS:
+        rows.append((name, f"missing: {missing(name)}" if missing(name) else version(name)))
+    return rows
 
 
 def _installed(name: str, extra: str) -> str:
