@@ -85,18 +85,18 @@ def store_steps(ddelta, tokens, gradients, start, T, E, mask, TILE: tl.constexpr
 
 @triton.jit
 def store_factors(
-    ddelta, dweight, at, at_weight, tokens, gradients, start, T, E, R, mask, TILE: tl.constexpr
+    ddelta, dweight, at, weight, tokens, gradients, start, T, k, e, E, R, TILE: tl.constexpr
 ):
     """The gradients of a tile's R factors, and those of their weights added to `dweight`."""
     for r in range(R):
-        weight = load_float(at_weight + r * E, mask)
-        total = load_float(dweight + r * E, mask)
+        weights = load_float(weight + (k * R + r) * E + e, e < E)
+        total = load_float(dweight + r * E + e, e < E)
         for i in tl.static_range(TILE):
             place = tokens[i].to(tl.int64) * R + r
             total += tl.load(at + place).to(tl.float32) * gradients[i]
-            part = tl.sum(tl.sum(gradients[i] * weight, 0), 0)
+            part = tl.sum(tl.sum(gradients[i] * weights, 0), 0)
             tl.store(ddelta + place, part, mask=start + i < T)
-        tl.store(dweight + r * E, total, mask=mask)
+        tl.store(dweight + r * E + e, total, mask=e < E)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -132,12 +132,12 @@ def scan_backward(
         shifted = block.to(tl.int64) * sequences + sequence  # of its sums over channels
         rates, bias_k = load_rates(A, k, e, n, E, N), load_bias(bias, k, e, E)
         skip = load_float(D + k * E + e, in_E)
-        at_delta, at_weight = place_steps(delta, weight, sequence, k, e, T, E, R)
+        at_delta = place_steps(delta, weight, sequence, e, T, E, R)
         drates, dbias_k = tl.zeros(rates.shape, tl.float32), tl.zeros(e.shape, tl.float32)
         dskip = tl.zeros(e.shape, tl.float32)
         if A2 is not None:
             rates2, bias2_k = load_rates(A2, k, e, n, E, N), load_bias(bias2, k, e, E)
-            at_delta2, at_weight2 = place_steps(delta2, weight2, sequence, k, e, T, E, R2)
+            at_delta2 = place_steps(delta2, weight2, sequence, e, T, E, R2)
             drates2, dbias2_k = tl.zeros(rates.shape, tl.float32), tl.zeros(e.shape, tl.float32)
         at_u, at_dy = u + batch * T * E + e, dy + batch * T * E + e
         at_B, at_C = B + sequence * T * N + n, C + sequence * T * N + n
@@ -159,9 +159,9 @@ def scan_backward(
             row = (sequence * tiles + start // TILE) * E * N
             h = load_float(saved + row + state_at, state_mask)
             us = tile_rows(at_u, tokens, E, in_E, TILE)
-            raws = tile_steps(at_delta, at_weight, bias_k, tokens, E, R, in_E, TILE)
+            raws = tile_steps(at_delta, weight, bias_k, tokens, k, e, E, R, TILE)
             if A2 is not None:
-                raws2 = tile_steps(at_delta2, at_weight2, bias2_k, tokens, E, R2, in_E, TILE)
+                raws2 = tile_steps(at_delta2, weight2, bias2_k, tokens, k, e, E, R2, TILE)
             Bs = tile_rows(at_B, tokens, N, in_N, TILE)
             Cs = tile_rows(at_C, tokens, N, in_N, TILE)
             dys = tile_rows(at_dy, tokens, E, in_E, TILE)
@@ -223,8 +223,8 @@ def scan_backward(
                 store_steps(at, tokens, gradients, start, T, E, in_E, TILE)
             else:
                 store_factors(
-                    *(ddelta + shifted * T * R, dweight + slot * R * E + e, at_delta, at_weight),
-                    *(tokens, gradients, start, T, E, R, in_E, TILE),
+                    *(ddelta + shifted * T * R, dweight + slot * R * E, at_delta, weight),
+                    *(tokens, gradients, start, T, k, e, E, R, TILE),
                 )
             if A2 is not None:
                 if weight2 is None:
@@ -232,9 +232,8 @@ def scan_backward(
                     store_steps(at, tokens, gradients2, start, T, E, in_E, TILE)
                 else:
                     store_factors(
-                        *(ddelta2 + shifted * T * R2, dweight2 + slot * R2 * E + e),
-                        *(at_delta2, at_weight2),
-                        *(tokens, gradients2, start, T, E, R2, in_E, TILE),
+                        *(ddelta2 + shifted * T * R2, dweight2 + slot * R2 * E),
+                        *(at_delta2, weight2, tokens, gradients2, start, T, k, e, E, R2, TILE),
                     )
             if (weight is not None) or (weight2 is not None):
                 tl.debug_barrier()  # what one lane added to dweight, another may load
@@ -271,10 +270,10 @@ def chunk_adjoints(
     e, n = channels_of(block, EA, EB), states_of(NA, NB)
     in_E, in_N = e < E, n < N
     rates, bias_k = load_rates(A, k, e, n, E, N), load_bias(bias, k, e, E)
-    at_delta, at_weight = place_steps(delta, weight, sequence, k, e, T, E, R)
+    at_delta = place_steps(delta, weight, sequence, e, T, E, R)
     if A2 is not None:
         rates2, bias2_k = load_rates(A2, k, e, n, E, N), load_bias(bias2, k, e, E)
-        at_delta2, at_weight2 = place_steps(delta2, weight2, sequence, k, e, T, E, R2)
+        at_delta2 = place_steps(delta2, weight2, sequence, e, T, E, R2)
     at_dy, at_C = dy + batch * T * E + e, C + sequence * T * N + n
     leaving = tl.zeros(rates.shape, tl.float32)
     decay = leaving + 1.0
@@ -283,9 +282,9 @@ def chunk_adjoints(
     for start in range(part * chunk, tl.minimum(part * chunk + chunk, T), TILE):
         tokens, coming = coming, tile_tokens(table, k, start + TILE, T, TILE)
         dys = tile_rows(at_dy, tokens, E, in_E, TILE)
-        raws = tile_steps(at_delta, at_weight, bias_k, tokens, E, R, in_E, TILE)
+        raws = tile_steps(at_delta, weight, bias_k, tokens, k, e, E, R, TILE)
         if A2 is not None:
-            raws2 = tile_steps(at_delta2, at_weight2, bias2_k, tokens, E, R2, in_E, TILE)
+            raws2 = tile_steps(at_delta2, weight2, bias2_k, tokens, k, e, E, R2, TILE)
         Cs = tile_rows(at_C, tokens, N, in_N, TILE)
         for i in tl.static_range(TILE):
             live = start + i < T

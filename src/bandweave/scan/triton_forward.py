@@ -103,12 +103,12 @@ def load_bias(bias, k, e, E):
 
 
 @triton.jit
-def place_steps(delta, weight, sequence, k, e, T, E, R):
-    """Where a sequence's step sizes and their weights lie: of token 0, and of factor 0."""
+def place_steps(delta, weight, sequence, e, T, E, R):
+    """Where the step sizes of a sequence's token 0 lie, or its R factors."""
     if weight is None:
-        return delta + sequence * T * E + e, None
+        return delta + sequence * T * E + e
     else:
-        return delta + sequence * T * R, weight + k * R * E + e
+        return delta + sequence * T * R
 
 
 @triton.jit
@@ -131,17 +131,17 @@ def tile_rows(at, tokens, width, mask, TILE: tl.constexpr):
 
 
 @triton.jit
-def tile_steps(at, weight_at, bias, tokens, E, R, mask, TILE: tl.constexpr):
+def tile_steps(at, weight, bias, tokens, k, e, E, R, TILE: tl.constexpr):
     """The raw step sizes of a tile's tokens with their bias, from R factors if weighted."""
     raws = ()
     for i in tl.static_range(TILE):
-        if weight_at is None:
-            raw = load_float(at + tokens[i].to(tl.int64) * E, mask)
+        if weight is None:
+            raw = load_float(at + tokens[i].to(tl.int64) * E, e < E)
         else:
             raw = tl.zeros(bias.shape, tl.float32)
             for r in range(R):
                 factor = tl.load(at + tokens[i].to(tl.int64) * R + r).to(tl.float32)
-                raw += factor * load_float(weight_at + r * E, mask)
+                raw += factor * load_float(weight + (k * R + r) * E + e, e < E)
         raws += (raw + bias,)
     return raws
 
@@ -188,10 +188,10 @@ def scan(
         sequence = batch * K + k
         rates, bias_k = load_rates(A, k, e, n, E, N), load_bias(bias, k, e, E)
         skip = load_float(D + k * E + e, in_E)
-        at_delta, at_weight = place_steps(delta, weight, sequence, k, e, T, E, R)
+        at_delta = place_steps(delta, weight, sequence, e, T, E, R)
         if A2 is not None:
             rates2, bias2_k = load_rates(A2, k, e, n, E, N), load_bias(bias2, k, e, E)
-            at_delta2, at_weight2 = place_steps(delta2, weight2, sequence, k, e, T, E, R2)
+            at_delta2 = place_steps(delta2, weight2, sequence, e, T, E, R2)
         at_B, at_C = B + sequence * T * N + n, C + sequence * T * N + n
         at_y = y + sequence * T * E + e
         if INSIDE:
@@ -210,9 +210,9 @@ def scan(
                 tl.store(saved + row + state_at, h, mask=state_mask)
             tokens, coming = coming, tile_tokens(table, k, start + TILE, T, TILE)
             us = tile_rows(at_u, tokens, E, in_E, TILE)
-            raws = tile_steps(at_delta, at_weight, bias_k, tokens, E, R, in_E, TILE)
+            raws = tile_steps(at_delta, weight, bias_k, tokens, k, e, E, R, TILE)
             if A2 is not None:
-                raws2 = tile_steps(at_delta2, at_weight2, bias2_k, tokens, E, R2, in_E, TILE)
+                raws2 = tile_steps(at_delta2, weight2, bias2_k, tokens, k, e, E, R2, TILE)
             Bs = tile_rows(at_B, tokens, N, in_N, TILE)
             Cs = tile_rows(at_C, tokens, N, in_N, TILE)
             for i in tl.static_range(TILE):
@@ -248,10 +248,10 @@ def chunk_states(
     e, n = channels_of(block, EA, EB), states_of(NA, NB)
     in_E, in_N = e < E, n < N
     rates, bias_k = load_rates(A, k, e, n, E, N), load_bias(bias, k, e, E)
-    at_delta, at_weight = place_steps(delta, weight, sequence, k, e, T, E, R)
+    at_delta = place_steps(delta, weight, sequence, e, T, E, R)
     if A2 is not None:
         rates2, bias2_k = load_rates(A2, k, e, n, E, N), load_bias(bias2, k, e, E)
-        at_delta2, at_weight2 = place_steps(delta2, weight2, sequence, k, e, T, E, R2)
+        at_delta2 = place_steps(delta2, weight2, sequence, e, T, E, R2)
     at_u, at_B = u + batch * T * E + e, B + sequence * T * N + n
     h = tl.zeros(rates.shape, tl.float32)
     decay = h + 1.0
@@ -261,9 +261,9 @@ def chunk_states(
     for start in range(part * chunk, tl.minimum(part * chunk + chunk, T), TILE):
         tokens, coming = coming, tile_tokens(table, k, start + TILE, T, TILE)
         us = tile_rows(at_u, tokens, E, in_E, TILE)
-        raws = tile_steps(at_delta, at_weight, bias_k, tokens, E, R, in_E, TILE)
+        raws = tile_steps(at_delta, weight, bias_k, tokens, k, e, E, R, TILE)
         if A2 is not None:
-            raws2 = tile_steps(at_delta2, at_weight2, bias2_k, tokens, E, R2, in_E, TILE)
+            raws2 = tile_steps(at_delta2, weight2, bias2_k, tokens, k, e, E, R2, TILE)
         Bs = tile_rows(at_B, tokens, N, in_N, TILE)
         for i in tl.static_range(TILE):
             live = start + i < T
