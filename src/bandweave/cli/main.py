@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from bandweave.cli.failures import explain
+from bandweave.cli.process import set_up_process
 from bandweave.errors import ConfigError
 
 COMMANDS = {
@@ -36,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bandweave ...
     0
     """
-    # A thread of torch that waits would otherwise spin, and on a shared machine take the core that
-    # the thread it waits for needs. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_up_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     with warnings.catch_warnings():

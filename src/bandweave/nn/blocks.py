@@ -68,7 +68,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return x
         keep = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.rate
-        return x * keep / (1 - self.rate)
+        return x * (keep / (1 - self.rate))
 
 
 class VSSBlock(nn.Module):

@@ -164,14 +164,12 @@ class Enter(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        u, gate = self.project(x).chunk(2, dim=-1)
-        return self._mix(u), F.silu(gate).flatten(1, 2)  # (B, T, E) each
+        gate = F.linear(x, self.project.weight[self.conv.out_channels :])
+        return self.tokens(x), F.silu(gate).flatten(1, 2)  # (B, T, E) each
 
     def tokens(self, x: Tensor) -> Tensor:
         """The tokens alone, where no gate is needed."""
-        return self._mix(F.linear(x, self.project.weight[: self.conv.out_channels]))
-
-    def _mix(self, u: Tensor) -> Tensor:
+        u = F.linear(x, self.project.weight[: self.conv.out_channels])  # whole, not a view: no copy
         u = self.conv(u.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return F.silu(u).flatten(1, 2)  # (B, T, E)
 
