@@ -94,6 +94,9 @@ def test_every_kernel_compiles_without_a_gpu(kernel, capability, tmp_path):
 def test_every_variant_compiles_without_spills(kernel, absent, options, tmp_path):
     result = compiled(kernel, 90, absent, **options)
     assert stack_bytes(result.asm["cubin"], tmp_path) == 0
+    block = triton_engine.plan_block(96, options["N"], "A2" not in absent)
+    lanes = re.findall(r"threadsPerWarp = (\[\d+, \d+, \d+, \d+\])", result.asm["ttgir"])
+    assert set(lanes) == {f"[1, 1, {block.NB}, {block.EB}]"}
 
 
 @pytest.mark.parametrize("kernel", [CHUNK_STATES, ADJOINTS], ids=lambda kernel: kernel.__name__)

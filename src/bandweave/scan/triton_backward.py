@@ -47,6 +47,7 @@ from bandweave.scan.triton_forward import (
     place_steps,
     states_of,
     step_sizes,
+    store_rates,
     sum_states,
     tile_rows,
     tile_steps,
@@ -121,8 +122,6 @@ def scan_backward(
         batch, first_k, stop_k = rest, rest * 0, rest * 0 + K
     e, n = channels_of(block, EA, EB), states_of(NA, NB)
     in_E, in_N = e < E, n < N
-    state_at = over_states(e) * N + over_channels(n)  # in an array (…, E, N)
-    state_mask = over_channels(in_N) & over_states(in_E)
     tiles = tl.cdiv(T, TILE)
     begin, end = part * chunk, tl.minimum(part * chunk + chunk, T)
     last_tile = begin + (end - begin - 1) // TILE * TILE
@@ -147,8 +146,7 @@ def scan_backward(
             at_du = du + batch * T * E + e
         g = tl.zeros(rates.shape, tl.float32)
         if incoming is not None:
-            row = (sequence * chunks + part) * E * N
-            g = load_float(incoming + row + state_at, state_mask)
+            g = load_rates(incoming, sequence * chunks + part, e, n, E, N)
         elif dlast is not None:
             g = load_rates(dlast, sequence, e, n, E, N)
 
@@ -156,8 +154,7 @@ def scan_backward(
         for back in range(begin, end, TILE):
             start = last_tile - (back - begin)
             tokens, coming = coming, tile_tokens(table, k, start - TILE, T, TILE)
-            row = (sequence * tiles + start // TILE) * E * N
-            h = load_float(saved + row + state_at, state_mask)
+            h = load_rates(saved, sequence * tiles + start // TILE, e, n, E, N)
             us = tile_rows(at_u, tokens, E, in_E, TILE)
             raws = tile_steps(at_delta, weight, bias_k, tokens, k, e, E, R, TILE)
             if A2 is not None:
@@ -238,16 +235,17 @@ def scan_backward(
             if (weight is not None) or (weight2 is not None):
                 tl.debug_barrier()  # what one lane added to dweight, another may load
 
-        tl.store(dA + slot * E * N + state_at, drates, mask=state_mask)
+        store_rates(dA, slot, drates, e, n, E, N)
         tl.store(dD + slot * E + e, dskip, mask=in_E)
         if bias is not None:
             tl.store(dbias + slot * E + e, dbias_k, mask=in_E)
         if A2 is not None:
-            tl.store(dA2 + slot * E * N + state_at, drates2, mask=state_mask)
+            store_rates(dA2, slot, drates2, e, n, E, N)
             if bias2 is not None:
                 tl.store(dbias2 + slot * E + e, dbias2_k, mask=in_E)
-        if dinitial is not None:
-            tl.store(dinitial + sequence * E * N + state_at, g, mask=state_mask & (part == 0))
+        if dinitial is not None:  # noqa: SIM102  this is settled as the kernel is compiled
+            if part == 0:
+                store_rates(dinitial, sequence, g, e, n, E, N)
         if INSIDE:
             tl.debug_barrier()  # what one lane stored in du, another may load
 
@@ -294,7 +292,5 @@ def chunk_adjoints(
             decay *= a
             upstream = tl.where(live, dys[i], 0.0)
             leaving += decay * (over_states(upstream) * over_channels(Cs[i]))
-    at = (sequence * chunks + part) * E * N + over_states(e) * N + over_channels(n)
-    mask = over_channels(in_N) & over_states(in_E)
-    tl.store(local + at, leaving, mask=mask)
-    tl.store(product + at, decay, mask=mask)
+    store_rates(local, sequence * chunks + part, leaving, e, n, E, N)
+    store_rates(product, sequence * chunks + part, decay, e, n, E, N)

@@ -87,10 +87,28 @@ def load_float(at, mask):
 
 
 @triton.jit
-def load_rates(A, row, e, n, E, N):
-    """A[row] of an array (…, E, N): (NA, EA, NB, EB), float32."""
-    e, n = over_states(e), over_channels(n)
-    return load_float(A + (row * E + e) * N + n, (e < E) & (n < N))
+def place_rates(array, row, e, n, E, N):
+    """Where row `row` of an array (…, E, N) lies: (NA, EA, NB, EB).
+
+    The hint says no more than which axes the lanes shall share: without it, versions of Triton
+    differ in what they do with strides that they do not know, and spread lanes over NA.
+    """
+    at = array + row * E * N + over_states(e) * N + over_channels(n)
+    return tl.max_contiguous(at, [1, 1, n.shape[1], 2])
+
+
+@triton.jit
+def load_rates(array, row, e, n, E, N):
+    """Row `row` of an array (…, E, N): (NA, EA, NB, EB), float32."""
+    mask = over_states(e < E) & over_channels(n < N)
+    return load_float(place_rates(array, row, e, n, E, N), mask)
+
+
+@triton.jit
+def store_rates(array, row, values, e, n, E, N):
+    """Row `row` of an array (…, E, N), of that array's type."""
+    mask = over_states(e < E) & over_channels(n < N)
+    tl.store(place_rates(array, row, e, n, E, N), values, mask=mask)
 
 
 @triton.jit
@@ -179,9 +197,7 @@ def scan(
     if INSIDE:
         batch, first_k, stop_k = rest, rest * 0, rest * 0 + K
     e, n = channels_of(block, EA, EB), states_of(NA, NB)
-    state_at = over_states(e) * N + over_channels(n)  # in an array (…, E, N)
     in_E, in_N = e < E, n < N
-    state_mask = over_channels(in_N) & over_states(in_E)
     tiles = tl.cdiv(T, TILE)
     at_u = u + batch * T * E + e
     for k in range(first_k, stop_k):
@@ -198,16 +214,14 @@ def scan(
             at_y = y + batch * T * E + e
         h = tl.zeros(rates.shape, tl.float32)
         if starts is not None:
-            row = (sequence * chunks + part) * E * N
-            h = tl.load(starts + row + state_at, mask=state_mask, other=0.0)
+            h = load_rates(starts, sequence * chunks + part, e, n, E, N)
         elif initial is not None:
             h = load_rates(initial, sequence, e, n, E, N)
 
         coming = tile_tokens(table, k, part * chunk, T, TILE)
         for start in range(part * chunk, tl.minimum(part * chunk + chunk, T), TILE):
             if saved is not None:
-                row = (sequence * tiles + start // TILE) * E * N
-                tl.store(saved + row + state_at, h, mask=state_mask)
+                store_rates(saved, sequence * tiles + start // TILE, h, e, n, E, N)
             tokens, coming = coming, tile_tokens(table, k, start + TILE, T, TILE)
             us = tile_rows(at_u, tokens, E, in_E, TILE)
             raws = tile_steps(at_delta, weight, bias_k, tokens, k, e, E, R, TILE)
@@ -229,7 +243,7 @@ def scan(
                     total += load_float(at, in_E & live & (k > 0))
                 tl.store(at, total, mask=in_E & live)
         if part == chunks - 1:
-            tl.store(last + sequence * E * N + state_at, h, mask=state_mask)
+            store_rates(last, sequence, h, e, n, E, N)
         if INSIDE:
             tl.debug_barrier()  # what one lane stored in y, another may load for the next sequence
 
@@ -278,10 +292,8 @@ def chunk_states(
             h = a * h + over_states(drive * us[i]) * over_channels(Bs[i])
     if A2 is None:
         decay = decays(summed, rates)
-    at = (sequence * chunks + part) * E * N + over_states(e) * N + over_channels(n)
-    mask = over_channels(in_N) & over_states(in_E)
-    tl.store(local + at, h, mask=mask)
-    tl.store(product + at, decay, mask=mask)
+    store_rates(local, sequence * chunks + part, h, e, n, E, N)
+    store_rates(product, sequence * chunks + part, decay, e, n, E, N)
 
 
 @triton.jit(do_not_specialize=SIZES)
