@@ -4,7 +4,8 @@
     softplus    exp2 and 12 more
     slope       exp2 and 2 more
 
-Relative errors: exp2 below 2e-7; softplus and its slope below 1e-6 from x = -15 on, growing with -x.
+Relative errors: exp2 below 2e-7; softplus and its slope below 1e-6 from x = -15 on, growing
+with -x.
 What is not a number stays so.
 """
 
