@@ -166,3 +166,23 @@ def test_a_second_process_loads_the_kernels(make_inputs, run_scan):
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
     )
     assert told.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch", "channels", "states", "expected"),
+    [
+        (2, 8, 96, 16, (8, 6)),  # an item a task, as wide as it goes
+        (2, 1, 96, 16, (2, 3)),  # one item on both cores
+        (2, 3, 96, 16, (6, 3)),  # three items: halves are shared better
+        (16, 1, 96, 16, (6, 1)),
+        (2, 8, 192, 16, (16, 6)),  # no wider than a block may be
+        (2, 8, 192, 1, (8, 12)),
+        (1, 1, 17, 1, (1, 2)),
+        (2, 5, 1, 4, (5, 1)),
+    ],
+)
+def test_tasks_are_as_many_as_the_cores_finish_first(
+    monkeypatch, cores, batch, channels, states, expected
+):
+    monkeypatch.setattr(numba_engine, "CORES", cores)
+    assert numba_engine._tasks(batch, channels, states) == expected

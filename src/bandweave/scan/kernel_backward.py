@@ -44,6 +44,7 @@ from bandweave.scan.simd import (
     fma,
     load,
     prefetch,
+    prefetch_to_write,
     spread,
     store,
     sum_rows,
@@ -198,12 +199,12 @@ def prefetch_gradient(item, k, token, channel, u, delta, delta2, dy, du, ddelta,
     """Ask for one vector of a token that comes soon, in everything that is read or written."""
     prefetch(u, (item, token, channel))
     prefetch(dy, (item, token, channel))
-    prefetch(du, (item, token, channel))
+    prefetch_to_write(du, (item, token, channel))
     prefetch(delta, (item, k, token, channel))
-    prefetch(ddelta, (item, k, token, channel))
+    prefetch_to_write(ddelta, (item, k, token, channel))
     if delta2 is not None:
         prefetch(delta2, (item, k, token, channel))
-        prefetch(ddelta2, (item, k, token, channel))
+        prefetch_to_write(ddelta2, (item, k, token, channel))
 
 
 @inner

@@ -32,6 +32,7 @@ from bandweave.scan.simd import (
     load,
     load_some,
     prefetch,
+    prefetch_to_write,
     spread,
     store,
     store_some,
@@ -182,7 +183,7 @@ def read_chunk(
             ahead = table[k, start + t + CHUNK]
             for v in range(first, first + count):
                 prefetch(u, (item, ahead, v * WIDTH))
-                prefetch(y, (item, ahead, v * WIDTH))
+                prefetch_to_write(y, (item, ahead, v * WIDTH))
                 prefetch(delta, (item, k, ahead, v * WIDTH))
                 if delta2 is not None:
                     prefetch(delta2, (item, k, ahead, v * WIDTH))

@@ -25,6 +25,7 @@ from bandweave.scan.simd import (
     fma,
     load,
     prefetch,
+    prefetch_to_write,
     spread,
     store,
     sum_rows,
@@ -67,7 +68,7 @@ def forward_single_tasks(
                     for v in range(first, stop):
                         prefetch(u, (item, ahead, v * WIDTH))
                         prefetch(delta, (item, k, ahead, v * WIDTH))
-                        prefetch(y, (item, ahead, v * WIDTH))
+                        prefetch_to_write(y, (item, ahead, v * WIDTH))
                         if delta2 is not None:
                             prefetch(delta2, (item, k, ahead, v * WIDTH))
                 index = (item, k, token)

@@ -3,11 +3,13 @@
 Channels are padded to whole vectors of 16 only in the small tables (rates, bias, skip, states); u,
 delta and their gradients keep their layout, and the kernels mask the last vector. dB and dC come
 in one part per block of channels and are added in the order of the blocks; how many blocks there
-are depends on the shapes alone, so a result does not depend on the number of threads, to the bit.
+are does not depend on the number of threads, so neither does a result, to the bit.
 
 The tensors are checked, of float32 and on the CPU, step sizes whole: (B, K, T, E). The kernels take
 every array as contiguous, so it is made so here, last of all.
 """
+
+import os
 
 import torch
 from torch import Tensor
@@ -19,8 +21,10 @@ from bandweave.scan.simd import WIDTH
 from bandweave.scan.threads import run_tasks
 from bandweave.scan.workspace import empty
 
-TASKS = 8  # at least, if there are so many channel vectors: enough for the cores of a laptop
+CORES = os.cpu_count() or 1
+ALONE = 0.3  # what a task costs by itself, in vectors: to sum its lanes of dB and dC, and start
 WIDEST = 8  # vectors per block: its rows stay in the second cache
+WIDEST_SINGLE = 24  # where N = 1, which has no rows: the wider, the fewer places in memory
 
 
 def saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
@@ -37,7 +41,7 @@ def forward(arguments: ScanArguments, keep: bool) -> tuple[Tensor, Tensor, Tenso
     batch, V = u.shape[0], -(-E // WIDTH)
     y, last = empty(*u.shape), u.new_empty(batch, K, V, N, WIDTH)
     starts = empty(*(saved_shape(arguments) if keep else (batch, K, 0, V, N, WIDTH)))
-    tasks, width = _tasks(batch, E)
+    tasks, width = _tasks(batch, E, N)
     work = arguments.delta.numel() * N * (1 if arguments.delta2 is None else 2)
     initial = _states_in(arguments.initial, arguments)
     results = (value.numpy() for value in (initial, y, last, starts))
@@ -56,7 +60,7 @@ def backward(
     arguments = _contiguous(arguments)
     u, delta, delta2, B = arguments.u, arguments.delta, arguments.delta2, arguments.B
     batch, (K, E, N), V = u.shape[0], arguments.A.shape, saved.shape[3]
-    tasks, width = _tasks(batch, E)
+    tasks, width = _tasks(batch, E, N)
     du, ddelta = empty(*u.shape), empty(*delta.shape)
     ddelta2 = None if delta2 is None else empty(*delta2.shape)
     dB, dC = (empty(-(-V // width), *B.shape) for _ in range(2))
@@ -95,11 +99,18 @@ def _contiguous(arguments: ScanArguments) -> ScanArguments:
     return ScanArguments(*given)  # type: ignore[arg-type]
 
 
-def _tasks(batch: int, E: int) -> tuple[int, int]:
-    """How many tasks, of how many vectors of channels each; from the shapes alone."""
+def _tasks(batch: int, E: int, N: int) -> tuple[int, int]:
+    """How many tasks, of how many vectors of channels each: those that the cores finish first.
+
+    From the shapes and the machine, not from the number of threads: so are the sums' parts.
+    """
     vectors = -(-E // WIDTH)
-    blocks = min(vectors, max(-(-TASKS // batch), -(-vectors // WIDEST)))
-    width = -(-vectors // blocks)
+    widest = WIDEST_SINGLE if N == 1 else WIDEST
+
+    def time(width: int) -> float:
+        return -(-batch * -(-vectors // width) // CORES) * (width + ALONE)
+
+    width = min(range(min(vectors, widest), 0, -1), key=time)
     return batch * -(-vectors // width), width
 
 

@@ -217,20 +217,29 @@ def copy(typing, target, place, source, index, states):
     return types.void(target, place, source, index, states), generate
 
 
-@intrinsic
-def prefetch(typing, array, index):
-    """Ask for the cache line of array[index], soon to be read or written."""
-
+def _prefetch(array: Any, index: Any, write: int) -> Any:
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
         pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        read, near, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
-        builder.call(function, [pointer, read, near, data])
+        options = (ir.Constant(_I32, value) for value in (write, 3, 1))  # all caches, of data
+        builder.call(function, [pointer, *options])
         return context.get_dummy_value()
 
     return types.void(array, index), generate
+
+
+@intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line of array[index], soon to be read."""
+    return _prefetch(array, index, 0)
+
+
+@intrinsic
+def prefetch_to_write(typing, array, index):
+    """Ask for the cache line of array[index] as one that will be written."""
+    return _prefetch(array, index, 1)
 
 
 @intrinsic
