@@ -53,6 +53,7 @@ from bandweave.scan.simd import (
 )
 from bandweave.scan.simd_math import exp2, softplus_slope
 
+FEW = 16  # steps whose gradients are written one vector at a time
 LN2 = float(np.log(2))
 LOG2E = float(np.log2(np.e))
 
@@ -82,7 +83,6 @@ def backward_tasks(
     p2_kept = np.empty(group, np.float32)
     db_lanes, dc_lanes = np.zeros(group, np.float32), np.zeros(group, np.float32)
     sums = np.empty(CHUNK * len(states), np.float32)
-    sums_in_chunk = np.empty((3, width, WIDTH), np.float32)  # of dbias, dbias2 and dskip
     carry = np.empty((width, N, WIDTH), np.float32)
     while True:
         task = take_next(counter)
@@ -146,9 +146,9 @@ def backward_tasks(
                     sum_lanes(n, steps, dc_lanes, sums, dc_rows, states)
                 write_gradient_chunk(
                     item, k, block, first, count, start, steps,
-                    u, delta, bias, delta2, bias2, through_softplus, skip, table,
+                    u, delta2, through_softplus, skip, table,
                     d_rows, d2_rows, g_rows, dx_rows, dd_rows, dd2_rows, db_rows, dc_rows,
-                    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, sums_in_chunk, states,
+                    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, states,
                 )  # fmt: skip
             write_states(dinitial, item, k, first, count, carry)
 
@@ -187,11 +187,8 @@ def read_gradient_chunk(
             if delta2 is not None:
                 d = step_size(delta2, bias2, index, k, first + v, channels, through_softplus)
                 store(d2_rows, (v, t, 0), d)
-                store(dd2_rows, (v, t, 0), zeros(ONE))
             store(x_rows, (v, t, 0), d * read(u, (item, token), channel, channels))
             store(g_rows, (v, t, 0), read(dy, (item, token), channel, channels))
-            store(dx_rows, (v, t, 0), zeros(ONE))
-            store(dd_rows, (v, t, 0), zeros(ONE))
 
 
 @inner
@@ -245,11 +242,12 @@ def return_chunk(
         x = load(x_rows, (v, t, 0), ONE)
         db = fma(q, x, load(db_lanes, (t * G, 0), states)) if v > 0 else q * x
         store(db_lanes, (t * G, 0), db)
-        dx = load(dx_rows, (v, t, 0), ONE)
+        dx = load(dx_rows, (v, t, 0), ONE) if n > 0 else zeros(ONE)
         store(dx_rows, (v, t, 0), dot(q, spread(b_rows, (t, n), states), dx))
         carry = q * load(e_kept, (t * G, 0), states)
         r = q * load(p_kept, (t * G, 0), states)
-        store(dd_rows, (v, t, 0), dot(r, A, load(dd_rows, (v, t, 0), ONE)))
+        dd = load(dd_rows, (v, t, 0), ONE) if n > 0 else zeros(ONE)
+        store(dd_rows, (v, t, 0), dot(r, A, dd))
         dA = fma(r, load(d_rows, (v, t, 0), ONE), dA)
     return carry, dA
 
@@ -287,14 +285,16 @@ def return_pair_chunk(
         x = load(x_rows, (v, t, 0), ONE)
         db = fma(q, x, load(db_lanes, (t * G, 0), states)) if v > 0 else q * x
         store(db_lanes, (t * G, 0), db)
-        dx = load(dx_rows, (v, t, 0), ONE)
+        dx = load(dx_rows, (v, t, 0), ONE) if n > 0 else zeros(ONE)
         store(dx_rows, (v, t, 0), dot(q, spread(b_rows, (t, n), states), dx))
         carry = q * load(e_kept, (t * G, 0), states)
         r = q * load(p_kept, (t * G, 0), states)
-        store(dd_rows, (v, t, 0), dot(r, A, load(dd_rows, (v, t, 0), ONE)))
+        dd = load(dd_rows, (v, t, 0), ONE) if n > 0 else zeros(ONE)
+        store(dd_rows, (v, t, 0), dot(r, A, dd))
         dA = fma(r, load(d_rows, (v, t, 0), ONE), dA)
         r = q * load(p2_kept, (t * G, 0), states)
-        store(dd2_rows, (v, t, 0), dot(r, A2, load(dd2_rows, (v, t, 0), ONE)))
+        dd = load(dd2_rows, (v, t, 0), ONE) if n > 0 else zeros(ONE)
+        store(dd2_rows, (v, t, 0), dot(r, A2, dd))
         dA2 = fma(r, load(d2_rows, (v, t, 0), ONE), dA2)
     return carry, dA, dA2
 
@@ -302,51 +302,67 @@ def return_pair_chunk(
 @inner
 def write_gradient_chunk(
     item, k, block, first, count, start, steps,
-    u, delta, bias, delta2, bias2, through_softplus, skip, table,
+    u, delta2, through_softplus, skip, table,
     d_rows, d2_rows, g_rows, dx_rows, dd_rows, dd2_rows, db_rows, dc_rows,
-    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, sums_in_chunk, states,
+    du, ddelta, dbias, ddelta2, dbias2, dB, dC, dskip, states,
 ):  # fmt: skip
     """Through the table: du, ddelta, dB and dC; what is summed over tokens: dbias and dskip."""
-    channels = u.shape[2]
-    sums_in_chunk[:] = 0
     for t in range(steps):
         token = table[k, start + t]
-        index = (item, k, token)
         for n in range(0, dB.shape[4], len(states)):
             copy(dB, (block, item, k, token, n), db_rows, (t, n), states)
             copy(dC, (block, item, k, token, n), dc_rows, (t, n), states)
+    for few in range(0, steps, FEW):
         for v in range(count):
-            vector = first + v
-            channel = vector * WIDTH
-            value = read(u, (item, token), channel, channels)
-            g = load(g_rows, (v, t, 0), ONE)
-            if k == 0:
-                gradient = load(skip, (vector, 0), ONE) * g
-                add(sums_in_chunk, (2, v, 0), g * value, ONE)
-            else:
-                gradient = read(du, (item, token), channel, channels)
-            dx = load(dx_rows, (v, t, 0), ONE)
-            d, dd = load(d_rows, (v, t, 0), ONE), load(dd_rows, (v, t, 0), ONE)
-            if delta2 is None:
-                dd = fma(dx, value, dd)
-                gradient = fma(dx, d, gradient)
-            else:
-                d2 = load(d2_rows, (v, t, 0), ONE)
-                dd2 = fma(dx, value, load(dd2_rows, (v, t, 0), ONE))
-                gradient = fma(dx, d2, gradient)
-                dd2 = dd2 * slope(d2, through_softplus)
-                write(ddelta2, index, channel, channels, dd2)
-                add(sums_in_chunk, (1, v, 0), dd2, ONE)
-            dd = dd * slope(d, through_softplus)
-            write(ddelta, index, channel, channels, dd)
-            add(sums_in_chunk, (0, v, 0), dd, ONE)
-            write(du, (item, token), channel, channels, gradient)
-    for v in range(count):
-        add(dbias, (item, k, first + v, 0), load(sums_in_chunk, (0, v, 0), ONE), ONE)
-        if delta2 is not None:
-            add(dbias2, (item, k, first + v, 0), load(sums_in_chunk, (1, v, 0), ONE), ONE)
+            write_gradient_vector(
+                item, k, first, v, start, few, min(few + FEW, steps),
+                u, delta2, through_softplus, skip, table,
+                d_rows, d2_rows, g_rows, dx_rows, dd_rows, dd2_rows,
+                du, ddelta, dbias, ddelta2, dbias2, dskip,
+            )  # fmt: skip
+
+
+@inner
+def write_gradient_vector(
+    item, k, first, v, start, begin, end,
+    u, delta2, through_softplus, skip, table,
+    d_rows, d2_rows, g_rows, dx_rows, dd_rows, dd2_rows,
+    du, ddelta, dbias, ddelta2, dbias2, dskip,
+):  # fmt: skip
+    """One vector of a few steps, whose sums stay in registers."""
+    vector = first + v
+    channel, channels = vector * WIDTH, u.shape[2]
+    D = load(skip, (vector, 0), ONE)
+    d_sum, d2_sum, skip_sum = zeros(ONE), zeros(ONE), zeros(ONE)
+    for t in range(begin, end):
+        token = table[k, start + t]
+        index = (item, k, token)
+        value = read(u, (item, token), channel, channels)
         if k == 0:
-            add(dskip, (item, first + v, 0), load(sums_in_chunk, (2, v, 0), ONE), ONE)
+            g = load(g_rows, (v, t, 0), ONE)
+            gradient = D * g
+            skip_sum = fma(g, value, skip_sum)
+        else:
+            gradient = read(du, (item, token), channel, channels)
+        dx = load(dx_rows, (v, t, 0), ONE)
+        d, dd = load(d_rows, (v, t, 0), ONE), load(dd_rows, (v, t, 0), ONE)
+        if delta2 is None:
+            dd = fma(dx, value, dd)
+            drive = d
+        else:
+            drive = load(d2_rows, (v, t, 0), ONE)
+            dd2 = fma(dx, value, load(dd2_rows, (v, t, 0), ONE)) * slope(drive, through_softplus)
+            write(ddelta2, index, channel, channels, dd2)
+            d2_sum = d2_sum + dd2
+        dd = dd * slope(d, through_softplus)
+        write(ddelta, index, channel, channels, dd)
+        d_sum = d_sum + dd
+        write(du, (item, token), channel, channels, fma(dx, drive, gradient))
+    add(dbias, (item, k, vector, 0), d_sum, ONE)
+    if delta2 is not None:
+        add(dbias2, (item, k, vector, 0), d2_sum, ONE)
+    if k == 0:
+        add(dskip, (item, vector, 0), skip_sum, ONE)
 
 
 @inner
