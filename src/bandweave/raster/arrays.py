@@ -38,13 +38,13 @@ class ArraySource(WindowSource):
         self.bands = len(values)
         self.dtype = values.dtype
         self.info = info or BandInfo()
-        self._nodata = (nodata,) * self.bands
+        self.nodata = (nodata,) * self.bands
         self._values = values
 
     def _inside(self, window: Window) -> np.ndarray:
         rows, cols = window.slices()
         raw = np.asarray(self._values[:, rows, cols])
-        return decode(raw, self._nodata, self.info.scales, self.info.offsets)
+        return decode(raw, self.nodata, self.info.scales, self.info.offsets)
 
 
 class StoredArraySource(WindowSource):
@@ -93,7 +93,7 @@ class StoredArraySource(WindowSource):
         self.dtype = array.dtype
         self.grid = Grid(sizes[-2], sizes[-1], PIXELS)
         self.info = BandInfo()
-        self._nodata = (nodata,) * self.bands
+        self.nodata = (nodata,) * self.bands
 
     def _open(self, path: str) -> Any:
         return _OPENERS[self._kind](Path(path), self.key)
@@ -117,7 +117,7 @@ class StoredArraySource(WindowSource):
         raw = raw if array.ndim == 3 else raw[None]
         if array.ndim == 3 and self._chosen is not None:
             raw = raw[[i - first for i in self._chosen]]
-        return decode(raw, self._nodata)
+        return decode(raw, self.nodata)
 
 
 class StackedSource(WindowSource):
@@ -129,6 +129,7 @@ class StackedSource(WindowSource):
         self.bands = sum(source.bands for source in sources)
         self.dtype = np.result_type(*(source.dtype for source in sources))
         self.info = band_facts.stack([s.info for s in sources], [s.bands for s in sources])
+        self.nodata = tuple(value for source in sources for value in source.nodata)
 
     def _inside(self, window: Window) -> np.ndarray:
         return np.concatenate([source.read_nan(window) for source in self.sources])

@@ -76,7 +76,7 @@ class GdalSource(WindowSource):
             raise FileError(f"{path} holds complex numbers; write their amplitude to a file first")
         self.grid = Grid(dataset.height, dataset.width, _transform(dataset), dataset.crs)
         self.info = band_info(dataset, self._indexes)
-        self._nodata: tuple[float | None, ...] = (
+        self.nodata = (
             tuple(holes[i - 1] for i in self._indexes) if nodata is None else (nodata,) * self.bands
         )
         if dataset.driver == "ENVI":
@@ -97,7 +97,7 @@ class GdalSource(WindowSource):
                 f"{self.path} cannot be read at rows {window.row} to {window.row + window.height}: "
                 f"the file is truncated or damaged ({error.__cause__ or error})"
             ) from error
-        values = decode(raw, self._nodata, self.info.scales, self.info.offsets)
+        values = decode(raw, self.nodata, self.info.scales, self.info.offsets)
         if mask is not None:
             values[:, mask == 0] = np.nan
         return values

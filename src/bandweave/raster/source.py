@@ -45,6 +45,7 @@ class WindowSource:
     bands: int
     dtype: np.dtype
     info: BandInfo
+    nodata: tuple[float | None, ...] = ()  # of each band, as stored; empty for what no file states
 
     def _inside(self, window: Window) -> np.ndarray:
         """Values (bands, h, w) as float32 with NaN where a band has none."""

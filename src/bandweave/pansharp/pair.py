@@ -1,0 +1,248 @@
+"""A PAN and an MS image of the same ground, read together by window.
+
+The output's grid is the PAN grid, cropped to the MS pixels that lie wholly on the PAN image: it is
+`ratio` times the MS pixels high and wide, and the MS corner lies at most half a PAN pixel from its
+corner. Values are as stored, without scale and offset, in float32 (exact to 16,777,216).
+
+An MS image that was resampled to the PAN grid before is brought back to `ratio` times coarser
+pixels as it is read, so that every method meets the same kind of pair: a coarse pixel is the mean
+of its central 2×2 fine pixels, or its central one where the ratio is odd. Interpolated values have
+no finer detail to be lost by that, and a wider mean would blur them a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from bandweave.errors import GridMismatch
+from bandweave.pansharp.geometry import Nesting, common_area
+from bandweave.raster.grid import PIXELS, Grid, Window
+from bandweave.raster.source import WindowSource
+
+
+@dataclass
+class PairWindow:
+    """A window of a pair with a margin around it.
+
+    Holes have the values of the nearest valid pixel, and what lies outside the pair's grid those of
+    its edge, so that filters run over them unharmed; both are invalid. The MS pixels are those that
+    the PAN pixels touch, by the nesting rounded to whole MS pixels.
+
+    window     on the pair's grid, without the margin
+    margin     PAN pixels on each of the four sides
+    nesting    of `ms` on `pan`
+    pan        (H, W) float32, margin included
+    ms         (C, h, w) float32
+    pan_valid  (H, W) bool
+    ms_valid   (h, w) bool: all bands are
+    """
+
+    window: Window
+    margin: int
+    nesting: Nesting
+    pan: np.ndarray
+    ms: np.ndarray
+    pan_valid: np.ndarray
+    ms_valid: np.ndarray
+
+    @property
+    def core(self) -> tuple[slice, slice]:
+        """Where the window lies on `pan` and on any result of its size."""
+        return tuple(slice(self.margin, self.margin + size) for size in self.window[2:])  # type: ignore[return-value]
+
+
+class Pair:
+    """A PAN and an MS source, and how their pixels lie to each other; nothing is read yet.
+
+    pan, ms      sources; their values are taken as they come (see `open_pair` for stored values)
+    nesting      of the whole MS image on the whole PAN image, its ratio included
+    resampled    the MS image has the PAN image's pixel size; `nesting` tells of its coarse pixels,
+                 the first of which begins with its first pixel
+    nodata       the value that stands for a hole in what is made of the pair; by default the MS
+                 file's, else the PAN file's if the MS type holds it, else NaN for floats
+    notes        what a user should know of the pair, sentences
+
+    grid         of the output: size, transform, CRS
+    names        of the MS bands
+    scales, offsets   of the MS bands' stored values, or None
+    pan_dtype, ms_dtype   as stored
+
+    Raises GridMismatch where no MS pixel lies wholly on the PAN image.
+    """
+
+    def __init__(
+        self,
+        pan: WindowSource,
+        ms: WindowSource,
+        nesting: Nesting,
+        *,
+        resampled: bool = False,
+        nodata: float | None = None,
+        scales: tuple[float, ...] | None = None,
+        offsets: tuple[float, ...] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.pan, self.ms, self.placed, self.resampled = pan, ms, nesting, resampled
+        self.ratio, self.bands = nesting.ratio, ms.bands
+        self.pan_dtype, self.ms_dtype = pan.dtype, ms.dtype
+        self.scales, self.offsets = scales, offsets
+        self.wavelengths = ms.info.wavelengths
+        names = ms.info.names or ("",) * ms.bands
+        self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
+        self.nodata = nodata if nodata is not None else _nodata(pan, ms)
+        step = self.ratio if resampled else 1
+        fine = pan.grid.height, pan.grid.width
+        coarse = ms.grid.height // step, ms.grid.width // step
+        area = common_area(nesting, fine, coarse)
+        if area is None:
+            raise GridMismatch(
+                f"no MS pixel lies wholly on the PAN image: PAN is {pan.grid}, MS {ms.grid}, its "
+                f"upper left corner {nesting.row:g} PAN pixels down and {nesting.col:g} to the "
+                "right of PAN's; check that the two files show the same place"
+            )
+        self._pan_crop, self._ms_crop, self.nesting = area
+        self.grid = _cropped(pan.grid, self._pan_crop)
+        self.notes = [*notes, *_cropping(area.pan, fine, area.ms, coarse, self.ratio)]
+
+    @property
+    def ms_shape(self) -> tuple[int, int]:
+        """Rows and columns of the MS pixels: 1/ratio of the grid's."""
+        return self._ms_crop.height, self._ms_crop.width
+
+    def read(self, window: Window, margin: int = 0) -> PairWindow:
+        """A window on `grid` with `margin` PAN pixels around it.
+
+        Raises ValueError for a window of which nothing lies on the grid.
+        """
+        r = self.ratio
+        outer = Window(
+            window.row - margin,
+            window.col - margin,
+            window.height + 2 * margin,
+            window.width + 2 * margin,
+        )
+        top, left = outer.row // r, outer.col // r
+        bottom, right = -(-(outer.row + outer.height) // r), -(-(outer.col + outer.width) // r)
+        slots = Window(top, left, bottom - top, right - left)
+        size = self.grid.height, self.grid.width
+        pan, pan_valid = _calm(self._read_pan, outer, size, margin)
+        ms, ms_valid = _calm(self._read_ms, slots, self.ms_shape, -(-margin // r))
+        nesting = self.nesting.cropped((outer.row, outer.col), (top, left))
+        return PairWindow(window, margin, nesting, pan[0], ms, pan_valid, ms_valid)
+
+    def _read_pan(self, window: Window) -> np.ndarray:
+        crop = self._pan_crop
+        return self.pan.read_nan(
+            window._replace(row=window.row + crop.row, col=window.col + crop.col)
+        )
+
+    def _read_ms(self, window: Window) -> np.ndarray:
+        crop = self._ms_crop
+        there = window._replace(row=window.row + crop.row, col=window.col + crop.col)
+        if not self.resampled:
+            return self.ms.read_nan(there)
+        r, (h, w) = self.ratio, window[2:]
+        middle = slice((r - 1) // 2, r // 2 + 1)
+        blocks = self.ms.read_nan(there.finer(r)).reshape(self.bands, h, r, w, r)
+        return np.ascontiguousarray(blocks[:, :, middle, :, middle].mean(axis=(2, 4)))
+
+
+def registered(pair: Pair, row: float, col: float) -> Pair:
+    """The pair with its MS image moved by what registration measured, in PAN pixels.
+
+    row, col   how much further down and right things lie on the PAN image than the pair says
+
+    The output's grid stays PAN's; it may lose pixels at the border. Raises GridMismatch where
+    nothing in common is left.
+    """
+    return Pair(
+        pair.pan,
+        pair.ms,
+        pair.placed.moved(row, col),
+        resampled=pair.resampled,
+        nodata=pair.nodata,
+        scales=pair.scales,
+        offsets=pair.offsets,
+        notes=[f"MS was moved by {row:+.2f} rows and {col:+.2f} columns of PAN pixels"],
+    )
+
+
+def _nodata(pan: WindowSource, ms: WindowSource) -> float | None:
+    stated = [value for value in ms.nodata if value is not None]
+    if stated:
+        return stated[0]
+    for value in pan.nodata:
+        if value is not None and (ms.dtype.kind == "f" or _fits(value, ms.dtype)):
+            return value
+    return float("nan") if ms.dtype.kind == "f" else None
+
+
+def _fits(value: float, dtype: np.dtype) -> bool:
+    if dtype.kind not in "iu" or not float(value).is_integer():
+        return False
+    return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+
+
+def _cropped(grid: Grid, crop: Window) -> Grid:
+    if grid.georeferenced:
+        return grid.crop(crop)
+    return Grid(crop.height, crop.width, PIXELS, grid.crs)
+
+
+def _cropping(
+    pan: Window, fine: tuple[int, int], ms: Window, coarse: tuple[int, int], ratio: int
+) -> list[str]:
+    """A sentence where the common area is not all of both images."""
+    if pan[2:] == fine and ms[2:] == coarse:
+        return []
+    return [
+        f"the two images differ in extent: {pan.height}×{pan.width} of PAN's "
+        f"{fine[0]}×{fine[1]} pixels and {ms.height}×{ms.width} of MS's {coarse[0]}×{coarse[1]} "
+        f"are of the area that both cover (from PAN row {pan.row}, column {pan.col}; "
+        f"{ratio}×{ratio} PAN pixels an MS pixel)"
+    ]
+
+
+def _calm(
+    read: Callable[[Window], np.ndarray], window: Window, size: tuple[int, int], reach: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (bands, h, w) without holes, and which are valid (h, w), of a window anywhere.
+
+    size    of the grid
+    reach   pixels around the window in which the nearest valid one is looked for
+    """
+    inside = window.clip(*size)
+    if inside is None:
+        raise ValueError(f"{window} lies outside the grid of {size[0]}×{size[1]} pixels")
+    values = read(inside)
+    valid = ~np.isnan(values).any(axis=0)
+    if not valid.all():
+        around = Window(
+            inside.row - reach,
+            inside.col - reach,
+            inside.height + 2 * reach,
+            inside.width + 2 * reach,
+        ).clip(*size)
+        assert around is not None
+        rows, cols = inside.slices((around.row, around.col))
+        values = _filled(read(around) if around != inside else values)[:, rows, cols]
+    if inside == window:
+        return values, valid
+    above, left = inside.row - window.row, inside.col - window.col
+    below = window.row + window.height - inside.row - inside.height
+    right = window.col + window.width - inside.col - inside.width
+    pads = (above, below), (left, right)
+    return np.pad(values, ((0, 0), *pads), mode="edge"), np.pad(valid, pads)
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """(bands, h, w): a pixel with a NaN in any band gets all bands of the nearest one without."""
+    holes = np.isnan(values).any(axis=0)
+    if holes.all():
+        return np.zeros_like(values)
+    nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
+    return values[:, nearest[0], nearest[1]]
