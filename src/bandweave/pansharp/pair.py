@@ -12,15 +12,20 @@ no finer detail to be lost by that, and a wider mean would blur them a second ti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from rasterio.crs import CRS
 from scipy import ndimage
 
-from bandweave.errors import GridMismatch
+from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.geometry import Nesting, common_area
+from bandweave.pansharp.placement import placement
+from bandweave.raster.arrays import StackedSource
 from bandweave.raster.grid import PIXELS, Grid, Window
+from bandweave.raster.open import PathLike, open_source
 from bandweave.raster.source import WindowSource
 
 
@@ -106,12 +111,30 @@ class Pair:
             )
         self._pan_crop, self._ms_crop, self.nesting = area
         self.grid = _cropped(pan.grid, self._pan_crop)
+        self._given_notes = tuple(notes)
         self.notes = [*notes, *_cropping(area.pan, fine, area.ms, coarse, self.ratio)]
 
     @property
     def ms_shape(self) -> tuple[int, int]:
         """Rows and columns of the MS pixels: 1/ratio of the grid's."""
         return self._ms_crop.height, self._ms_crop.width
+
+    def moved(self, row: float, col: float) -> Pair:
+        """The pair with its MS image moved down and right by PAN pixels.
+
+        The output's grid stays PAN's, and may lose pixels at the border. Raises GridMismatch where
+        nothing in common is left.
+        """
+        return Pair(
+            self.pan,
+            self.ms,
+            self.placed.moved(row, col),
+            resampled=self.resampled,
+            nodata=self.nodata,
+            scales=self.scales,
+            offsets=self.offsets,
+            notes=self._given_notes,
+        )
 
     def read(self, window: Window, margin: int = 0) -> PairWindow:
         """A window on `grid` with `margin` PAN pixels around it.
@@ -151,24 +174,86 @@ class Pair:
         return np.ascontiguousarray(blocks[:, :, middle, :, middle].mean(axis=(2, 4)))
 
 
-def registered(pair: Pair, row: float, col: float) -> Pair:
-    """The pair with its MS image moved by what registration measured, in PAN pixels.
+def open_pair(
+    pan: PathLike,
+    ms: PathLike | Sequence[PathLike],
+    *,
+    ratio: int | None = None,
+    crs: CRS | str | int | None = None,
+    nodata: float | None = None,
+    pan_key: str | None = None,
+    ms_key: str | None = None,
+    ms_bands: Sequence[int] | None = None,
+) -> Pair:
+    """Open a PAN file and an MS file, or one MS file a band in the order given; read nothing yet.
 
-    row, col   how much further down and right things lie on the PAN image than the pair says
+    Any file that a scene's layer may be. Where one file holds several arrays, `FILE:KEY` names one
+    as well as `pan_key` or `ms_key` do.
 
-    The output's grid stays PAN's; it may lose pixels at the border. Raises GridMismatch where
-    nothing in common is left.
+    ratio      PAN pixels an MS pixel is wide; the transforms, or the sizes where there are none,
+               tell it unless MS already has PAN's pixel size
+    crs        assigned where a file has none; never a warp
+    nodata     the value of a hole in both files, instead of the one they state
+    ms_bands   numbers from 1, in the order wanted; None is all
+
+    Raises FileError for a file that is missing, damaged or no PAN image; GridMismatch where the two
+    do not fit, with what to do; ConfigError for an impossible option.
     """
+    pan_path, pan_key = _split_key(pan, pan_key)
+    several = not isinstance(ms, str | os.PathLike)
+    ms_paths: PathLike | list[PathLike]
+    if several and len(ms) != 1:  # type: ignore[arg-type]
+        if ms_key is not None:
+            raise ConfigError("`ms_key` is for one MS file; leave it out, or give FILE:KEY")
+        ms_paths = [os.fspath(path) for path in ms]  # type: ignore[union-attr]
+        if not ms_paths:
+            raise ConfigError("`ms` is an empty list; give the MS file, or one file a band")
+    else:
+        ms_paths, ms_key = _split_key(ms[0] if several else ms, ms_key)  # type: ignore[index, arg-type]
+    pan_source = open_source(pan_path, key=pan_key, crs=crs, nodata=nodata)
+    if pan_source.bands != 1:
+        raise FileError(
+            f"{os.fspath(pan)} has {pan_source.bands} bands and a PAN image one; are the two files "
+            "swapped? PAN comes first"
+        )
+    ms_source = open_source(ms_paths, key=ms_key, bands=ms_bands, crs=crs, nodata=nodata)
+    info = ms_source.info
+    nesting, resampled, notes = placement(pan_source.grid, ms_source.grid, ratio)
+    if ms_source.grid.georeferenced and not pan_source.grid.georeferenced:
+        pan_source.grid = _like(pan_source.grid, ms_source.grid, 1 if resampled else nesting.ratio)
+    for source in (pan_source, ms_source):
+        _leave_as_stored(source)
     return Pair(
-        pair.pan,
-        pair.ms,
-        pair.placed.moved(row, col),
-        resampled=pair.resampled,
-        nodata=pair.nodata,
-        scales=pair.scales,
-        offsets=pair.offsets,
-        notes=[f"MS was moved by {row:+.2f} rows and {col:+.2f} columns of PAN pixels"],
+        pan_source,
+        ms_source,
+        nesting,
+        resampled=resampled,
+        scales=info.scales,
+        offsets=info.offsets,
+        notes=notes,
     )
+
+
+def _split_key(path: PathLike, key: str | None) -> tuple[PathLike, str | None]:
+    """FILE and KEY of 'FILE:KEY' where that is no file and FILE is one."""
+    name, colon, inner = os.fspath(path).rpartition(":")
+    if key is None and colon and inner and not os.path.exists(path) and os.path.isfile(name):
+        return name, inner
+    return path, key
+
+
+def _like(pan: Grid, ms: Grid, ratio: int) -> Grid:
+    """The PAN grid with the place of an MS grid that begins at the same corner."""
+    finer = ms.finer(ratio)
+    return Grid(pan.height, pan.width, finer.transform, pan.crs or ms.crs)
+
+
+def _leave_as_stored(source: WindowSource) -> None:
+    """Have a source give its values without scale and offset."""
+    if isinstance(source, StackedSource):
+        for part in source.sources:
+            _leave_as_stored(part)
+    source.info = replace(source.info, scales=None, offsets=None)
 
 
 def _nodata(pan: WindowSource, ms: WindowSource) -> float | None:
