@@ -67,10 +67,12 @@ class Shift:
                 f"no shift could be measured: in none of {self.looked} windows do PAN and MS share "
                 "enough detail"
             )
+        down = "lower" if self.row > 0 else "higher"
+        across = "right" if self.col > 0 else "left"
         return (
-            f"on PAN things lie {abs(self.row):.2f} PAN pixels {'lower' if self.row > 0 else 'higher'} "
-            f"and {abs(self.col):.2f} further {'right' if self.col > 0 else 'left'} than by MS (±{self.spread:.2f} in {self.windows} of {self.looked} windows; correlation "
-            f"{self.before:.3f} before, {self.after:.3f} after)"
+            f"on PAN things lie {abs(self.row):.2f} PAN pixels {down} and {abs(self.col):.2f} "
+            f"further {across} than by MS (±{self.spread:.2f} in {self.windows} of {self.looked} "
+            f"windows; correlation {self.before:.3f} before, {self.after:.3f} after)"
         )
 
 

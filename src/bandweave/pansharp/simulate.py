@@ -116,7 +116,7 @@ def simulated_pair(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
-    paths = [folder / name for name in ("pan.tif", "ms.tif", "truth.tif")]
+    paths = folder / "pan.tif", folder / "ms.tif", folder / "truth.tif"
     with OutputSet() as outputs:
         for path, values, grid, labels in zip(
             paths,
