@@ -26,7 +26,7 @@ from bandweave.landcover import report_pictures
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import Scores, confusion_matrix, object_votes
 from bandweave.landcover.report import write_report
-from bandweave.landcover.report_figures import Curve, draw_curve, in_confidence_colours, photograph
+from bandweave.landcover.report_figures import in_confidence_colours
 from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands, verdict
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.scoring import SceneScores
@@ -34,6 +34,8 @@ from bandweave.raster.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.source import BandInfo
 from bandweave.raster.write import MapWriter
+from bandweave.report.curves import Curve, draw_curve
+from bandweave.report.pictures import photograph
 from bandweave.run.atomic import write_json, write_yaml
 from bandweave.run.folder import RunFolder, machine
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +22,22 @@ from bandweave.landcover.metrics import PER_CLASS, Scores
 from bandweave.landcover.report_figures import (
     RIGHT_COLOUR,
     WRONG_COLOUR,
-    Curve,
     confidence_ramp,
-    draw_curve,
 )
 from bandweave.landcover.report_pictures import check_map, shown_bands
 from bandweave.landcover.report_plates import MapFiles, Plates, draw_plates
 from bandweave.landcover.report_text import (
     changed_options,
     commands,
-    counted,
     described_grid,
     described_layers,
-    percent,
     protocol_lines,
-    seconds_in_words,
 )
 from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import SceneScores, own_split
+from bandweave.report.curves import Curve, draw_curve
+from bandweave.report.page import render
+from bandweave.report.words import counted, percent, seconds_in_words
 from bandweave.run.folder import RunFolder
 from bandweave.run.history import Row, read_history
 from bandweave.yaml_files import yaml_text
@@ -227,21 +223,13 @@ def _page(
     plates: Plates,
     notes: list[str],
 ) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bandweave", "landcover"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "counted": counted}
     trained = run.facts["protocol"]
     pixels = scores.pixels if scores else None
     protocol = pixels.protocol if pixels else trained
     rows, steps = _class_rows(run, scores, plates), _history(run.folder, notes)
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "landcover",
+        "report.html.j2",
         scene=scene,
         run=run,
         scores=pixels,
@@ -272,8 +260,6 @@ def _page(
         commands=commands(run, scene, protocol if pixels else None),
         config=yaml_text(run.config.to_dict()),
         notes=notes,
-        written=date.today().isoformat(),
-        version=version("bandweave"),
     )
 
 

@@ -12,12 +12,9 @@ import rasterio
 from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
 from bandweave.data.splits import TEST, TRAIN, VALIDATION, Split
 from bandweave.landcover.report_figures import (
-    Picture,
     in_class_colours,
     in_confidence_colours,
     in_verdict_colours,
-    photograph,
-    picture,
 )
 from bandweave.landcover.report_pictures import (
     RIGHT,
@@ -28,9 +25,10 @@ from bandweave.landcover.report_pictures import (
     shown_bands,
     verdict,
 )
-from bandweave.landcover.report_text import counted, percent
 from bandweave.landcover.run import Run
 from bandweave.raster.outputs import CACHE_BYTES
+from bandweave.report.pictures import Picture, photograph, picture
+from bandweave.report.words import counted, percent
 from bandweave.run.progress import Progress
 
 LONGEST = 1200  # px of a picture's longer side

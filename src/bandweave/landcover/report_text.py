@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from bandweave.data.scene import Scene
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.run import Run
+from bandweave.report.words import counted, percent
 
 CONTEXTS = {
     "transductive": "training saw the images of the whole scene, and never a test label",
@@ -24,38 +24,6 @@ SIDES = {
     "guard": "guard",
     "unused": "unused",
 }
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """A share as per cent; – where there is none.
-
-    >>> percent(0.69224), percent(float("nan"))
-    ('69.22 %', '–')
-    """
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %"
-
-
-def counted(value: int) -> str:
-    """A count for people.
-
-    >>> counted(12197)
-    '12,197'
-    """
-    return f"{int(value):,}"
-
-
-def seconds_in_words(seconds: float) -> str:
-    """A duration for people.
-
-    >>> seconds_in_words(39.9), seconds_in_words(754), seconds_in_words(7322)
-    ('40 s', '12 min 34 s', '2 h 2 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s" if seconds >= 1 else f"{seconds:.1f} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def protocol_lines(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:

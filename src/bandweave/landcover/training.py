@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,16 @@ from bandweave.data.scene import Scene
 from bandweave.data.splits import VALIDATION, Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.classify import predict_classes
-from bandweave.landcover.config import LandCoverConfig, grouped, merged
+from bandweave.landcover.config import LandCoverConfig, option_groups
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.run import Run, build_model
 from bandweave.nn.clip import ClipGuidance, frozen_names
-from bandweave.run.folder import RunFolder, machine
+from bandweave.run.folder import RunFolder, training_facts
 from bandweave.run.loop import fit
 from bandweave.run.processes import Accelerator, check_devices, is_main
+from bandweave.run.sections import grouped, merged
 
 PROJECTION_BATCHES = 8  # of training crops, to which CLIP's fixed projection is fitted
-VERSIONS = ("bandweave", "numpy", "torch", "numba", "rasterio", "scipy", "lightning-fabric")
 
 
 def train(
@@ -76,7 +75,7 @@ def train(
     (1, 8)
     """
     if config is None:
-        stored = merged(grouped(model, options), {"model": {"name": model}})
+        stored = merged(grouped(option_groups(model), options), {"model": {"name": model}})
         config = LandCoverConfig.read(stored)
         config.layers, config.pca = list(layers or []), dict(pca or {})
     elif options or layers or pca:
@@ -120,17 +119,12 @@ def train(
         frozen=frozen_names(module),
         identity={"config": {**config.to_dict(), "train": None}, "split": split.hash},
     )
-    seconds = float(rows[-1]["seconds"]) if rows else time.monotonic() - began
     reach = module.reach(config.samples.crop)  # type: ignore[operator]
     run.facts.update(
         protocol=split.protocol(reach),
         split_hash=split.hash,
         scaling_from=scaling.source,
-        parameters=run.parameters,
-        seconds=seconds,
-        steps=len(rows),
-        machine=machine(),
-        versions={name: version(name) for name in VERSIONS},
+        **training_facts(module, rows, time.monotonic() - began),
     )
     module.cpu().eval()
     if is_main():

@@ -1,0 +1,135 @@
+"""Drawings of a page, as SVG that stands in it.
+
+Their colours are the page's own (CSS variables), so that they follow it into the dark. Nothing here
+keeps state in matplotlib.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 400  # of a curve
+
+_PAGE = {  # colours that stand for the page's
+    "#010203": "var(--soft)",
+    "#010204": "var(--rule)",
+    "#010205": "var(--accent)",
+    "#010206": "var(--second)",
+    "#010207": "var(--ink)",
+}
+TEXT, RULE, LINE, SECOND, INK = _PAGE
+
+
+def draw(name: str, plot: Callable[[Axes], None], size: tuple[float, float] = (4.4, 2.3)) -> str:
+    """What `plot` draws into axes in the page's style, as SVG.
+
+    name  of the drawing, once on a page
+    size  in inches
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": name,
+            "font.size": 9,
+            "text.color": TEXT,
+            "xtick.color": TEXT,
+            "ytick.color": TEXT,
+            "axes.edgecolor": RULE,
+            "axes.labelcolor": TEXT,
+            "text.parse_math": False,
+        }
+    ):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
+        axes.tick_params(length=0)
+        plot(axes)
+        file = io.StringIO()
+        nothing: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    return _inline(file.getvalue(), re.sub(r"\W+", "-", name))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over the steps of training: x and y, and points of a second one, if any."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    points: tuple[np.ndarray, np.ndarray] | None = None
+    points_name: str = ""
+    percent: bool = False
+
+
+def draw_curve(curve: Curve) -> str:
+    """The curve: faint as it is, and smoothed; points as they are."""
+
+    def plot(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        factor = 100 if curve.percent else 1
+        x, y = _thinned(curve.x, factor * curve.y)
+        axes.plot(x, y, color=LINE, alpha=0.3, linewidth=1, marker="o" if x.size < 3 else None)
+        if x.size >= 8:
+            axes.plot(x, _smoothed(y), color=LINE, linewidth=1.8)
+        if curve.points is not None:
+            at, values = curve.points
+            style: dict[str, Any] = {
+                "color": SECOND,
+                "linewidth": 1.4,
+                "marker": "o",
+                "markersize": 4,
+            }
+            axes.plot(at, factor * values, label=curve.points_name, **style)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel("step")
+
+    return draw(curve.name, plot)
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finite values, at most `POINTS`: each the mean of its share."""
+    known = np.isfinite(y)
+    x, y = x[known], y[known]
+    if x.size <= POINTS:
+        return x, y
+    starts = np.linspace(0, x.size, POINTS, endpoint=False).astype(int)
+    count = np.diff([*starts, x.size])
+    return np.add.reduceat(x, starts) / count, np.add.reduceat(y, starts) / count
+
+
+def _smoothed(y: np.ndarray) -> np.ndarray:
+    """Means of a window of a tenth of the curve, shorter at its ends."""
+    half = max(y.size // 20, 1)
+    total = np.concatenate([[0.0], np.cumsum(y)])
+    place = np.arange(y.size)
+    low, high = np.maximum(place - half, 0), np.minimum(place + half + 1, y.size)
+    return (total[high] - total[low]) / (high - low)
+
+
+def _inline(svg: str, name: str) -> str:
+    """An SVG file as an element of a page: no prologue, names of its own, the page's colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    for stand_in, colour in _PAGE.items():
+        svg = svg.replace(stand_in, colour)
+    return svg.strip()

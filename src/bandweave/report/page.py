@@ -1,0 +1,31 @@
+"""A page that needs nothing else: a template of a package, on the frame that all pages share.
+
+A template extends `page.html.j2` (blocks title, style, header, main) and imports the macros of
+`blocks.html.j2`; both lie beside this file.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from importlib.metadata import version
+from typing import Any
+
+from bandweave.report.words import counted, percent
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """HTML of a template in a part of bandweave, such as 'landcover'."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    parts = [PackageLoader("bandweave", folder) for folder in (package, "report")]
+    environment = Environment(
+        loader=ChoiceLoader(parts),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "counted": counted}
+    return environment.get_template(template).render(
+        written=date.today().isoformat(), version=version("bandweave"), **values
+    )
