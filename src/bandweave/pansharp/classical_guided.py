@@ -1,7 +1,7 @@
 """GFPCA: PAN guides the sharpening of the first principal components.
 
 Source: Liao et al., "Processing of multiresolution thermal hyperspectral and digital color data",
-IEEE JSTARS 8(6), 2015, section III, and "Two-stage fusion of thermal hyperspectral and visible RGB
+IEEE JSTARS 8(6), 2015, and "Two-stage fusion of thermal hyperspectral and visible RGB
 image by PCA and guided filter", WHISPERS 2015; the filter is He, Sun and Tang, "Guided image
 filtering", IEEE TPAMI 35(6), 2013, eq. (5), (6) and (8).
 
@@ -13,7 +13,8 @@ filtering", IEEE TPAMI 35(6), 2013, eq. (5), (6) and (8).
     M  bands interpolated to the PAN grid (bicubic); c_k = v_kᵀ (M − mean) component k of them
 
 The first components are those that hold SHARE of the bands' variance, the others stay interpolated.
-The box spans 2r + 1 pixels and ε is a share of PAN's variance: the papers leave both to the data.
+The box spans 2r + 1 pixels and ε is EPSILON of PAN's variance. These three are choices made here: a
+wider box or more components blur the bands that PAN does not follow.
 """
 
 from __future__ import annotations

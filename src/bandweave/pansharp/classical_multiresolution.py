@@ -1,7 +1,7 @@
 """Multiresolution analysis: what PAN has beyond its own low-pass goes into every band.
 
 Sources: Vivone et al., "A critical comparison among pansharpening algorithms", IEEE TGRS 53(5),
-2015, section III, eq. (4) and (5), and for each low-pass L:
+2015, for both forms, and for each low-pass L:
 
     added       out_k = M_k + P_k − L(P_k)
     multiplied  out_k = M_k · P_k / L(P_k)
@@ -16,9 +16,8 @@ Sources: Vivone et al., "A critical comparison among pansharpening algorithms", 
     mtf-glp-hpm  multiplied  as mtf-glp                     Aiazzi et al., GRSS/ISPRS workshop, 2003
     sfim         multiplied  box, of PAN as it is           Liu, Int. J. Remote Sensing 21(18), 2000
 
-The box is 2r - 1 pixels wide, 5 at the ratio of 3 as in Chavez et al., so that it is centred on its
-pixel at any ratio. The wavelet has log2(r) levels, rounded. Where PAN is constant the interpolated
-bands are the answer.
+The box is 2r - 1 pixels wide, so that it is centred on its pixel at any ratio. The wavelet has
+log2(r) levels, rounded. Where PAN is constant the interpolated bands are the answer.
 """
 
 from __future__ import annotations

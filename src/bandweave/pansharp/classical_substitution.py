@@ -1,7 +1,7 @@
 """Component substitution: an intensity made of the bands gives way to PAN.
 
 Sources: Vivone et al., "A critical comparison among pansharpening algorithms", IEEE TGRS 53(5),
-2015, section II, whose general form is eq. (1):
+2015, whose general form of them all is
 
     out_k = M_k + g_k (P′ − I),    I = Σ_k w_k M_k
 
@@ -62,7 +62,7 @@ Weigh = Callable[[Moments, Sensor], tuple[np.ndarray, np.ndarray]]
 
 
 def fit_ihs(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Substitution:
-    """Generalised IHS, Tu et al. 2001, eq. (10): the same detail in every band."""
+    """Generalised IHS, Tu et al. 2001: the same detail in every band."""
     return _matched(moments(windows, sensor), sensor, _ihs)
 
 
@@ -77,7 +77,7 @@ def fit_gs(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> S
 
 
 def fit_gsa(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Substitution:
-    """Adaptive Gram-Schmidt, Aiazzi et al. 2007, eq. (9): weights by least squares at MS scale."""
+    """Adaptive Gram-Schmidt, Aiazzi et al. 2007: weights by least squares at MS scale."""
     found = moments(windows, sensor)
     covariance = found.covariance
     weights = _regression(covariance)

@@ -1,9 +1,9 @@
 """CNMF: abundances of a few endmembers take their detail from PAN.
 
 Source: Yokoya, Yairi and Iwasaki, "Coupled nonnegative matrix factorization unmixing for
-hyperspectral and multispectral data fusion", IEEE TGRS 50(2), 2012, eq. (6)-(9) (multiplicative
-updates of Lee and Seung 2001); for PAN, Loncan et al., "Hyperspectral pansharpening: a review",
-IEEE GRSM 3(3), 2015, section II-E.
+hyperspectral and multispectral data fusion", IEEE TGRS 50(2), 2012 (multiplicative updates
+of Lee and Seung 2001); for PAN, Loncan et al., "Hyperspectral pansharpening: a review",
+IEEE GRSM 3(3), 2015.
 
     M ≈ E A        bands (C, n) of multispectral pixels; endmembers E (C, m), abundances A (m, n)
     P ≈ R E A      PAN; R (1, C) the share of each band in it, not negative
@@ -11,8 +11,8 @@ IEEE GRSM 3(3), 2015, section II-E.
     A ← A ∘ Eᵀ M / (Eᵀ E A)                of the multispectral pixels, E fixed
     A ← A ∘ (R E)ᵀ P / ((R E)ᵀ R E A)      of the PAN pixels, beginning with A interpolated
 
-both with a row of the constant δ appended to M, E, P and R E, which holds the abundances' sum
-(Yokoya et al., eq. (12)). It differs from the paper in this:
+both with a row of the constant δ appended to M, E, P and R E, which holds the abundances' sum.
+δ is the root mean square of the sample. It differs from the paper in this:
 
 - The endmembers come from a sample of pixels of the whole scene, by successive projection (Araújo
   et al. 2001) and alternating updates, and do not change afterwards; so windows agree with each
