@@ -1,0 +1,113 @@
+"""What each score is: for tables, the report and the documentation.
+
+The definitions in full are in reduced_metrics.py and full_metrics.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class ScoreName(NamedTuple):
+    """A score as it is printed.
+
+    symbol   heading of a column
+    unit     "" for a pure number
+    best     value of a perfect image
+    higher   a greater value is a better one
+    formula  in one line, with what was chosen
+    source   of the formula
+    """
+
+    symbol: str
+    unit: str
+    best: float
+    higher: bool
+    formula: str
+    source: str
+
+
+REDUCED = {  # by reduced_metrics.reduced_scores, against a reference
+    "psnr": ScoreName(
+        *("PSNR", "dB", math.inf, True),
+        "10 log₁₀(peak² / mse) over all bands; the peak is the declared range of the data",
+        "textbook",
+    ),
+    "ssim": ScoreName(
+        *("SSIM", "", 1.0, True),
+        "Gaussian window 11×11, σ 1.5, inside the image; mean over bands",
+        "Wang et al., IEEE TIP 13(4), 2004",
+    ),
+    "sam": ScoreName(
+        *("SAM", "rad", 0.0, False),
+        "mean angle between the spectra of a pixel",
+        "Yuhas et al., JPL Airborne Geoscience Workshop, 1992",
+    ),
+    "sam_degrees": ScoreName(
+        *("SAM", "°", 0.0, False),
+        "mean angle between the spectra of a pixel",
+        "Yuhas et al., JPL Airborne Geoscience Workshop, 1992",
+    ),
+    "ergas": ScoreName(
+        *("ERGAS", "", 0.0, False),
+        "100 / ratio · √mean(mse / μ²) over bands, μ the reference's mean",
+        "Wald, Fusion of Earth Data, 2000",
+    ),
+    "q": ScoreName(
+        *("Q", "", 1.0, True),
+        "universal image quality index of 32×32 blocks side by side; mean over bands",
+        "Wang and Bovik, IEEE SPL 9(3), 2002",
+    ),
+    "q2n": ScoreName(
+        *("Q2ⁿ", "", 1.0, True),
+        "hypercomplex quality index of 32×32 blocks side by side, bands normalised",
+        "Garzelli and Nencini, IEEE GRSL 6(4), 2009",
+    ),
+    "scc": ScoreName(
+        *("SCC", "", 1.0, True),
+        "correlation after the Laplacian [−1 −1 −1; −1 8 −1; −1 −1 −1]; mean over bands",
+        "Zhou et al., IJRS 19(4), 1998",
+    ),
+}
+FULL = {  # by full_metrics.full_scores, without a reference
+    "d_lambda": ScoreName(
+        *("D_λ", "", 0.0, False),
+        "mean change of Q between pairs of bands, p = 1, blocks of 32 PAN pixels",
+        "Alparone et al., PE&RS 74(2), 2008",
+    ),
+    "d_s": ScoreName(
+        *("D_s", "", 0.0, False),
+        "mean change of Q between bands and PAN, q = 1, blocks of 32 PAN pixels",
+        "Alparone et al., PE&RS 74(2), 2008",
+    ),
+    "qnr": ScoreName(
+        *("QNR", "", 1.0, True),
+        "(1 − D_λ)(1 − D_s)",
+        "Alparone et al., PE&RS 74(2), 2008",
+    ),
+    "d_lambda_khan": ScoreName(
+        *("D_λᴷ", "", 0.0, False),
+        "1 − Q2ⁿ between the MS and the image degraded by the sensor's MTF",
+        "Khan et al., IEEE TGRS 47(11), 2009",
+    ),
+    "hqnr": ScoreName(
+        *("HQNR", "", 1.0, True),
+        "(1 − D_λᴷ)(1 − D_s)",
+        "Aiazzi et al., SPIE 9244, 2014",
+    ),
+}
+SCORES = REDUCED | FULL
+
+
+def plain(scores: Mapping[str, float]) -> dict[str, float | str | None]:
+    """For JSON, which knows neither: NaN becomes None, infinity "inf" (float reads it back).
+
+    >>> plain({"psnr": math.inf, "sam": math.nan, "q": 0.5})
+    {'psnr': 'inf', 'sam': None, 'q': 0.5}
+    """
+    return {
+        name: None if math.isnan(value) else value if math.isfinite(value) else str(value)
+        for name, value in scores.items()
+    }
