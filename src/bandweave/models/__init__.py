@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from bandweave.errors import ConfigError
 from bandweave.models.m3amba import M3amba, M3ambaConfig
+from bandweave.models.mmmamba import MMMamba, MMMambaConfig
+from bandweave.schema import nearest
 
 
 @dataclass(frozen=True)
@@ -38,3 +42,31 @@ LAND_COVER: dict[str, Preset] = {
         train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 200},
     ),
 }
+
+SHARPENERS: dict[str, Preset] = {  # patch: pixels of the MS image, along each side
+    "mmmamba": Preset(
+        MMMamba,
+        MMMambaConfig(),
+        samples={"patch": 32, "batch": 4},
+        train={"lr": 5e-4, "weight_decay": 0.0, "clip": 4.0, "steps": 50_000},
+    ),
+    "mmmamba_small": Preset(
+        MMMamba,
+        MMMambaConfig(width=16, depth=2, residuals=1, state=4, expand=1.5, mlp_ratio=2.0),
+        samples={"patch": 32, "batch": 8},
+        train={"lr": 2e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 10_000},
+    ),
+    "mmmamba_tiny": Preset(
+        MMMamba,
+        MMMambaConfig(width=8, depth=1, residuals=1, state=2, expand=1.0, mlp_ratio=2.0),
+        samples={"patch": 8, "batch": 4},
+        train={"lr": 5e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 200},
+    ),
+}
+
+
+def find_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
+    """The preset of that name. Raises ConfigError with the nearest right one."""
+    if not isinstance(name, str) or name not in presets:
+        raise ConfigError(f"there is no model {name!r}{nearest(str(name), presets)}")
+    return presets[name]

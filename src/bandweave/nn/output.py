@@ -16,3 +16,11 @@ class Output(NamedTuple):
     logits: Tensor
     loss: Tensor | None = None
     parts: dict[str, Tensor] = {}  # noqa: RUF012 - never written to
+
+
+class Sharpened(NamedTuple):
+    """An image (B, C, H, W) on PAN's grid; the loss and its parts where a target was given."""
+
+    image: Tensor
+    loss: Tensor | None = None
+    parts: dict[str, Tensor] = {}  # noqa: RUF012 - never written to

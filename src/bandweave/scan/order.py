@@ -54,8 +54,8 @@ class ScanOrder:
         object.__setattr__(self, "_on_device", {})
 
     @classmethod
-    def _of_permutations(cls, rows: list[Tensor]) -> "ScanOrder":
-        """Rows that are permutations by construction need no check, which no compiler can trace."""
+    def of_permutations(cls, rows: list[Tensor]) -> "ScanOrder":
+        """Of rows that are permutations by construction: no check, which no compiler can trace."""
         order = object.__new__(cls)
         order._keep(torch.stack(rows))
         return order
@@ -108,7 +108,7 @@ def _checked(table: object) -> Tensor:
     return copy
 
 
-def _kept(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
+def kept_by_size(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
     """Make an order once per size; anew in a traced function, where sizes may be symbols."""
     kept: Any = lru_cache(maxsize=64)(make)
 
@@ -121,7 +121,7 @@ def _kept(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
     return order
 
 
-@_kept
+@kept_by_size
 def forward_order(length: int, sequences: int = 1) -> ScanOrder:
     """Every sequence visits the tokens as they lie.
 
@@ -129,10 +129,10 @@ def forward_order(length: int, sequences: int = 1) -> ScanOrder:
     [[0, 1, 2]]
     """
     _check_sizes(length=length, sequences=sequences)
-    return ScanOrder._of_permutations([_tokens(length)] * sequences)
+    return ScanOrder.of_permutations([_tokens(length)] * sequences)
 
 
-@_kept
+@kept_by_size
 def bidirectional_order(length: int) -> ScanOrder:
     """Two sequences: forward, and backward.
 
@@ -141,10 +141,10 @@ def bidirectional_order(length: int) -> ScanOrder:
     """
     _check_sizes(length=length)
     forward = _tokens(length)
-    return ScanOrder._of_permutations([forward, forward.flip(0)])
+    return ScanOrder.of_permutations([forward, forward.flip(0)])
 
 
-@_kept
+@kept_by_size
 def cross_order(height: int, width: int) -> ScanOrder:
     """The four sequences of SS2D (VMamba, section 4.2) over an image laid out row by row.
 
@@ -156,7 +156,7 @@ def cross_order(height: int, width: int) -> ScanOrder:
     _check_sizes(height=height, width=width)
     rows = _tokens(height * width)
     columns = rows.view(height, width).T.reshape(-1)
-    return ScanOrder._of_permutations([rows, columns, rows.flip(0), columns.flip(0)])
+    return ScanOrder.of_permutations([rows, columns, rows.flip(0), columns.flip(0)])
 
 
 def _tokens(length: int) -> Tensor:

@@ -1,0 +1,94 @@
+"""Blocks that fuse co-registered streams of tokens, and their parts.
+
+Source: MMMamba (Wang et al. 2025); the norm and the gated network are Restormer's (Zamir et al.
+2022).
+
+    streams  (B, H, W, D)   S of them, channels last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BiasFreeNorm(nn.Module):
+    """x / √(var + ε) · weight over the channels: LayerNorm that takes no mean away."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance = (x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)  # faster than var
+        return x * torch.rsqrt(variance + self.eps) * self.weight
+
+
+class GatedNetwork(nn.Module):
+    """Linear D → ratio·D, depthwise 3×3, GELU of one half times the other, linear back; no bias."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        half = int(width * ratio / 2)
+        self.widen = nn.Linear(width, 2 * half, bias=False)
+        self.conv = nn.Conv2d(2 * half, 2 * half, 3, padding=1, groups=2 * half, bias=False)
+        self.narrow = nn.Linear(half, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(self.widen(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        a, b = x.chunk(2, dim=-1)
+        return self.narrow(F.gelu(a) * b)
+
+
+class CrossAttention(nn.Module):
+    """Each stream asks, all tokens of the other stream answer; a lone stream asks itself.
+
+    The projections serve both streams, the depthwise convolution and the way out are each
+    stream's own. Time grows with the square of the window's pixels.
+    """
+
+    def __init__(self, width: int, streams: int = 2, leaving: int | None = None) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(3 * width, 3 * width, 3, padding=1, groups=3 * width) for _ in range(streams)
+        )
+        self.leaves = nn.ModuleList(
+            nn.Linear(width, width, bias=False)
+            for _ in range(streams if leaving is None else leaving)
+        )
+
+    def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
+        """Streams (B, H, W, D) to those that leave, (B, H, W, D)."""
+        size = streams[0].shape[1:3]
+        asked = []
+        for conv, x in zip(self.convs, streams, strict=False):
+            projected = conv(self.project(x).permute(0, 3, 1, 2))  # (B, 3·D, H, W)
+            asked.append(projected.flatten(2).transpose(1, 2).chunk(3, dim=-1))  # q, k, v (B, T, D)
+        answers = []
+        for leave, (query, _, _), (_, key, value) in zip(
+            self.leaves, asked, reversed(asked), strict=False
+        ):
+            y = F.scaled_dot_product_attention(query, key, value)
+            answers.append(leave(y).unflatten(1, size))
+        return answers
+
+
+class FusionBlock(nn.Module):
+    """x ← x + fuse(LN x) over all streams; x ← x + network(LN x) in each, with the same weights.
+
+    fuse  takes the streams and returns those that leave the block
+    """
+
+    def __init__(self, width: int, fuse: nn.Module, ratio: float) -> None:
+        super().__init__()
+        self.fuse_norm, self.fuse = BiasFreeNorm(width), fuse
+        self.network_norm, self.network = BiasFreeNorm(width), GatedNetwork(width, ratio)
+
+    def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
+        fused = self.fuse([self.fuse_norm(x) for x in streams])
+        leaving = [x + y for x, y in zip(streams, fused, strict=False)]
+        return [x + self.network(self.network_norm(x)) for x in leaving]
