@@ -13,11 +13,12 @@ from bandweave.cli.options import ConfigParser, without_other_choices
 from bandweave.cli.scene_argument import scene_from
 from bandweave.data.splits import split
 from bandweave.errors import ConfigError
-from bandweave.landcover.config import LandCoverConfig, merged
+from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.training import train
 from bandweave.models import LAND_COVER
 from bandweave.run.folder import RunFolder
 from bandweave.run.processes import is_main
+from bandweave.run.sections import merged
 from bandweave.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)

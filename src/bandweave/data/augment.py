@@ -54,10 +54,10 @@ class AugmentConfig:
                 )
 
 
-def draw_orientation(config: AugmentConfig, rng: np.random.Generator) -> tuple[bool, int]:
+def draw_orientation(flips: bool, rotations: bool, rng: np.random.Generator) -> tuple[bool, int]:
     """Whether to mirror, and how many quarter turns; the same numbers are drawn in any case."""
     mirrored, turns = rng.integers(2), rng.integers(4)
-    return bool(config.flips and mirrored), int(turns) if config.rotations else 0
+    return bool(flips and mirrored), int(turns) if rotations else 0
 
 
 def orient(array: np.ndarray, mirrored: bool, turns: int) -> np.ndarray:

@@ -130,7 +130,7 @@ class CropSampler:
         for place in range(config.batch):
             rng = np.random.default_rng([self.seed, first + place])
             part, window = self._draw(rng)
-            mirrored, turns = draw_orientation(config.augment, rng)
+            mirrored, turns = draw_orientation(config.augment.flips, config.augment.rotations, rng)
             learnt = _cut(self._labels[part], window.finer(self.split.ratio), IGNORED)
             lost = draw_lost_layer(self.layers, config.augment, rng)
             for name in self.layers:

@@ -25,6 +25,7 @@ from bandweave.errors import ConfigError, FileError, OutputError
 from bandweave.raster.outputs import OutputSet, cannot_write
 from bandweave.raster.style import aux_xml, build_vrt, qml
 from bandweave.raster.write import MapWriter, Overviews
+from bandweave.run.processes import best_device
 from bandweave.run.progress import Progress
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def map_scene(
                 output_ratio=run.output_ratio,
                 overlap=overlap,
                 batch=BATCH if batch is None else batch,
-                device=_device() if device is None else device,
+                device=best_device() if device is None else device,
                 precision=precision,
                 tta=tta,
             ):
@@ -284,14 +285,6 @@ def _opened(run: PathLike | TrainedRun) -> TrainedRun:
 
         return Run.open(run)
     return run
-
-
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _kinds(

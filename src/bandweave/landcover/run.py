@@ -16,7 +16,7 @@ from bandweave.errors import RunError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER
 from bandweave.nn.clip import check_weights, frozen_names, weights_fingerprint
-from bandweave.run.checkpoint import load_model, restore, save_model, weights
+from bandweave.run.checkpoint import load_trained, restore, save_model, weights
 from bandweave.run.folder import RunFolder
 
 FORMAT = 1  # of the metadata; a file of another one is refused
@@ -50,12 +50,7 @@ class Run:
         """Read a run folder. Raises RunError where it is missing, incomplete or damaged."""
         folder = RunFolder(Path(path))
         folder.read_config()  # says what the folder is, if it is no run
-        tensors, stored = load_model(folder.model)
-        if stored.get("format") != FORMAT:
-            raise RunError(
-                f"{folder.model}: metadata of format {stored.get('format')}, expected {FORMAT}; "
-                f"it was written by another version of bandweave, train again"
-            )
+        tensors, stored = load_trained(folder.model, "land cover", FORMAT)
         try:
             config = LandCoverConfig.read(stored["config"])
             architecture = (stored.get("clip") or {}).get("architecture")

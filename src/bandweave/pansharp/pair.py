@@ -23,10 +23,10 @@ from scipy import ndimage
 from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.geometry import Nesting, common_area
 from bandweave.pansharp.placement import placement
-from bandweave.raster.arrays import StackedSource
+from bandweave.raster.arrays import ArraySource, StackedSource
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.open import PathLike, open_source
-from bandweave.raster.source import WindowSource
+from bandweave.raster.source import BandInfo, WindowSource
 
 
 @dataclass
@@ -136,6 +136,23 @@ class Pair:
             notes=self._given_notes,
         )
 
+    def loaded(self) -> Pair:
+        """The pair with the pixels of both images in memory, as float32."""
+        pan, ms = (
+            ArraySource(source.read_nan(source.grid.window), source.grid, info=source.info)
+            for source in (self.pan, self.ms)
+        )
+        return Pair(
+            pan,
+            ms,
+            self.placed,
+            resampled=self.resampled,
+            nodata=self.nodata,
+            scales=self.scales,
+            offsets=self.offsets,
+            notes=self._given_notes,
+        )
+
     def read(self, window: Window, margin: int = 0) -> PairWindow:
         """A window on `grid` with `margin` PAN pixels around it.
 
@@ -200,23 +217,13 @@ def open_pair(
     do not fit, with what to do; ConfigError for an impossible option.
     """
     pan_path, pan_key = _split_key(pan, pan_key)
-    several = not isinstance(ms, str | os.PathLike)
-    ms_paths: PathLike | list[PathLike]
-    if several and len(ms) != 1:  # type: ignore[arg-type]
-        if ms_key is not None:
-            raise ConfigError("`ms_key` is for one MS file; leave it out, or give FILE:KEY")
-        ms_paths = [os.fspath(path) for path in ms]  # type: ignore[union-attr]
-        if not ms_paths:
-            raise ConfigError("`ms` is an empty list; give the MS file, or one file a band")
-    else:
-        ms_paths, ms_key = _split_key(ms[0] if several else ms, ms_key)  # type: ignore[index, arg-type]
     pan_source = open_source(pan_path, key=pan_key, crs=crs, nodata=nodata)
     if pan_source.bands != 1:
         raise FileError(
             f"{os.fspath(pan)} has {pan_source.bands} bands and a PAN image one; are the two files "
             "swapped? PAN comes first"
         )
-    ms_source = open_source(ms_paths, key=ms_key, bands=ms_bands, crs=crs, nodata=nodata)
+    ms_source = _ms_source(ms, ms_key, ms_bands, crs, nodata)
     info = ms_source.info
     nesting, resampled, notes = placement(pan_source.grid, ms_source.grid, ratio)
     if ms_source.grid.georeferenced and not pan_source.grid.georeferenced:
@@ -232,6 +239,62 @@ def open_pair(
         offsets=info.offsets,
         notes=notes,
     )
+
+
+def open_ms(
+    ms: PathLike | Sequence[PathLike],
+    ratio: int,
+    *,
+    crs: CRS | str | int | None = None,
+    nodata: float | None = None,
+    ms_bands: Sequence[int] | None = None,
+) -> Pair:
+    """Open an MS file, or one a band, as a pair whose PAN image is `ratio` times finer and blank.
+
+    What takes no look at PAN can be done to it as to any pair. Raises FileError for a file that is
+    missing or damaged.
+    """
+    source = _ms_source(ms, None, ms_bands, crs, nodata)
+    info = source.info
+    _leave_as_stored(source)
+    grid = source.grid
+    finer = grid.finer(ratio)
+    if not grid.georeferenced:
+        finer = Grid(finer.height, finer.width, PIXELS, grid.crs)
+    return Pair(_Blank(finer), source, Nesting(ratio), scales=info.scales, offsets=info.offsets)
+
+
+class _Blank(WindowSource):
+    """An image of one band that is 0 and valid everywhere."""
+
+    bands, dtype, info = 1, np.dtype(np.uint8), BandInfo()
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def _inside(self, window: Window) -> np.ndarray:
+        return np.zeros((1, window.height, window.width), np.float32)
+
+
+def _ms_source(
+    ms: PathLike | Sequence[PathLike],
+    key: str | None,
+    bands: Sequence[int] | None,
+    crs: CRS | str | int | None,
+    nodata: float | None,
+) -> WindowSource:
+    """One MS file, or one a band."""
+    paths: PathLike | list[PathLike]
+    several = not isinstance(ms, str | os.PathLike)
+    if several and len(ms) != 1:  # type: ignore[arg-type]
+        if key is not None:
+            raise ConfigError("`ms_key` is for one MS file; leave it out, or give FILE:KEY")
+        paths = [os.fspath(path) for path in ms]  # type: ignore[union-attr]
+        if not paths:
+            raise ConfigError("`ms` is an empty list; give the MS file, or one file a band")
+    else:
+        paths, key = _split_key(ms[0] if several else ms, key)  # type: ignore[index, arg-type]
+    return open_source(paths, key=key, bands=bands, crs=crs, nodata=nodata)
 
 
 def _split_key(path: PathLike, key: str | None) -> tuple[PathLike, str | None]:

@@ -23,6 +23,7 @@ from bandweave.run.atomic import whole
 
 FORMAT = 1  # of last.ckpt; a file of another one is refused
 KEY = "bandweave"  # of the metadata in the header of model.safetensors
+KINDS = "land cover", "sharpening"  # of runs
 
 
 # last.ckpt ----------------------------------------------------------------------------------------
@@ -97,14 +98,39 @@ def load_model(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any
         raise RunError(f"{path}: {_damage(path)}; train again or copy it again") from error
     if KEY not in header:
         raise RunError(
-            f"{path}: its header has no {KEY!r} entry, so the classes, layers and scaling are "
-            f"unknown; take a model.safetensors that `bandweave train` wrote"
+            f"{path}: its header has no {KEY!r} entry, so what it was trained on is unknown; "
+            f"take a model.safetensors that bandweave wrote"
         )
     try:
         metadata = json.loads(header[KEY])
     except ValueError as error:
         raise RunError(f"{path}: the {KEY!r} entry of its header is not JSON: {error}") from None
     return tensors, metadata
+
+
+def load_trained(
+    path: Path | str, kind: str, form: int
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `load_model` does, of a run of one kind.
+
+    kind   'land cover' or 'sharpening': the metadata's "kind", where they have none the first
+    form   the metadata's "format"
+
+    Raises RunError for a run of another kind or format too.
+    """
+    tensors, stored = load_model(path)
+    found = stored.get("kind", KINDS[0])
+    if found != kind:
+        raise RunError(
+            f"{Path(path).parent} is a run for {found}, and what is asked for here takes one for "
+            f"{kind}"
+        )
+    if stored.get("format") != form:
+        raise RunError(
+            f"{path}: metadata of format {stored.get('format')}, expected {form}; "
+            f"it was written by another version of bandweave, train again"
+        )
+    return tensors, stored
 
 
 def _refuse_pickle(path: Path) -> None:
@@ -119,7 +145,7 @@ def _refuse_pickle(path: Path) -> None:
     if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise RunError(
             f"{path}: a pickle, not safetensors; it is not opened, since a pickle can run any "
-            f"code. Take the model.safetensors that `bandweave train` wrote"
+            f"code. Take the model.safetensors that bandweave wrote"
         )
 
 

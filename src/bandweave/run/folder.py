@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bandweave.errors import OutputError, RunError
 from bandweave.run.atomic import write_json, write_text, write_yaml
 from bandweave.run.config import conflicts
+from bandweave.run.history import Row
 from bandweave.run.processes import is_main
 from bandweave.yaml_files import read_yaml
+
+if TYPE_CHECKING:
+    from torch import nn
+
+VERSIONS = ("bandweave", "numpy", "torch", "numba", "rasterio", "scipy", "lightning-fabric")
 
 
 class RunFolder:
@@ -120,7 +127,7 @@ class RunFolder:
             there = ", ".join(sorted(p.name for p in self.path.iterdir())[:6]) or "nothing"
             raise RunError(
                 f"{self.path} is no run folder: it has no config.yaml (there is: {there}); "
-                f"give the folder that `bandweave train --out` wrote"
+                f"give the folder that was `--out` when it was trained"
             )
         return read_yaml(self.config)
 
@@ -131,6 +138,21 @@ class RunFolder:
     def write_report(self, html: str) -> None:
         """Write report.html."""
         write_text(self.report, html)
+
+
+def training_facts(module: nn.Module, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
+    """What any run keeps of its training: parameters, seconds, steps, machine and versions.
+
+    rows      of history.csv, whose seconds leave pauses out
+    seconds   where there is no row
+    """
+    return {
+        "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "seconds": float(rows[-1]["seconds"]) if rows else seconds,
+        "steps": len(rows),
+        "machine": machine(),
+        "versions": {name: version(name) for name in VERSIONS},
+    }
 
 
 def machine() -> dict[str, Any]:

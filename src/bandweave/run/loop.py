@@ -25,6 +25,8 @@ from bandweave.run.state import TrainState, identity_of
 
 log = logging.getLogger(__name__)
 
+SHOWN = "loss", "accuracy", "psnr"  # beside the progress
+
 
 def fit(
     module: nn.Module,
@@ -121,7 +123,7 @@ def fit(
             row["seconds"] = round(counters.seconds, 3)
             history.append(row)
             board.add(row)
-            bar.advance({key: row[key] for key in ("loss", "accuracy") if key in row})
+            bar.advance({key: row[key] for key in SHOWN if key in row})
             if last or counters.stopped or _due(step, config.checkpoint_every):
                 history.flush()
                 if main:

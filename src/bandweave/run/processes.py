@@ -89,13 +89,22 @@ def check_devices(
     return accelerator
 
 
+def best_device() -> Literal["cpu", "cuda", "mps"]:
+    """Where one process computes unless it is told: on a GPU where there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def _available(accelerator: Accelerator) -> Accelerator:
     import torch
 
+    if accelerator == "auto":
+        return best_device()
     there = {"cpu": True, "cuda": torch.cuda.is_available()}
     there["mps"] = torch.backends.mps.is_available()
-    if accelerator == "auto":
-        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there.get(accelerator, False):
         shown = ", ".join(name for name, is_there in there.items() if is_there)
         raise ConfigError(f"accelerator={accelerator!r} is not on this machine; there is: {shown}")
