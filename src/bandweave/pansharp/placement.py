@@ -109,9 +109,9 @@ def _refuse_turned(
     if a * e - b * d < 0:
         what = "one of the two is mirrored (stored from south to north, or from east to west)"
     else:
-        turn = math.degrees(math.atan2(d - b, a + e))
+        turn = abs(math.degrees(math.atan2(d - b, a + e)))
         what = f"MS is turned by {turn:.3g}° against PAN"
-        if abs(turn) < 1e-6:
+        if turn < 1e-6:
             what = "their pixels are sheared differently"
     raise GridMismatch(
         f"{what}: {sizes}; warp the MS to PAN's rows and columns first, with gdalwarp, keeping "

@@ -168,7 +168,8 @@ class _Details:
     def likeness(self, pan: np.ndarray) -> float:
         """The multiple correlation of PAN's detail (pixels,) and the bands'."""
         norm = np.linalg.norm(pan)
-        return float(np.linalg.norm(self.basis @ pan) / norm) if norm > 0 else 0.0
+        # einsum starts no threads, which would cost more than such small sums
+        return float(np.linalg.norm(np.einsum("bp,p", self.basis, pan)) / norm) if norm > 0 else 0.0
 
     def step(self, row: float, col: float) -> tuple[np.ndarray, float]:
         """The way (2,) from a shift to a better one, and the larger of its standard errors."""
