@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
     from bandweave.landcover.training import train
+    from bandweave.pansharp.sharpening import sharpen
 
 _HOME = {
     "Run": "bandweave.landcover.run",
@@ -28,6 +29,7 @@ _HOME = {
     "map_scene": "bandweave.landcover.mapping",
     "open_scene": "bandweave.data.scene_file",
     "score": "bandweave.landcover.scoring",
+    "sharpen": "bandweave.pansharp.sharpening",
     "simulated_scene": "bandweave.data.simulate",
     "split": "bandweave.data.splits",
     "train": "bandweave.landcover.training",
@@ -39,6 +41,7 @@ __all__ = [
     "map_scene",
     "open_scene",
     "score",
+    "sharpen",
     "simulated_scene",
     "split",
     "train",

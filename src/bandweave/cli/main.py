@@ -25,6 +25,7 @@ COMMANDS = {
     "map": ("mapping", "map a scene with a trained run"),
     "score": ("scoring", "score a run on the test pixels of a split"),
     "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
+    "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
     "scenes": ("scenes", "list, get and check benchmarks; check and draft scene files"),
     "info": ("info", "facts on this installation, a file, or a run"),
 }

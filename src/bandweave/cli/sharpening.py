@@ -1,0 +1,80 @@
+"""bandweave sharpen: a PAN and an MS file, to a sharp MS file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from bandweave.cli.arguments import Parser, add_common
+
+DESCRIPTION = """\
+Sharpen a multispectral file by a panchromatic file of the same ground.
+
+The result is a cloud-optimised GeoTIFF on PAN's grid with the MS file's bands, type, units and
+nodata; it appears when it is complete, or not at all. How far the two files lie off each other is
+measured and told; --register corrects it."""
+
+EPILOG = """\
+  bandweave sharpen pan.tif ms.tif sharp.tif
+  bandweave sharpen LC08_B8.TIF LC08_B4.TIF LC08_B3.TIF LC08_B2.TIF sharp.tif --sensor landsat-8
+  bandweave sharpen scene.mat:pan scene.mat:ms sharp.tif --method mtf-glp --register"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of `sharpen`."""
+    parser = Parser("sharpen", DESCRIPTION, EPILOG)
+    add = parser.add_argument
+    add("pan", metavar="PAN", help="a file of one band; FILE:KEY where it holds several arrays")
+    add("ms", metavar="MS", nargs="+", help="a file, or one file a band in the order wanted")
+    add("out", metavar="OUT", help="the file to write")
+    add("--method", metavar="NAME", help="a classical method (gsa); --list names them")
+    add("--sensor", metavar="NAME", default="generic", help="whose bands they are; --list")
+    add("--register", action="store_true", help="correct the misregistration that was measured")
+    add("--ratio", type=int, metavar="R", help="PAN pixels an MS pixel is wide")
+    add("--bands", type=int, nargs="+", metavar="N", help="of the MS file, from 1, in this order")
+    add("--crs", help="assigned where the files have none; never a warp")
+    add(
+        "--nodata", type=float, metavar="V", help="the value of a hole in both files"
+    )
+    add("--window", type=int, metavar="PX", help="PAN pixels at a time (1024)")
+    add("--list", action=_List, nargs=0, help="name the methods and sensors, and stop")
+    add_common(parser)
+    return parser.read(argv)
+
+
+class _List(argparse.Action):
+    """--list: name the methods and sensors that there are, and stop."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from bandweave.pansharp.classical import CLASSICAL
+        from bandweave.pansharp.sensors import SENSORS
+
+        print("methods")
+        for name, method in CLASSICAL.items():
+            print(f"  {name:<14} {method.source}")
+        print("sensors")
+        for name, sensor in SENSORS.items():
+            print(f"  {name:<14} {', '.join(sensor.bands)}")
+        parser.exit()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sharpen, and print the file that was written."""
+    from bandweave.pansharp.sharpening import DEFAULT, WINDOW, sharpen
+
+    written = sharpen(
+        args.pan,
+        args.ms,
+        args.out,
+        method=args.method or DEFAULT,
+        sensor=args.sensor,
+        register=args.register,
+        ratio=args.ratio,
+        bands=args.bands,
+        crs=args.crs,
+        nodata=args.nodata,
+        window=WINDOW if args.window is None else args.window,
+        quiet=args.quiet,
+    )
+    print(written)
+    return 0

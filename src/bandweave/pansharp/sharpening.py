@@ -1,0 +1,257 @@
+"""A sharp multispectral file from a panchromatic and a multispectral one, window by window.
+
+A sharpener looks at all windows once, if it must (`fit`), and then makes each of them sharp. The
+next windows are read and computed while one is written; memory holds a few, whatever the scene.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from rasterio.crs import CRS
+
+from bandweave.errors import ConfigError, FileError
+from bandweave.pansharp.classical import CLASSICAL
+from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_pair
+from bandweave.pansharp.registration import measure_shift, registered
+from bandweave.pansharp.sensors import Sensor, sensor_of
+from bandweave.raster.grid import Window
+from bandweave.raster.write import MapWriter
+from bandweave.run.progress import Progress
+from bandweave.schema import nearest
+
+log = logging.getLogger(__name__)
+
+WINDOW = 1024  # PAN pixels
+WORTH_MENTIONING = 0.25  # PAN pixels of misregistration
+DEFAULT = "gsa"
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Sharpener(Protocol):
+    """What makes windows of one pair sharp."""
+
+    @property
+    def margin(self) -> int:
+        """PAN pixels that it wants around a window."""
+        ...
+
+    def fit(self, windows: Iterable[PairWindow]) -> None:
+        """Look at windows that cover the pair without overlap, their margins around them."""
+        ...
+
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """(C, H, W) float32 on the window's PAN pixels with its margin, in the bands' units."""
+        ...
+
+
+class Classical:
+    """A classical method, fitted to one pair.
+
+    Raises ConfigError for a method that does not exist.
+    """
+
+    def __init__(self, method: str, sensor: Sensor, pair: Pair) -> None:
+        if method not in CLASSICAL:
+            raise ConfigError(f"no method {method!r}{nearest(method, CLASSICAL)}")
+        self._method, self._sensor, self._pair = CLASSICAL[method], sensor, pair
+        self._parameters: object = None
+        self.margin = self._method.margin(pair.ratio)
+
+    def fit(self, windows: Iterable[PairWindow]) -> None:
+        """Its statistics; a local method looks at nothing."""
+        if not self._method.local:
+            self._parameters = self._method.fit(windows, self._sensor, self._pair.nesting)
+
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """(C, H, W) float32 on the window's PAN pixels with its margin."""
+        return self._method.apply(window, self._parameters, self._sensor)
+
+
+def sharpen(
+    pan: PathLike,
+    ms: PathLike | Sequence[PathLike],
+    out: PathLike,
+    *,
+    method: str = DEFAULT,
+    sensor: str = "generic",
+    register: bool = False,
+    ratio: int | None = None,
+    bands: Sequence[int] | None = None,
+    crs: CRS | str | int | None = None,
+    nodata: float | None = None,
+    window: int = WINDOW,
+    quiet: bool = False,
+) -> Path:
+    """Sharpen an MS file by a PAN file of the same ground; returns the file written.
+
+    The result is a cloud-optimised GeoTIFF on PAN's grid, cropped to the MS pixels that lie wholly
+    on it, with the MS file's bands, type, units and nodata. Integers are rounded and clipped to
+    what their type holds.
+
+    pan        a file of one band, or FILE:KEY where a file holds several arrays
+    ms         a file, or one file a band in the order wanted
+    method     one of `CLASSICAL`
+    sensor     one of `SENSORS`: how sharp its bands are, and which of them PAN sees
+    register   move MS by the misregistration that was measured; else it is only reported
+    ratio      PAN pixels that an MS pixel is wide, where the files do not tell
+    bands      numbers of the MS file's bands from 1; None is all
+    crs        assigned where the files have none
+    nodata     the value of a hole in both files, instead of the one they state
+    window     PAN pixels at a time
+    quiet      no progress
+
+    Raises GridMismatch where the files do not fit together, FileError for what cannot be read,
+    ConfigError for an option that is impossible, OutputError where the result cannot be written:
+    then nothing is left behind, and what stood there stays.
+    """
+    pair = open_pair(pan, ms, ratio=ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    known = sensor_of(sensor, pair.names)
+    for note in (*pair.notes, *known.notes):
+        log.info("%s", note)
+    pair = register_pair(pair, correct=register)
+    write_sharp(pair, Classical(method, known, pair), out, window=window, quiet=quiet)
+    return Path(out)
+
+
+def register_pair(pair: Pair, *, correct: bool) -> Pair:
+    """Measure how far PAN and MS are off, say so, and correct it if asked."""
+    shift = measure_shift(pair)
+    if shift.measured and correct:
+        log.info("%s; corrected", shift)
+    elif max(abs(shift.row), abs(shift.col)) >= WORTH_MENTIONING:
+        log.warning("%s; `register` corrects it", shift)
+    else:
+        log.info("%s", shift)
+    return registered(pair, shift) if correct else pair
+
+
+def write_sharp(
+    pair: Pair, sharpener: Sharpener, out: PathLike, *, window: int = WINDOW, quiet: bool = False
+) -> None:
+    """Fit a sharpener to a pair and write what it makes of it."""
+    if window < pair.ratio:
+        raise ConfigError(f"window is {window} px; it must hold an MS pixel, {pair.ratio} px")
+    height, width = pair.grid.height, pair.grid.width
+    places = list(partition(height, width, window))
+
+    def read(place: Window) -> PairWindow:
+        return pair.read(place, sharpener.margin)
+
+    passes = 2 * height * width
+    with Progress("sharpening, px", passes, quiet=quiet) as progress:
+
+        def seen() -> Iterator[PairWindow]:
+            for place, got in zip(places, in_turn(read, places), strict=True):
+                yield got
+                progress.advance(count=place.height * place.width)
+
+        sharpener.fit(seen())
+        progress.advance(count=passes // 2 - progress.done)
+        with MapWriter(
+            out,
+            pair.grid,
+            bands=pair.bands,
+            dtype=pair.ms_dtype,
+            nodata=pair.nodata,
+            overviews="average",
+            names=pair.names,
+        ) as writer:
+
+            def make(place: Window) -> tuple[np.ndarray, bool]:
+                got = read(place)
+                rows, cols = got.core
+                values = sharpener.apply(got)[:, rows, cols]
+                valid = valid_pixels(got)[rows, cols]
+                return stored(values, valid, pair.ms_dtype, pair.nodata), bool(valid.any())
+
+            anything = False
+            for place, (values, some) in zip(places, in_turn(make, places), strict=True):
+                writer.write(place, values)
+                anything |= some
+                progress.advance(count=place.height * place.width)
+            if not anything:
+                raise FileError("PAN and MS have no valid pixel in common: there is nothing to do")
+
+
+def stored(
+    values: np.ndarray, valid: np.ndarray, dtype: np.dtype, nodata: float | None
+) -> np.ndarray:
+    """Values (C, H, W) as their type holds them: integers rounded and clipped, holes nodata.
+
+    Where a valid pixel would become nodata by chance it becomes the next number.
+
+    >>> stored(np.array([[[-3.2, 0.4, 300]]]), np.ones((1, 3), bool), np.dtype("uint8"), 0)
+    array([[[  1,   1, 255]]], dtype=uint8)
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        # the largest float32 below a limit that float32 does not hold
+        high = np.nextafter(np.float32(limits.max), np.float32(0))
+        high = np.float32(limits.max) if int(np.float32(limits.max)) <= limits.max else high
+        result = np.clip(np.rint(values), np.float32(limits.min), high).astype(dtype)
+    else:
+        result = values.astype(dtype)
+    if nodata is None:
+        return result
+    if not np.isnan(nodata):
+        clash = result == dtype.type(nodata)
+        if clash.any():
+            result[clash] = _neighbour(dtype, nodata)
+    result[:, ~valid] = nodata
+    return result
+
+
+def _neighbour(dtype: np.dtype, nodata: float) -> np.generic:
+    if dtype.kind in "iu":
+        return dtype.type(int(nodata) + (1 if nodata < np.iinfo(dtype).max else -1))
+    return np.nextafter(dtype.type(nodata), dtype.type(0 if nodata else 1))
+
+
+def valid_pixels(window: PairWindow) -> np.ndarray:
+    """Where PAN and the MS pixel that holds it are valid: (H, W)."""
+    n = window.nesting
+    height, width = window.pan_valid.shape
+    rows = np.floor((np.arange(height) + 0.5 - n.row) / n.ratio).astype(int)
+    cols = np.floor((np.arange(width) + 0.5 - n.col) / n.ratio).astype(int)
+    h, w = window.ms_valid.shape
+    ms = window.ms_valid[np.ix_(rows.clip(0, h - 1), cols.clip(0, w - 1))]
+    return window.pan_valid & ms
+
+
+def partition(height: int, width: int, size: int) -> Iterator[Window]:
+    """Windows that cover a grid without overlap, row by row.
+
+    >>> [tuple(w) for w in partition(3, 5, 3)]
+    [(0, 0, 3, 3), (0, 3, 3, 2)]
+    """
+    for row in range(0, height, size):
+        for col in range(0, width, size):
+            yield Window(row, col, min(size, height - row), min(size, width - col))
+
+
+def in_turn(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """function of every item, in their order, on a few threads, no more than that many ahead."""
+    threads = min(os.cpu_count() or 1, 4)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[U]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
