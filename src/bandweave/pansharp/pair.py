@@ -13,15 +13,15 @@ no finer detail to be lost by that, and a wider mean would blur them a second ti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from rasterio.crs import CRS
-from scipy import ndimage
 
 from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.geometry import Nesting, common_area
+from bandweave.pansharp.holes import calm
 from bandweave.pansharp.placement import placement
 from bandweave.raster.arrays import ArraySource, StackedSource
 from bandweave.raster.grid import PIXELS, Grid, Window
@@ -53,6 +53,22 @@ class PairWindow:
     ms: np.ndarray
     pan_valid: np.ndarray
     ms_valid: np.ndarray
+
+    @property
+    def both_valid(self) -> np.ndarray:
+        """(h, w) bool: MS pixels that are valid, and all PAN pixels whose centres they hold."""
+        valid = self.ms_valid.copy()
+        rows, cols = (
+            np.clip(((places + 0.5 - corner) // self.nesting.ratio).astype(int), 0, count - 1)
+            for places, corner, count in zip(
+                np.nonzero(~self.pan_valid),
+                (self.nesting.row, self.nesting.col),
+                valid.shape,
+                strict=True,
+            )
+        )
+        valid[rows, cols] = False
+        return valid
 
     @property
     def core(self) -> tuple[slice, slice]:
@@ -169,8 +185,8 @@ class Pair:
         bottom, right = -(-(outer.row + outer.height) // r), -(-(outer.col + outer.width) // r)
         slots = Window(top, left, bottom - top, right - left)
         size = self.grid.height, self.grid.width
-        pan, pan_valid = _calm(self._read_pan, outer, size, margin)
-        ms, ms_valid = _calm(self._read_ms, slots, self.ms_shape, -(-margin // r))
+        pan, pan_valid = calm(self._read_pan, outer, size, margin)
+        ms, ms_valid = calm(self._read_ms, slots, self.ms_shape, -(-margin // r))
         nesting = self.nesting.cropped((outer.row, outer.col), (top, left))
         return PairWindow(window, margin, nesting, pan[0], ms, pan_valid, ms_valid)
 
@@ -353,44 +369,3 @@ def _cropping(
         f"are of the area that both cover (from PAN row {pan.row}, column {pan.col}; "
         f"{ratio}×{ratio} PAN pixels an MS pixel)"
     ]
-
-
-def _calm(
-    read: Callable[[Window], np.ndarray], window: Window, size: tuple[int, int], reach: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values (bands, h, w) without holes, and which are valid (h, w), of a window anywhere.
-
-    size    of the grid
-    reach   pixels around the window in which the nearest valid one is looked for
-    """
-    inside = window.clip(*size)
-    if inside is None:
-        raise ValueError(f"{window} lies outside the grid of {size[0]}×{size[1]} pixels")
-    values = read(inside)
-    valid = ~np.isnan(values).any(axis=0)
-    if not valid.all():
-        around = Window(
-            inside.row - reach,
-            inside.col - reach,
-            inside.height + 2 * reach,
-            inside.width + 2 * reach,
-        ).clip(*size)
-        assert around is not None
-        rows, cols = inside.slices((around.row, around.col))
-        values = _filled(read(around) if around != inside else values)[:, rows, cols]
-    if inside == window:
-        return values, valid
-    above, left = inside.row - window.row, inside.col - window.col
-    below = window.row + window.height - inside.row - inside.height
-    right = window.col + window.width - inside.col - inside.width
-    pads = (above, below), (left, right)
-    return np.pad(values, ((0, 0), *pads), mode="edge"), np.pad(valid, pads)
-
-
-def _filled(values: np.ndarray) -> np.ndarray:
-    """(bands, h, w): a pixel with a NaN in any band gets all bands of the nearest one without."""
-    holes = np.isnan(values).any(axis=0)
-    if holes.all():
-        return np.zeros_like(values)
-    nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
-    return values[:, nearest[0], nearest[1]]

@@ -24,7 +24,7 @@ class ReducedPair:
     pan      (H, W) float32: PAN as MS pixels see it, on the MS grid
     ms       (C, h, w) float32: MS with pixels r times larger
     target   (C, H, W) float32: the observed MS
-    valid    (H, W) bool: target, and all that `pan` and `ms` there were mainly made of, is valid
+    valid    (H, W) bool: so are all MS and PAN pixels in the pixel of `ms` that holds it
     """
 
     pan: np.ndarray
@@ -55,18 +55,13 @@ def reduced(window: PairWindow, gains: Sequence[float], pan_gain: float) -> Redu
             f"{r}×{r} MS pixels at least"
         )
     shape = window.ms_valid.shape
-    seen = degrade(
-        np.stack([window.pan, window.pan_valid.astype(np.float32)]),
-        window.nesting,
-        (shape[0], shape[1]),
-        [pan_gain, pan_gain],
-    )
+    pan = degrade(window.pan[None], window.nesting, (shape[0], shape[1]), [pan_gain])[0]
     crop = slice(top, top + h * r), slice(left, left + w * r)
     coarser = Nesting(r, top, left)
-    valid = (window.ms_valid & (seen[1] > 0.99))[crop]
+    valid = window.both_valid[crop]
     whole = valid.reshape(h, r, w, r).all(axis=(1, 3))
     return ReducedPair(
-        pan=np.ascontiguousarray(seen[0][crop]),
+        pan=np.ascontiguousarray(pan[crop]),
         ms=degrade(window.ms, coarser, (h, w), gains),
         target=np.ascontiguousarray(window.ms[:, crop[0], crop[1]]),
         nesting=Nesting(r),
