@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_pair
+from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_ms, open_pair
 from bandweave.pansharp.registration import measure_shift, registered
 from bandweave.pansharp.sensors import Sensor, sensor_of
 from bandweave.raster.grid import Window
@@ -27,11 +27,16 @@ from bandweave.raster.write import MapWriter
 from bandweave.run.progress import Progress
 from bandweave.schema import nearest
 
+if TYPE_CHECKING:
+    from bandweave.pansharp.run import SharpenRun
+
 log = logging.getLogger(__name__)
 
 WINDOW = 1024  # PAN pixels
 WORTH_MENTIONING = 0.25  # PAN pixels of misregistration
 DEFAULT = "gsa"
+
+ZeroShot = Literal["ms stream", "ms twice", "ms as pan"]  # as the model has them
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -82,7 +87,8 @@ def sharpen(
     ms: PathLike | Sequence[PathLike],
     out: PathLike,
     *,
-    method: str = DEFAULT,
+    method: str | None = None,
+    run: PathLike | None = None,
     sensor: str = "generic",
     register: bool = False,
     ratio: int | None = None,
@@ -100,8 +106,10 @@ def sharpen(
 
     pan        a file of one band, or FILE:KEY where a file holds several arrays
     ms         a file, or one file a band in the order wanted
-    method     one of `CLASSICAL`
-    sensor     one of `SENSORS`: how sharp its bands are, and which of them PAN sees
+    method     one of `CLASSICAL`; gsa where there is no run
+    run        instead of a method, the folder of a run that `train_sharpener` trained
+    sensor     one of `SENSORS`: how sharp its bands are, and which of them PAN sees; a run has its
+               own
     register   move MS by the misregistration that was measured; else it is only reported
     ratio      PAN pixels that an MS pixel is wide, where the files do not tell
     bands      numbers of the MS file's bands from 1; None is all
@@ -111,16 +119,97 @@ def sharpen(
     quiet      no progress
 
     Raises GridMismatch where the files do not fit together, FileError for what cannot be read,
-    ConfigError for an option that is impossible, OutputError where the result cannot be written:
-    then nothing is left behind, and what stood there stays.
+    ConfigError for an option that is impossible, RunError for a run that cannot be used,
+    SceneMismatch for MS bands or a ratio that are not the run's, OutputError where the result
+    cannot be written: then nothing is left behind, and what stood there stays.
     """
+    trained = None if run is None else _opened(run, method, sensor)
+    if trained is None:
+        _check_method(method or DEFAULT)
+    else:
+        sensor = trained.config.sensor
     pair = open_pair(pan, ms, ratio=ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    if trained is not None:
+        trained.check(pair)
     known = sensor_of(sensor, pair.names)
     for note in (*pair.notes, *known.notes):
         log.info("%s", note)
     pair = register_pair(pair, correct=register)
-    write_sharp(pair, Classical(method, known, pair), out, window=window, quiet=quiet)
+    sharpener: Sharpener = Classical(method or DEFAULT, known, pair)
+    if trained is not None:
+        from bandweave.pansharp.trained import Trained
+
+        if trained.config.register and not register:
+            log.warning("the run was trained on registered pairs; `register` gives it such")
+        sharpener = Trained(trained, pair)
+    write_sharp(pair, sharpener, out, window=window, quiet=quiet)
     return Path(out)
+
+
+def super_resolve(
+    ms: PathLike | Sequence[PathLike],
+    out: PathLike,
+    run: PathLike,
+    *,
+    zero_shot: ZeroShot = "ms stream",
+    bands: Sequence[int] | None = None,
+    crs: CRS | str | int | None = None,
+    nodata: float | None = None,
+    window: int = WINDOW,
+    quiet: bool = False,
+) -> Path:
+    """Sharpen an MS file alone by a run that was trained with PAN; returns the file written.
+
+    The result has the run's ratio times as many pixels along each side; else it is as `sharpen`
+    makes it.
+
+    zero_shot   'ms stream': PAN's stream is left out, and zero where the model's tail takes both;
+                'ms twice': left out, and the tail takes the MS stream in both places;
+                'ms as pan': the mean of the bands, interpolated, is taken for PAN
+    window      pixels of the result at a time
+
+    The other options are those of `sharpen`, and so are the errors.
+    """
+    from bandweave.pansharp.trained import Trained
+
+    if zero_shot not in get_args(ZeroShot):
+        raise ConfigError(
+            f"zero_shot is {zero_shot!r}; it is one of {', '.join(get_args(ZeroShot))}"
+        )
+    trained = _opened(run)
+    pair = open_ms(ms, trained.ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    sharpener = Trained(trained, pair, zero_shot=zero_shot)
+    write_sharp(pair, sharpener, out, window=window, quiet=quiet)
+    return Path(out)
+
+
+def _opened(run: PathLike, method: str | None = None, sensor: str = "generic") -> SharpenRun:
+    """The run in a folder. Raises ConfigError for a method or a sensor beside it."""
+    if method is not None:
+        raise ConfigError(f"method {method!r} and the run {run}: give one of the two")
+    from bandweave.pansharp.run import SharpenRun
+
+    trained = SharpenRun.open(run)
+    if sensor not in ("generic", trained.config.sensor):
+        raise ConfigError(
+            f"sensor {sensor!r}: the run {run} was trained for {trained.config.sensor!r}; leave "
+            f"the sensor out, or take another run"
+        )
+    return trained
+
+
+def _check_method(method: str) -> None:
+    """Raise ConfigError for a method that does not exist, or that has to be trained."""
+    if method in CLASSICAL:
+        return
+    from bandweave.models import SHARPENERS
+
+    if method in SHARPENERS:
+        raise ConfigError(
+            f"{method} is a model that has to be trained: give the folder of a run, as `run`, "
+            f"instead of a method; `bandweave sharpen-train` makes one"
+        )
+    raise ConfigError(f"no method {method!r}{nearest(method, [*CLASSICAL, *SHARPENERS])}")
 
 
 def register_pair(pair: Pair, *, correct: bool) -> Pair:

@@ -1,0 +1,159 @@
+"""Training patches by Wald's protocol, drawn as a pure function of seed and step.
+
+A window of a full-resolution pair is made coarser through the sensor's MTF as it is drawn: the
+observed MS is the target, and what the model is fed is `ratio` times coarser than the files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bandweave.data.augment import draw_orientation, orient
+from bandweave.errors import ConfigError, GridMismatch
+from bandweave.pansharp.pair import Pair
+from bandweave.pansharp.reduced import reduced
+from bandweave.pansharp.resample import TAIL, gaussian_deviation
+from bandweave.pansharp.sensors import Sensor
+from bandweave.pansharp.value_scale import ValueScale
+from bandweave.raster.grid import Window
+
+TRIES = 10  # places drawn for a patch, until one is valid at least to this share:
+VALID = 0.5
+SPREAD = 4  # places along each side of a pair that is validated on, at most
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """Which patches a sharpening model is trained on.
+
+    patch      px of the coarser MS that the model is fed: side of a patch; its PAN and its target
+               are `ratio` times as wide
+    batch      patches in a step of one process
+    flips      mirror half of the patches
+    rotations  turn patches by a multiple of 90°
+    cache_mb   files are kept in memory where they take no more; otherwise read by window
+    """
+
+    patch: int = 32
+    batch: int = 4
+    flips: bool = True
+    rotations: bool = True
+    cache_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.batch < 1 or self.cache_mb < 0:
+            raise ConfigError(
+                f"patch {self.patch} and batch {self.batch} must be at least 1, cache_mb "
+                f"{self.cache_mb} at least 0"
+            )
+
+
+class PatchSampler:
+    """Batches of patches from several pairs, each as often as it has places for one.
+
+    pairs   of one ratio, with the same bands
+    sensor  theirs: its MTF makes them coarser
+    scale   what their values are divided by
+
+    The patch of a number (step, rank and place in the batch counted through) depends on nothing but
+    the seed and that number, so that two processes draw what one with twice the batch would.
+
+    Raises GridMismatch for a pair that is smaller than a patch.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        sensor: Sensor,
+        scale: ValueScale,
+        config: PatchConfig,
+        seed: int = 0,
+    ) -> None:
+        self.sensor, self.scale, self.config, self.seed = sensor, scale, config, seed
+        self.ratio = pairs[0].ratio
+        self._side = config.patch * self.ratio  # px of the MS files
+        self._margin = _reach(sensor, self.ratio)
+        for pair in pairs:
+            if min(pair.ms_shape) < self._side:
+                height, width = pair.ms_shape
+                raise GridMismatch(
+                    f"a pair has {height}×{width} MS pixels, and a patch takes {self._side} along "
+                    f"each side (patch {config.patch} × ratio {self.ratio}); set `patch` to "
+                    f"{min(pair.ms_shape) // self.ratio} or less, or leave the pair out"
+                )
+        places = [math.prod(n - self._side + 1 for n in pair.ms_shape) for pair in pairs]
+        self._until = np.cumsum(places)
+        small = _megabytes(pairs) <= config.cache_mb
+        self.pairs = [pair.loaded() if small else pair for pair in pairs]
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, np.ndarray]:
+        """The batch of a step and process, float32, in units of the scale.
+
+        ms      (B, C, patch, patch)
+        pan     (B, 1, patch·ratio, patch·ratio)
+        target  (B, C, patch·ratio, patch·ratio), NaN where nothing is known
+        """
+        first = (step * world + rank) * self.config.batch
+        drawn = [self._drawn(first + place) for place in range(self.config.batch)]
+        return {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+
+    def spread(self) -> Iterator[dict[str, np.ndarray]]:
+        """Patches at fixed places over every pair, one at a time, as they lie: to validate on."""
+        for number, pair in enumerate(self.pairs):
+            sides = []
+            for count in pair.ms_shape:
+                number_of = min(SPREAD, count // self._side)
+                starts = np.linspace(0, count - self._side, number_of)
+                sides.append([int(start) for start in starts.round()])
+            for row in sides[0]:
+                for col in sides[1]:
+                    patch = self._patch(number, row, col)
+                    yield {name: values[None] for name, values in patch.items()}
+
+    def _drawn(self, index: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng([self.seed, index])
+        mirrored, turns = draw_orientation(self.config.flips, self.config.rotations, rng)
+        best, most = None, -1.0
+        for _ in range(TRIES):
+            place = int(rng.integers(self._until[-1]))
+            number = int(np.searchsorted(self._until, place, "right"))
+            across = self.pairs[number].ms_shape[1] - self._side + 1
+            row, col = divmod(place - int(self._until[number - 1] if number else 0), across)
+            patch = self._patch(number, row, col)
+            known = float(np.isfinite(patch["target"][0]).mean())
+            if known > most:
+                best, most = patch, known
+            if known >= VALID:
+                break
+        assert best is not None
+        return {name: orient(values, mirrored, turns) for name, values in best.items()}
+
+    def _patch(self, number: int, row: int, col: int) -> dict[str, np.ndarray]:
+        """The patch of a pair whose target begins at an MS pixel."""
+        pair, side = self.pairs[number], self._side
+        place = Window(row, col, side, side).finer(self.ratio)
+        window = pair.read(place, self._margin)
+        made = reduced(window, self.sensor.mtf, self.sensor.mtf_pan)
+        target = made.target / np.float32(self.scale.ms)
+        target[:, ~made.valid] = np.nan
+        return {
+            "ms": made.ms / np.float32(self.scale.ms),
+            "pan": made.pan[None] / np.float32(self.scale.pan),
+            "target": target,
+        }
+
+
+def _reach(sensor: Sensor, ratio: int) -> int:
+    """PAN pixels around a window that its coarser version depends on."""
+    widest = gaussian_deviation(min(*sensor.mtf, sensor.mtf_pan), ratio)  # in pixels made coarser
+    return (math.ceil(TAIL * widest) + 1) * ratio
+
+
+def _megabytes(pairs: Sequence[Pair]) -> float:
+    """What all pixels of the files take as float32."""
+    sources = [source for pair in pairs for source in (pair.pan, pair.ms)]
+    return sum(4 * s.bands * s.grid.height * s.grid.width for s in sources) / 2**20

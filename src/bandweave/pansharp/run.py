@@ -1,0 +1,129 @@
+"""A trained sharpening run: what sharpening needs of it, read from its folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bandweave.errors import ConfigError, RunError, SceneMismatch
+from bandweave.models import SHARPENERS
+from bandweave.pansharp.config import SharpenConfig
+from bandweave.pansharp.pair import Pair
+from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.value_scale import ValueScale
+from bandweave.run.checkpoint import load_trained, restore, save_model, weights
+from bandweave.run.folder import RunFolder
+
+KIND, FORMAT = "sharpening", 1  # of the metadata; a file of another one is refused
+
+
+@dataclass(frozen=True, eq=False)
+class SharpenRun:
+    """A trained model with everything needed to use it.
+
+    model   in evaluation mode
+    names   of the MS bands, in their order
+    ratio   PAN pixels an MS pixel is wide
+    scale   what values are divided by
+    window  px of PAN: side of the patches that it was trained on
+    facts   the rest of the metadata: versions, machine, time
+    """
+
+    folder: RunFolder
+    config: SharpenConfig
+    model: nn.Module
+    names: tuple[str, ...]
+    ratio: int
+    scale: ValueScale
+    window: int
+    facts: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> SharpenRun:
+        """Read a run folder. Raises RunError where it is missing, incomplete or damaged."""
+        folder = RunFolder(Path(path))
+        folder.read_config()  # says what the folder is, if it is no run
+        tensors, stored = load_trained(folder.model, KIND, FORMAT)
+        try:
+            config = SharpenConfig.read(stored["config"])
+            names, ratio = tuple(stored["bands"]), stored["ratio"]
+            run = cls(
+                folder=folder,
+                config=config,
+                model=build_model(config, len(names), ratio),
+                names=names,
+                ratio=ratio,
+                scale=ValueScale.from_dict(stored["scale"]),
+                window=stored["window"],
+                facts=stored["facts"],
+            )
+        except (KeyError, TypeError, ConfigError) as error:
+            raise RunError(
+                f"{folder.model}: its metadata lacks or misstates {error}; train again"
+            ) from error
+        restore(run.model, tensors, origin=folder.model)
+        run.model.eval()
+        return run
+
+    def save(self) -> None:
+        """Write model.safetensors, whole or not at all."""
+        save_model(
+            self.folder.model,
+            weights(self.model),
+            {
+                "kind": KIND,
+                "format": FORMAT,
+                "config": self.config.to_dict(),
+                "bands": list(self.names),
+                "ratio": self.ratio,
+                "scale": self.scale.to_dict(),
+                "sensor": self.config.sensor,
+                "registered": self.config.register,
+                "window": self.window,
+                "facts": self.facts,
+            },
+        )
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that training may change."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    def check(self, pair: Pair) -> None:
+        """Raise SceneMismatch unless a pair has the ratio and the bands that it was trained on.
+
+        Bands are told apart by what the run's sensor makes of their names; with the sensor
+        'generic', by names of which the run has the same in another order.
+        """
+        origin = f"the run {self.folder.path} was trained on"
+        if pair.bands != len(self.names):
+            raise SceneMismatch(
+                f"MS has {pair.bands} bands ({', '.join(pair.names)}), {origin} {len(self.names)} "
+                f"({', '.join(self.names)}); choose these with `bands`, or another run"
+            )
+        if pair.ratio != self.ratio:
+            raise SceneMismatch(
+                f"an MS pixel is {pair.ratio} PAN pixels wide, {origin} {self.ratio}; take a run "
+                f"of that ratio"
+            )
+        asked, known = (sensor_of(self.config.sensor, n).bands for n in (pair.names, self.names))
+        if self.config.sensor == "generic":
+            differ = set(asked) == set(known) and asked != known
+        else:
+            differ = asked != known
+        if differ:
+            raise SceneMismatch(
+                f"MS has the bands {', '.join(asked)}, {origin} {', '.join(known)}; choose these, "
+                f"in this order, with `bands`"
+            )
+
+
+def build_model(config: SharpenConfig, bands: int, ratio: int) -> nn.Module:
+    """The model of a run with new weights, which follow from the training seed."""
+    torch.manual_seed(config.train.seed)
+    return SHARPENERS[config.name].model(bands, config.model, ratio)

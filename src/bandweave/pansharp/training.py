@@ -1,0 +1,205 @@
+"""Train a sharpening model on pairs of files, into a run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from bandweave.errors import ConfigError, SceneMismatch
+from bandweave.pansharp.config import DEFAULT, PairFiles, SharpenConfig, option_groups
+from bandweave.pansharp.pair import Pair, PathLike, open_pair
+from bandweave.pansharp.patches import PatchSampler
+from bandweave.pansharp.run import SharpenRun, build_model
+from bandweave.pansharp.sensors import Sensor, sensor_of
+from bandweave.pansharp.sharpening import register_pair
+from bandweave.pansharp.value_scale import fit_scale
+from bandweave.run.feed import as_tensors
+from bandweave.run.folder import RunFolder, training_facts
+from bandweave.run.loop import fit
+from bandweave.run.processes import Accelerator, check_devices, is_main
+from bandweave.run.sections import grouped, merged
+
+log = logging.getLogger(__name__)
+
+Files = tuple[PathLike, PathLike | Sequence[PathLike]]
+
+
+def train_sharpener(
+    pairs: Sequence[Files] = (),
+    model: str = DEFAULT,
+    out: str | os.PathLike[str] = "runs/sharpening",
+    *,
+    validation: Sequence[Files] = (),
+    config: SharpenConfig | None = None,
+    sensor: str = "generic",
+    register: bool = False,
+    ratio: int | None = None,
+    crs: str | None = None,
+    nodata: float | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    accelerator: Accelerator = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    **options: Any,
+) -> SharpenRun:
+    """Train a model on pairs and return the run, whose folder holds everything needed to use it.
+
+    By Wald's protocol: PAN and MS are made `ratio` times coarser through the sensor's MTF, and the
+    observed MS is what the model should make of them.
+
+    pairs       (PAN file, MS file or one file a band) of each, at full resolution
+    model       name of a preset: mmmamba, mmmamba_small, mmmamba_tiny
+    out         the run folder, which must not hold another run
+    validation  pairs whose PSNR chooses the weights that are kept, with the option
+                `validate_every`; neither trained nor to be tested on
+    config      all options at once, in place of all others up to `nodata` and of `options`
+    sensor      one of `SENSORS`
+    register    move MS by the misregistration that is measured, in each pair
+    ratio       PAN pixels that an MS pixel is wide, where the files do not tell
+    crs         assigned where a file has none
+    nodata      the value of a hole in all files, instead of the one they state
+    resume      continue an interrupted run of the same configuration
+    overwrite   replace a run that stands in `out`
+    options     any option of the model, of samples (`patch`, `batch`, …) or of training (`steps`,
+                `lr`, …), by its name
+
+    Raises ConfigError for options that do not exist or fit, RunError where `out` holds another
+    run, FileError and GridMismatch for files that cannot be a pair, SceneMismatch for pairs of
+    different bands or ratios.
+    """
+    if config is None:
+        given = {"sensor": sensor, "register": register, "ratio": ratio, "crs": crs}
+        stored = merged(grouped(option_groups(model), options), {"model": {"name": model}})
+        config = SharpenConfig.read({**stored, **given, "nodata": nodata})
+        config.pairs = [_files(pair) for pair in pairs]
+        config.validation = [_files(pair) for pair in validation]
+    elif options or pairs or validation:
+        raise ConfigError("give options and pairs either in `config` or by name, not both")
+    if not config.pairs:
+        raise ConfigError("there is no pair to train on; give at least one PAN and its MS file")
+    if config.validation and not config.train.validate_every:
+        raise ConfigError(
+            "there are validation pairs, but validate_every is 0; set it to a number of steps"
+        )
+    if config.train.validate_every and not config.validation:
+        raise ConfigError(
+            "validate_every is set, but there is no validation pair; give one, and no test pair"
+        )
+    folder = RunFolder(Path(out))
+    folder.check(config.to_dict(), resume, overwrite)
+    check_devices(config.train.precision, accelerator, devices, nodes)
+
+    opened = open_pairs(config.pairs, config)
+    held_out = open_pairs(config.validation, config)
+    known = _sensor(config, [*opened, *held_out])
+    scale = fit_scale(opened, known)
+    log.info("values are divided by %g (MS) and %g (PAN): %s", scale.ms, scale.pan, scale.source)
+    first = opened[0]
+    sampler = PatchSampler(opened, known, scale, config.samples, config.train.seed)
+    validate = None
+    if held_out:
+        validate = Validation(PatchSampler(held_out, known, scale, config.samples))
+    module = build_model(config, first.bands, first.ratio)
+    run = SharpenRun(
+        folder=folder,
+        config=config,
+        model=module,
+        names=first.names,
+        ratio=first.ratio,
+        scale=scale,
+        window=config.samples.patch * first.ratio,
+        facts={},
+    )
+    RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
+    began = time.monotonic()
+    rows = fit(
+        module,
+        sampler.batch,
+        config.train,
+        folder.path,
+        validate=validate,
+        resume=resume,
+        quiet=quiet,
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        identity={"config": {**config.to_dict(), "train": None}, "scale": scale.to_dict()},
+    )
+    run.facts.update(training_facts(module, rows, time.monotonic() - began))
+    module.cpu().eval()
+    if is_main():
+        run.save()
+    return run
+
+
+def open_pairs(files: Sequence[PairFiles], config: SharpenConfig) -> list[Pair]:
+    """Open pairs as a run wants them, registered where it does."""
+    pairs = []
+    for each in files:
+        log.info("pair %s, %s", each.pan, ", ".join(each.ms))
+        pair = open_pair(
+            each.pan, list(each.ms), ratio=config.ratio, crs=config.crs, nodata=config.nodata
+        )
+        for note in pair.notes:
+            log.info("%s", note)
+        pairs.append(register_pair(pair, correct=config.register))
+    return pairs
+
+
+def _files(pair: Files | PairFiles) -> PairFiles:
+    if isinstance(pair, PairFiles):
+        return pair
+    try:
+        pan, ms = pair
+        files = [ms] if isinstance(ms, str | os.PathLike) else ms
+        return PairFiles(os.fspath(pan), tuple(os.fspath(file) for file in files))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"a pair is (PAN file, MS file or a list of one file a band), not {pair!r}"
+        ) from None
+
+
+def _sensor(config: SharpenConfig, pairs: Sequence[Pair]) -> Sensor:
+    """The sensor with the bands of the first pair; all others must have the same."""
+    first = pairs[0]
+    known = sensor_of(config.sensor, first.names)
+    for note in known.notes:
+        log.info("%s", note)
+    files = [*config.pairs, *config.validation]
+    for pair, file in zip(pairs, files, strict=True):
+        bands = sensor_of(config.sensor, pair.names).bands
+        named = config.sensor != "generic" and bands != known.bands
+        if pair.bands != first.bands or pair.ratio != first.ratio or named:
+            raise SceneMismatch(
+                f"{', '.join(file.ms)} has {pair.bands} bands ({', '.join(pair.names)}) at ratio "
+                f"{pair.ratio}, {', '.join(files[0].ms)} {first.bands} ({', '.join(first.names)}) "
+                f"at ratio {first.ratio}; a model is trained on pairs of the same bands and ratio"
+            )
+    return known
+
+
+class Validation:
+    """PSNR in dB on fixed patches of the validation pairs; its peak is the run's scale."""
+
+    def __init__(self, sampler: PatchSampler) -> None:
+        self.patches = list(sampler.spread())
+
+    def __call__(self, module: nn.Module) -> float:
+        device = next(module.parameters()).device
+        squares, known = 0.0, 0
+        for patch in self.patches:
+            tensors = as_tensors({"ms": patch["ms"], "pan": patch["pan"]})
+            image = module(**{name: tensor.to(device) for name, tensor in tensors.items()}).image
+            error = image.float().cpu().numpy().astype(np.float64) - patch["target"]
+            squares += float(np.nansum(error**2))
+            known += int(np.isfinite(error).sum())
+        return 10 * float(np.log10(max(known, 1) / max(squares, 1e-300)))
