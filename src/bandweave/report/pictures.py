@@ -58,25 +58,33 @@ def picture(title: str, caption: str, rgba: np.ndarray, photograph: bool = False
     return Picture(title, caption, uri, rgba.shape[1], rgba.shape[0], times > 1)
 
 
-def photograph(values: np.ndarray) -> tuple[np.ndarray, list[tuple[float, float]]]:
+def photograph(
+    values: np.ndarray, ranges: Sequence[tuple[float, float]] | None = None
+) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """Bands (1 or 3, h, w), NaN for none, stretched from their 2nd to their 98th percentile.
+
+    ranges  two values of each band to stretch between instead, so that pictures can be compared
 
     Returns (h, w, 4) uint8 and the two values of each band. A band without contrast is mid-grey.
     """
-    channels, ranges = [], []
-    for band in values:
-        known = band[np.isfinite(band)]
-        low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 0.0)
+    ranges = [_range(band) for band in values] if ranges is None else list(ranges)
+    channels = []
+    for band, (low, high) in zip(values, ranges, strict=True):
         if high > low:
             scaled = np.clip((band - low) / (high - low), 0, 1)
         else:
             scaled = np.full(band.shape, 0.5, np.float32)
         channels.append(np.round(255 * np.nan_to_num(scaled)).astype(np.uint8))
-        ranges.append((float(low), float(high)))
     rgba = np.full((*values.shape[1:], 4), 255, np.uint8)
     rgba[..., :3] = np.stack(channels * (3 // len(channels)), axis=-1)
     rgba[~np.isfinite(values).any(axis=0), :3] = NO_DATA
     return rgba, ranges
+
+
+def _range(band: np.ndarray) -> tuple[float, float]:
+    known = band[np.isfinite(band)]
+    low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 0.0)
+    return float(low), float(high)
 
 
 def in_colours(indices: np.ndarray, colours: Sequence[str]) -> np.ndarray:

@@ -1,0 +1,162 @@
+"""bandweave sharpen-score: pairs and methods, to tables of scores, a page, and picture strips."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bandweave.cli.arguments import Parser, add_common
+from bandweave.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bandweave.pansharp.pair import Pair
+    from bandweave.pansharp.scoring import Maker
+
+DESCRIPTION = """\
+Score sharpening methods on pairs of PAN and MS files, every method on the same pairs and pixels:
+at reduced resolution (Wald's protocol: both are degraded by the sensor's MTF, and the observed MS
+is the truth) and at full resolution, without a reference.
+
+Prints the tables. With --out DIR it also writes scores.csv (a line for each method, scene and
+protocol), report.html and picture strips, all of them or none."""
+
+EPILOG = """\
+  bandweave sharpen-score --pan pan.tif --ms ms.tif --sensor worldview-2 --register --out scores
+  bandweave sharpen-score --pairs test.yaml --methods gsa,mtf-glp --run runs/wv2 --out scores
+
+A file of pairs, whose paths are relative to it:
+
+  pairs:
+    - {name: north, pan: north_pan.tif, ms: north_ms.tif}
+    - {name: south, pan: south_pan.tif, ms: [south_B4.tif, south_B3.tif, south_B2.tif]}"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of `sharpen-score`."""
+    parser = Parser("sharpen-score", DESCRIPTION, EPILOG)
+    add = parser.add_argument
+    add("--pan", metavar="PAN", help="a file of one band; FILE:KEY where it holds several arrays")
+    add("--ms", metavar="MS", nargs="+", help="a file, or one file a band in the order wanted")
+    add("--pairs", metavar="FILE", help="YAML list of pairs, instead of --pan and --ms")
+    add("--methods", metavar="NAMES", default="all", help="all, none, or names: gsa,mtf-glp (all)")
+    add("--run", metavar="RUN", nargs="+", default=[], help="folders of trained runs")
+    add("--sensor", metavar="NAME", default="generic", help="whose bands they are (generic)")
+    add("--register", action="store_true", help="correct the misregistration, for all methods")
+    add("--peak", type=float, metavar="V", help="largest value of the data; by the sensor's bits")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--full-only", action="store_true", help="no scores at reduced resolution")
+    only.add_argument("--reduced-only", action="store_true", help="none at full resolution")
+    add("--ratio", type=int, metavar="R", help="PAN pixels an MS pixel is wide")
+    add("--bands", type=int, nargs="+", metavar="N", help="of the MS file, from 1, in this order")
+    add("--crs", help="assigned where the files have none; never a warp")
+    add("--nodata", type=float, metavar="V", help="the value of a hole in all files")
+    add("--window", type=int, metavar="PX", help="PAN pixels scored at a time (1024)")
+    add("--device", help="of runs: cpu, cuda, cuda:1, mps; by default a GPU where there is one")
+    add("--out", metavar="DIR", help="folder for the scores, the page and the strips")
+    add_common(parser)
+    return parser.read(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, print the tables, and write what was asked for."""
+    from bandweave.pansharp.report import check_folder, write_scores
+    from bandweave.pansharp.scoring import PROTOCOLS, WINDOW, score_sharpeners
+
+    if args.out is not None:
+        check_folder(args.out)
+    pairs = _pairs(args)
+    runs = _runs(args.run, args.device)
+    methods = _methods(args.methods, bool(runs))
+    protocols: tuple[str, ...] = PROTOCOLS
+    if args.full_only or args.reduced_only:
+        protocols = ("full",) if args.full_only else ("reduced",)
+    scores = score_sharpeners(
+        pairs,
+        methods,
+        runs=runs,
+        sensor=args.sensor,
+        register=args.register,
+        peak=args.peak,
+        protocols=protocols,
+        window=WINDOW if args.window is None else args.window,
+        quiet=args.quiet,
+    )
+    print(scores)
+    if args.out is not None:
+        written = write_scores(scores, args.out, list(runs))
+        print("", *written, sep="\n")
+    return 0
+
+
+def _methods(text: str, runs: bool) -> list[str]:
+    from bandweave.pansharp.classical import CLASSICAL
+
+    if text == "all":
+        return list(CLASSICAL)
+    if text == "none":
+        if not runs:
+            raise ConfigError("--methods none leaves nothing to score; give --run, or methods")
+        return []
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _runs(folders: Sequence[str], device: str | None) -> dict[str, Maker]:
+    """What makes sharpeners of trained runs, by the names of their folders."""
+    if not folders:
+        return {}
+    from bandweave.pansharp.run import SharpenRun
+    from bandweave.pansharp.scoring import trained
+
+    makers: dict[str, Maker] = {}
+    for folder in folders:
+        name = Path(folder).resolve().name
+        if name in makers:
+            raise ConfigError(f"two runs are called {name!r}; rename the folder of one")
+        makers[name] = trained(SharpenRun.open(folder), device)
+    return makers
+
+
+def _pairs(args: argparse.Namespace) -> dict[str, Pair]:
+    """All pairs, opened, by name."""
+    from bandweave.pansharp.pair import open_pair
+
+    if args.pairs is not None:
+        if args.pan is not None or args.ms is not None:
+            raise ConfigError("--pairs is instead of --pan and --ms; leave out one or the other")
+        files = pair_files(args.pairs)
+    elif args.pan is None or args.ms is None:
+        raise ConfigError("give --pan and --ms, or --pairs FILE with a list of pairs")
+    else:
+        files = {Path(args.pan.rpartition(":")[0] or args.pan).stem: (args.pan, args.ms)}
+    options: dict[str, Any] = {
+        "ratio": args.ratio,
+        "crs": args.crs,
+        "nodata": args.nodata,
+        "ms_bands": args.bands,
+    }
+    return {name: open_pair(pan, ms, **options) for name, (pan, ms) in files.items()}
+
+
+def pair_files(path: str) -> dict[str, tuple[str, list[str]]]:
+    """The PAN file and the MS files of each pair in a list, by name; by default that of PAN."""
+    from bandweave.yaml_files import read_yaml
+
+    stored = read_yaml(path)
+    listed = stored.get("pairs")
+    if not isinstance(listed, list) or not listed or set(stored) != {"pairs"}:
+        raise ConfigError(f"{path}: expected `pairs:` with a list of mappings {{pan: …, ms: …}}")
+    folder, files = Path(path).parent, {}
+    for number, each in enumerate(listed, 1):
+        where = f"{path}: pair {number}"
+        if not isinstance(each, dict) or not {"pan", "ms"} <= set(each) <= {"name", "pan", "ms"}:
+            raise ConfigError(f"{where}: expected {{pan: …, ms: …}} and, if you like, `name`")
+        ms = each["ms"] if isinstance(each["ms"], list) else [each["ms"]]
+        if not all(isinstance(file, str) for file in (each["pan"], *ms)):
+            raise ConfigError(f"{where}: `pan` is the name of a file, `ms` one or a list of them")
+        name = str(each.get("name") or Path(each["pan"]).stem)
+        if name in files:
+            raise ConfigError(f"{where}: a pair before is called {name!r} too; give it a `name`")
+        files[name] = (str(folder / each["pan"]), [str(folder / file) for file in ms])
+    return files
