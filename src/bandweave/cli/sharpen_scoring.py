@@ -145,7 +145,7 @@ def pair_files(path: str) -> dict[str, tuple[str, list[str]]]:
 
     stored = read_yaml(path)
     listed = stored.get("pairs")
-    if not isinstance(listed, list) or not listed or set(stored) != {"pairs"}:
+    if not isinstance(listed, list) or not listed or not set(stored) <= {"pairs", "validation"}:
         raise ConfigError(f"{path}: expected `pairs:` with a list of mappings {{pan: …, ms: …}}")
     folder, files = Path(path).parent, {}
     for number, each in enumerate(listed, 1):

@@ -48,22 +48,29 @@ class ReducedScene:
         self._lock = Lock()
 
     def read(self, window: Window, margin: int = 0) -> PairWindow:
-        """A window with `margin` pixels around it, as `Pair.read` gives those of a pair."""
-        r = self.ratio
+        """A window with `margin` pixels around it, as `Pair.read` gives those of a pair.
+
+        Beyond the edges the outermost pixels are repeated.
+        """
+        r, (height, width) = self.ratio, self.shape
         outer = _grown(window, margin)
-        slots = _slots(outer, r)
+        inside = outer.clip(height, width)
+        if inside is None:
+            raise ValueError(f"{window} lies outside the scene of {height}×{width} pixels")
+        wanted, slots = _slots(outer, r), _slots(inside, r)
         made = self._at(slots)
-        rows, cols = outer.slices((slots.row * r, slots.col * r))
-        height, width = made.valid.shape
-        blocks = made.valid.reshape(height // r, r, width // r, r)
+        rows, cols = inside.slices((slots.row * r, slots.col * r))
+        h, w = slots.height, slots.width
+        whole = made.valid.reshape(h, r, w, r).all(axis=(1, 3))
+        fine, coarse = _around(inside, outer), _around(slots, wanted)
         return PairWindow(
             window,
             margin,
-            Nesting(r, slots.row * r - outer.row, slots.col * r - outer.col),
-            np.ascontiguousarray(made.pan[rows, cols]),
-            made.ms,
-            made.valid[rows, cols],
-            np.asarray(blocks.all(axis=(1, 3))),
+            Nesting(r, wanted.row * r - outer.row, wanted.col * r - outer.col),
+            np.pad(made.pan[rows, cols], fine, mode="edge"),
+            np.pad(made.ms, ((0, 0), *coarse), mode="edge"),
+            np.pad(made.valid[rows, cols], fine),
+            np.pad(whole, coarse),
         )
 
     def truth(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +104,13 @@ def _grown(window: Window, margin: int) -> Window:
         window.height + 2 * margin,
         window.width + 2 * margin,
     )
+
+
+def _around(inner: Window, outer: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Pixels of a window that lie before and after another in it, along rows and columns."""
+    above, left = inner.row - outer.row, inner.col - outer.col
+    below = outer.height - inner.height - above
+    return (above, below), (left, outer.width - inner.width - left)
 
 
 def _slots(window: Window, ratio: int) -> Window:

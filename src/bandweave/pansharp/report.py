@@ -44,7 +44,10 @@ def write_scores(
     folder.mkdir(parents=True, exist_ok=True)
     plates = [_plate(sample, scores.rows, trained) for sample in scores.samples]
     texts = {"scores.csv": scores.csv(), "report.html": _page(scores, plates)}
-    strips = {f"strip-{_stem(plate.sample)}.png": plate.png for plate in plates}
+    strips: dict[str, bytes] = {}
+    for number, plate in enumerate(plates, 1):
+        name = f"strip-{_stem(plate.sample)}.png"
+        strips[name if name not in strips else f"{number}-{name}"] = plate.png
     with OutputSet() as outputs:
         for name, text in texts.items():
             outputs.text(folder / name, text)
@@ -59,7 +62,7 @@ def _protocol(sample: Sample) -> str:
 
 def _stem(sample: Sample) -> str:
     """For a file's name."""
-    name = re.sub(r"[^\w.-]+", "-", sample.facts.name)
+    name = re.sub(r"[^\w.]+", "-", sample.facts.name).strip("-")
     return f"{name}-{_protocol(sample)}"
 
 
