@@ -26,6 +26,7 @@ COMMANDS = {
     "score": ("scoring", "score a run on the test pixels of a split"),
     "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
     "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
+    "sharpen-score": ("sharpen_scoring", "score sharpening methods on pairs of files"),
     "scenes": ("scenes", "list, get and check benchmarks; check and draft scene files"),
     "info": ("info", "facts on this installation, a file, or a run"),
 }
@@ -82,7 +83,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = "\n".join(f"  {name:8}{text}" for name, (_, text) in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    lines = "\n".join(f"  {name:{width}}{text}" for name, (_, text) in COMMANDS.items())
     return (
         "usage: bandweave COMMAND …\n\n"
         "Land cover from co-registered rasters: from files on disk to a map on disk.\n\n"
