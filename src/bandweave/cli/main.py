@@ -26,6 +26,7 @@ COMMANDS = {
     "score": ("scoring", "score a run on the test pixels of a split"),
     "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
     "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
+    "sharpen-train": ("sharpen_training", "train a model to sharpen, on pairs of files"),
     "sharpen-score": ("sharpen_scoring", "score sharpening methods on pairs of files"),
     "scenes": ("scenes", "list, get and check benchmarks; check and draft scene files"),
     "info": ("info", "facts on this installation, a file, or a run"),

@@ -175,10 +175,17 @@ def _value_of(path: str, words: Sequence[str]) -> str:
     return value
 
 
-def without_other_choices(stored: Mapping[str, Any], **names: str | None) -> dict[str, Any]:
+UNNAMED = {"model": "m3amba", "split": "blocks"}  # what a section without a name is of
+
+
+def without_other_choices(
+    stored: Mapping[str, Any], unnamed: Mapping[str, str] = UNNAMED, **names: str | None
+) -> dict[str, Any]:
     """A stored configuration without the sections that are of another name than the one asked for.
 
     The options of one model or split mean nothing to another.
+
+    unnamed   what a section without a name is of
 
     >>> without_other_choices({"model": {"name": "a", "width": 8}, "scene": "s"}, model="b")
     {'scene': 's'}
@@ -186,10 +193,7 @@ def without_other_choices(stored: Mapping[str, Any], **names: str | None) -> dic
     kept = dict(stored)
     for section, asked in names.items():
         before = kept.get(section)
-        name = before.get("name", _UNNAMED[section]) if isinstance(before, Mapping) else before
+        name = before.get("name", unnamed[section]) if isinstance(before, Mapping) else before
         if asked is not None and asked != name:
             kept.pop(section, None)
     return kept
-
-
-_UNNAMED = {"model": "m3amba", "split": "blocks"}  # what a section without a name is of

@@ -42,28 +42,51 @@ def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:
     if not folder.checkpoint.exists():
         return "not trained: neither weights nor a checkpoint"
     done = load_checkpoint(folder.checkpoint)["counters"]["step"]
-    resume = f"bandweave train --out {folder.path} --resume"
+    command = "sharpen-train" if "pairs" in config else "train"
+    resume = f"bandweave {command} --out {folder.path} --resume"
     return f"interrupted after step {done} of {steps}; continue with `{resume}`"
 
 
 def _trained(stored: Mapping[str, Any], numbers: int) -> list[tuple[str, str]]:
-    config, facts, machine = stored["config"], stored["facts"], stored["facts"]["machine"]
-    clip = config["model"].get("clip", {}).get("mode", "none")
-    rows = [
-        ("model", f"{config['model']['name']}, clip {clip}"),
+    facts, machine = stored["facts"], stored["facts"]["machine"]
+    described = _sharpener if stored.get("kind") == "sharpening" else _land_cover
+    (model, *rows) = described(stored)
+    return [
+        model,
         ("parameters", f"{facts['parameters']:,} trained, {numbers:,} numbers in the file"),
-        ("scene", config["scene"]),
-    ]
-    rows += [("layer", f"{name}: {_layer(layer)}") for name, layer in stored["layers"].items()]
-    rows += [
-        ("classes", ", ".join(f"{each['code']} {each['name']}" for each in stored["classes"])),
-        ("window", f"{stored['window']} px of the grid"),
-        ("answers at", f"{stored['output_ratio']} times the grid's pixels along each side"),
+        *rows,
         ("trained", f"{facts['steps']} steps in {facts['seconds']:.0f} s"),
         ("on", f"{machine['gpu'] or machine['cpu']}, torch {machine['torch']}"),
         ("by", f"bandweave {facts['versions']['bandweave']}"),
     ]
-    return rows
+
+
+def _land_cover(stored: Mapping[str, Any]) -> list[tuple[str, str]]:
+    config = stored["config"]
+    clip = config["model"].get("clip", {}).get("mode", "none")
+    return [
+        ("model", f"{config['model']['name']}, clip {clip}"),
+        ("scene", config["scene"]),
+        *(("layer", f"{name}: {_layer(layer)}") for name, layer in stored["layers"].items()),
+        ("classes", ", ".join(f"{each['code']} {each['name']}" for each in stored["classes"])),
+        ("window", f"{stored['window']} px of the grid"),
+        ("answers at", f"{stored['output_ratio']} times the grid's pixels along each side"),
+    ]
+
+
+def _sharpener(stored: Mapping[str, Any]) -> list[tuple[str, str]]:
+    config, scale = stored["config"], stored["scale"]
+    number, beside = len(config["pairs"]), len(config["validation"])
+    return [
+        ("model", config["model"]["name"]),
+        ("bands", ", ".join(stored["bands"])),
+        ("ratio", f"an MS pixel is {stored['ratio']} PAN pixels wide"),
+        ("sensor", stored["sensor"]),
+        ("pairs", f"{number} to train on, {beside} to validate on"),
+        ("registered", "yes" if stored["registered"] else "no"),
+        ("scale", f"MS / {scale['ms']:g}, PAN / {scale['pan']:g}: {scale['source']}"),
+        ("window", f"{stored['window']} px of PAN"),
+    ]
 
 
 def _layer(layer: Mapping[str, Any]) -> str:

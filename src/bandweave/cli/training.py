@@ -8,18 +8,23 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from bandweave.cli.arguments import SCENE, add_common, add_folder
-from bandweave.cli.options import ConfigParser, without_other_choices
+from bandweave.cli.arguments import SCENE, add_folder
+from bandweave.cli.options import UNNAMED, ConfigParser
+from bandweave.cli.run_options import (
+    OPTIONS,
+    add_run_options,
+    before_flags,
+    resumable,
+    trained_lines,
+)
 from bandweave.cli.scene_argument import scene_from
 from bandweave.data.splits import split
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.training import train
 from bandweave.models import LAND_COVER
-from bandweave.run.folder import RunFolder
 from bandweave.run.processes import is_main
 from bandweave.run.sections import merged
-from bandweave.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +41,7 @@ configuration file."""
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The configuration: the preset's, over it the file's, over it what the flags give."""
-    base = _before_flags(argv)
+    base = before_flags(argv, LandCoverConfig.read, UNNAMED)
     given = _parser(base).read(argv)
     chosen = {name: given.pop(name, default) for name, default in _RUN.items()}
     chosen["config"] = LandCoverConfig.read(merged(base.to_dict(), given))
@@ -53,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     scene = scene_from(config.scene, args.folder)
     drawn = split(scene, **vars(config.split))
     _say(drawn.protocol())
-    try:
+    with resumable("train", args.out):
         trained = train(
             scene,
             drawn,
@@ -67,48 +72,13 @@ def run(args: argparse.Namespace) -> int:
             devices=args.devices,
             nodes=args.nodes,
         )
-    except KeyboardInterrupt:
-        if RunFolder(args.out).checkpoint.exists():
-            log.warning("continue with `bandweave train --out %s --resume`", args.out)
-        raise
     if is_main():
-        seconds = trained.facts["seconds"]
         where, what = shlex.quote(str(args.out)), shlex.quote(config.scene)
         what += f" --folder {shlex.quote(args.folder)}" if args.folder else ""
-        print(f"run      {args.out}")
-        print(
-            f"         {trained.config.name}, {trained.parameters:,} parameters, "
-            f"{trained.facts['steps']} steps in {seconds:.0f} s"
-        )
+        print(trained_lines(args.out, trained.config.name, trained.facts))
         print(f"map it   bandweave map {where} {what} map.tif")
         print(f"score it bandweave score {where} {what}")
     return 0
-
-
-def _before_flags(argv: Sequence[str]) -> LandCoverConfig:
-    """The configuration of the file and the preset that a command line names."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for section in ("model", "split"):
-        first.add_argument(f"--{section}", f"--{section}.name", dest=section)
-    for name in ("config", "out"):
-        first.add_argument(f"--{name}")
-    first.add_argument("--resume", action="store_true")
-    try:
-        named = first.parse_known_args(argv)[0]
-    except argparse.ArgumentError:  # a value is missing; the whole parser says it better
-        return LandCoverConfig.read({})
-    path = named.config
-    if path is None and named.resume and named.out and RunFolder(named.out).config.exists():
-        path = RunFolder(named.out).config
-    if path is None:
-        return LandCoverConfig.read({"model": named.model} if named.model else {})
-    stored = without_other_choices(read_yaml(path), model=named.model, split=named.split)
-    if named.model:
-        stored.setdefault("model", named.model)
-    try:
-        return LandCoverConfig.read(stored)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _say(protocol: dict[str, Any]) -> None:
@@ -132,19 +102,7 @@ def _say(protocol: dict[str, Any]) -> None:
         log.info("split: left out are %s", ", ".join(protocol["dropped"]))
 
 
-_RUN = {
-    "config": None,
-    "out": None,
-    "folder": None,
-    "resume": False,
-    "overwrite": False,
-    "self_contained": False,
-    "quiet": False,
-    "debug": False,
-    "accelerator": "auto",
-    "devices": 1,
-    "nodes": 1,
-}
+_RUN = {**OPTIONS, "folder": None, "self_contained": False}
 
 
 def _parser(config: LandCoverConfig) -> ConfigParser:
@@ -152,8 +110,7 @@ def _parser(config: LandCoverConfig) -> ConfigParser:
     add = parser.parser.add_argument
     add("--scene", type=str, help=SCENE)
     add_folder(parser.parser)
-    add("--out", type=str, help="the run folder to write")
-    add("--config", type=str, help="a configuration file; that of another run repeats it")
+    add_run_options(parser)
     add("--model.name", type=str, default=config.name, help=f"one of {', '.join(LAND_COVER)}")
     add("--layers", type=list[str], default=config.layers, help="layers to use, as in hsi,lidar")
     add(
@@ -162,18 +119,7 @@ def _parser(config: LandCoverConfig) -> ConfigParser:
         default=config.pca,
         help="components that a layer is reduced to, by its name, as in --pca.hsi 30",
     )
-    add("--resume", action="store_true", help="continue the interrupted run in --out")
-    add("--overwrite", action="store_true", help="replace the run in --out")
     add("--self-contained", action="store_true", help="keep frozen CLIP weights in the run too")
-    add(
-        "--accelerator",
-        choices=("auto", "cpu", "cuda", "mps"),
-        default="auto",
-        help="what to train on",
-    )
-    add("--devices", type=int, default=1, help="processes on each machine, one a GPU")
-    add("--nodes", type=int, default=1, help="machines, on each of which this command runs")
-    add_common(parser.parser)
     parser.add("split", config.split, "split: which pixels train, and which test")
     parser.add("model", config.model, f"model: {config.name}")
     parser.add("samples", config.samples, "samples: crops that the model is trained on")

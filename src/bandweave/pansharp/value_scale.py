@@ -90,7 +90,8 @@ def _brightest(pair: Pair) -> tuple[float, float]:
             f"a pair of {pair.grid} has no valid pixel where it was looked at; check the nodata "
             f"value of its files, and leave pairs without data out"
         )
-    return float(np.quantile(pans, SHARE)), float(np.quantile(bands, SHARE, axis=1).max())
+    top = np.quantile(bands, SHARE, axis=1, method="lower").max()
+    return float(np.quantile(pans, SHARE, method="lower")), float(top)
 
 
 def _places(pair: Pair) -> list[Window]:
