@@ -72,3 +72,10 @@ def test_negative_sizes_are_refused():
         cross_order(-1, 3)
     with pytest.raises(ScanError, match="sequences = 0"):
         forward_order(3, 0)
+
+
+def test_an_order_made_while_predicting_serves_training():
+    with torch.inference_mode():
+        order = cross_order(3, 23)
+        order.on("cpu")
+    assert not any(tensor.is_inference() for tensor in (order.table, *order.on("cpu")))

@@ -54,7 +54,8 @@ def _matrix(coarse: int, fine: int, ratio: int, corner: float, kernel: Kernel) -
     matrix = np.zeros((fine, coarse))
     each = np.broadcast_to(np.arange(fine)[:, None], taps.shape)
     np.add.at(matrix, (each, taps.clip(0, coarse - 1).astype(np.int64)), weights)
-    return torch.as_tensor(matrix)
+    with torch.inference_mode(False):  # what is made while predicting serves training too
+        return torch.as_tensor(matrix)
 
 
 def _keys(x: np.ndarray) -> np.ndarray:

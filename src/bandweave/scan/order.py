@@ -76,7 +76,8 @@ class ScanOrder:
         if torch.compiler.is_compiling():  # a traced tensor must not be kept
             return self.table.to(device), self.inverse.to(device)
         if device not in self._on_device:
-            self._on_device[device] = (self.table.to(device), self.inverse.to(device))
+            with torch.inference_mode(False):  # what is made while predicting serves training too
+                self._on_device[device] = (self.table.to(device), self.inverse.to(device))
         return self._on_device[device]
 
     def __repr__(self) -> str:
@@ -110,7 +111,11 @@ def _checked(table: object) -> Tensor:
 
 def kept_by_size(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
     """Make an order once per size; anew in a traced function, where sizes may be symbols."""
-    kept: Any = lru_cache(maxsize=64)(make)
+
+    @lru_cache(maxsize=64)
+    def kept(*sizes: Any, **named: Any) -> ScanOrder:
+        with torch.inference_mode(False):  # what is made while predicting serves training too
+            return make(*sizes, **named)
 
     @wraps(make)
     def order(*sizes: Sizes.args, **named: Sizes.kwargs) -> ScanOrder:
