@@ -244,3 +244,21 @@ def test_all_methods_are_scored_by_default(tmp_path):
     assert [r.method for r in scores.rows] == 2 * list(CLASSICAL)
     assert {r.protocol for r in scores.rows} == {"reduced", "full"}
     assert all(math.isfinite(v) for r in scores.rows for v in r.scores.values())
+
+
+def test_a_trained_run_is_scored_beside_the_classical_methods(made, pair, tmp_path):
+    """At both resolutions, though a reduced scene is no file."""
+    from bandweave.pansharp.scoring import trained
+    from bandweave.pansharp.training import train_sharpener
+
+    run = train_sharpener(
+        [(made.pan, made.ms)], "mmmamba_tiny", tmp_path / "run", sensor="quickbird",
+        steps=2, batch=1, patch=8, quiet=True, accelerator="cpu",
+    )  # fmt: skip
+    scores = score({"a": pair}, ["bicubic"], runs={"mine": trained(run, "cpu")})
+    assert [(r.method, r.protocol) for r in scores.rows] == [
+        (method, protocol) for protocol in ("reduced", "full") for method in ("bicubic", "mine")
+    ]
+    mine, bicubic = (row(scores, name, "reduced") for name in ("mine", "bicubic"))
+    assert all(math.isfinite(value) for value in mine.values())
+    assert mine["psnr"] > bicubic["psnr"] - 6  # after two steps it still interpolates, about
