@@ -112,10 +112,11 @@ def _checked(table: object) -> Tensor:
 def kept_by_size(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
     """Make an order once per size; anew in a traced function, where sizes may be symbols."""
 
-    @lru_cache(maxsize=64)
-    def kept(*sizes: Any, **named: Any) -> ScanOrder:
+    def lasting(*sizes: Sizes.args, **named: Sizes.kwargs) -> ScanOrder:
         with torch.inference_mode(False):  # what is made while predicting serves training too
             return make(*sizes, **named)
+
+    kept: Any = lru_cache(maxsize=64)(lasting)
 
     @wraps(make)
     def order(*sizes: Sizes.args, **named: Sizes.kwargs) -> ScanOrder:
