@@ -88,7 +88,7 @@ def score(name: str, scene: str, method: str, run: str | None) -> list[dict[str,
     runs = {method: trained(SharpenRun.open(run))} if run else {}
     scores = score_sharpeners(
         {scene: pair},
-        [] if run else [method],
+        ["bicubic"] if run else [method],  # none would be all
         runs=runs,
         sensor=table.sensor,
         register=table.register,
@@ -109,6 +109,7 @@ def score(name: str, scene: str, method: str, run: str | None) -> list[dict[str,
             "shift": [round(facts.shift_rows, 3), round(facts.shift_cols, 3)],
         }
         for row in scores.rows
+        if row.method == method
     ]
 
 
