@@ -391,6 +391,8 @@ def main() -> None:
     if options.fresh and RESULTS.exists():
         kept = [row for row in finished() if options.only not in (None, row["table"])]
         RESULTS.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    if "BANDWEAVE_DATA" not in os.environ:
+        parser.error("BANDWEAVE_DATA names no folder of data")
     score_all(options.only, options.run)
     print(tables(finished()))
 
