@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
     from bandweave.landcover.training import train
-    from bandweave.pansharp.sharpening import sharpen
+    from bandweave.pansharp.run import SharpenRun
+    from bandweave.pansharp.sharpening import sharpen, super_resolve
+    from bandweave.pansharp.training import train_sharpener
 
 _HOME = {
     "Run": "bandweave.landcover.run",
+    "SharpenRun": "bandweave.pansharp.run",
     "benchmark_scene": "bandweave.data.benchmark_scenes",
     "map_scene": "bandweave.landcover.mapping",
     "open_scene": "bandweave.data.scene_file",
@@ -32,11 +35,14 @@ _HOME = {
     "sharpen": "bandweave.pansharp.sharpening",
     "simulated_scene": "bandweave.data.simulate",
     "split": "bandweave.data.splits",
+    "super_resolve": "bandweave.pansharp.sharpening",
     "train": "bandweave.landcover.training",
+    "train_sharpener": "bandweave.pansharp.training",
 }
 
 __all__ = [
     "Run",
+    "SharpenRun",
     "benchmark_scene",
     "map_scene",
     "open_scene",
@@ -44,7 +50,9 @@ __all__ = [
     "sharpen",
     "simulated_scene",
     "split",
+    "super_resolve",
     "train",
+    "train_sharpener",
 ]
 
 
