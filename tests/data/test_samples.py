@@ -342,11 +342,18 @@ def test_a_layer_is_lost_as_often_as_asked_but_never_both():
 
 
 @pytest.mark.parametrize(
-    "option", [{"crop": 0}, {"batch": 0}, {"balance": 1.5}, {"balance": -1}, {"cache_mb": -1}]
+    "option", [{"crop": -1}, {"batch": 0}, {"balance": 1.5}, {"balance": -1}, {"cache_mb": -1}]
 )
 def test_impossible_samples_are_refused(option):
     with pytest.raises(ConfigError):
         SampleConfig(**option)
+
+
+def test_a_whole_part_is_no_crop():
+    alone = make_scene((20, 20))
+    made = split(alone, "all")
+    with pytest.raises(ConfigError, match="crop 0 is a whole part"):
+        CropSampler(alone, made, fit(alone, made, layers=["hsi"]), SampleConfig(0))
 
 
 @pytest.mark.parametrize("option", [{"noise": -1}, {"band_dropout": 1.0}, {"tilt": float("nan")}])

@@ -22,7 +22,7 @@ ROWS = 256  # of the scene's grid, read at once into the cache
 class SampleConfig:
     """Which crops a model is trained on.
 
-    crop      px of the scene's grid: side of a crop
+    crop      px of the scene's grid: side of a crop; 0 for whole parts, where a model takes those
     batch     crops in a step of one process
     balance   0: a class is drawn as often as it has training pixels; 1: all classes equally often
     cache_mb  scaled layers are kept in memory where they take no more; otherwise read by window
@@ -36,9 +36,9 @@ class SampleConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if self.crop < 1 or self.batch < 1 or self.cache_mb < 0:
+        if self.crop < 0 or self.batch < 1 or self.cache_mb < 0:
             raise ConfigError(
-                f"crop {self.crop} and batch {self.batch} must be at least 1, cache_mb "
+                f"batch {self.batch} must be at least 1, crop {self.crop} and cache_mb "
                 f"{self.cache_mb} at least 0"
             )
         if not 0 <= self.balance <= 1:
@@ -60,6 +60,10 @@ class CropSampler:
     def __init__(
         self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
     ) -> None:
+        if config.crop == 0:
+            raise ConfigError(
+                "crop 0 is a whole part, and this model takes crops; give their side in px"
+            )
         self.scene, self.split, self.scaling = scene, split, scaling
         self.config, self.seed = config, seed
         self.layers = list(scaling.layers)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bandweave.data.scene import IGNORED, Part
-from bandweave.landcover.predict import stream_logits
+from bandweave.landcover.feeding import stream_logits
 
 if TYPE_CHECKING:
     from torch import nn

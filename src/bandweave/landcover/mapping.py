@@ -101,7 +101,7 @@ def map_scene(
     any, SceneMismatch where the scene is not of the run's kind, OutputError where a file cannot be
     written; then nothing is left behind, and what stood there stays.
     """
-    from bandweave.landcover.predict import stream_logits
+    from bandweave.landcover.feeding import stream_logits
 
     if overviews not in ("nearest", "mode"):
         raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")

@@ -13,6 +13,7 @@ from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits import TEST, Split, split
 from bandweave.errors import SceneMismatch, SplitError
 from bandweave.landcover.classify import predict_classes
+from bandweave.landcover.feeding import seen_at_once
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, object_votes
 from bandweave.landcover.run import Run
 from bandweave.run.progress import Progress
@@ -89,7 +90,7 @@ def score(
             f"{_listed(scene.classes)}. Give them the same codes, names and order"
         )
     split = own_split(run, scene) if split is None else split
-    reach = run.model.reach(run.window)  # type: ignore[operator]
+    reach = run.model.reach(seen_at_once(run.window, scene))  # type: ignore[operator]
     protocol = {**split.protocol(reach), "scene": scene.name, "model": run.config.name}
     number = len(run.classes)
     total = np.zeros((number, number), np.int64)

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from bandweave.data.match import describe_layers
-from bandweave.data.samples import CropSampler
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
 from bandweave.data.splits import VALIDATION, Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.classify import predict_classes
 from bandweave.landcover.config import LandCoverConfig, option_groups
+from bandweave.landcover.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.run import Run, build_model
 from bandweave.nn.clip import ClipGuidance, frozen_names
@@ -89,7 +89,7 @@ def train(
     scaling = fit_scaling(scene, split, config.pca, list(described))
     bands = {name: scaling.bands(name) for name in described}
     module = build_model(config, bands, scene.classes, described, scene.label_ratio)
-    sampler = CropSampler(scene, split, scaling, config.samples, config.train.seed)
+    sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
     fit_projection(module, sampler)
     run = Run(
         folder=folder,
@@ -119,7 +119,7 @@ def train(
         frozen=frozen_names(module),
         identity={"config": {**config.to_dict(), "train": None}, "split": split.hash},
     )
-    reach = module.reach(config.samples.crop)  # type: ignore[operator]
+    reach = module.reach(seen_at_once(config.samples.crop, scene))  # type: ignore[operator]
     run.facts.update(
         protocol=split.protocol(reach),
         split_hash=split.hash,
@@ -132,8 +132,8 @@ def train(
     return run
 
 
-def fit_projection(module: nn.Module, sampler: CropSampler) -> None:
-    """Fit CLIP's fixed projection, where the model has one, to the first training crops."""
+def fit_projection(module: nn.Module, sampler: Sampler) -> None:
+    """Fit CLIP's fixed projection, where the model has one, to the first training samples."""
     guidance = getattr(module, "guidance", None)
     if isinstance(guidance, ClipGuidance) and guidance.config.input == "pca":
         layers = [sampler.batch(step)["layers"] for step in range(PROJECTION_BATCHES)]

@@ -1,0 +1,70 @@
+"""How a model is fed, by what its `fed` says: the samples it learns from, and a part through it.
+
+    crops    windows of one size around training pixels; maps are blended of overlapping windows
+
+A module that does not say is fed with crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from torch import nn
+
+from bandweave.data.samples import CropSampler, SampleConfig
+from bandweave.data.scaling import Scaling
+from bandweave.data.scene import Part, Scene
+from bandweave.data.splits import Split
+from bandweave.errors import ConfigError
+from bandweave.landcover.predict import Strip
+from bandweave.landcover.predict import stream_logits as stream_windows
+
+
+class Sampler(Protocol):
+    """Batches as a pure function of their number: {"layers": {name: array}, "labels": array}."""
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
+        """The batch of a step and process."""
+        ...
+
+
+SAMPLERS: dict[str, Callable[[Scene, Split, Scaling, SampleConfig, int], Sampler]] = {
+    "crops": CropSampler,
+}
+
+STREAMS: dict[str, Callable[..., Iterator[Strip]]] = {
+    "crops": stream_windows,
+}
+
+
+def make_sampler(
+    module: nn.Module,
+    scene: Scene,
+    split: Split,
+    scaling: Scaling,
+    config: SampleConfig,
+    seed: int = 0,
+) -> Sampler:
+    """The sampler that feeds the module while it learns."""
+    return _fed(module, SAMPLERS)(scene, split, scaling, config, seed)
+
+
+def stream_logits(module: nn.Module, part: Part, *args: Any, **options: Any) -> Iterator[Strip]:
+    """Map a part as the module is fed; arguments and strips are those of predict.stream_logits."""
+    return _fed(module, STREAMS)(module, part, *args, **options)
+
+
+def _fed(module: nn.Module, ways: dict[str, Any]) -> Any:
+    fed = getattr(module, "fed", "crops")
+    if fed not in ways:
+        raise ConfigError(f"a model cannot be fed with {fed!r}; there are {', '.join(ways)}")
+    return ways[fed]
+
+
+def seen_at_once(window: int, scene: Scene) -> int:
+    """Side in px of the grid of what goes into a model: the window's, or for 0 the largest part's.
+
+    What a model's `reach` is asked with.
+    """
+    return window or max(max(part.grid.height, part.grid.width) for part in scene.parts)
