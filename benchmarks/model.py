@@ -6,14 +6,14 @@
 
     training step   forward, backward, clipping and AdamW, on the preset's batch and crop
     megapixel       windows of the preset's crop, half overlapping, in batches of eight, without
-                    gradients: the time of a few batches, multiplied up to the 4·10⁶/crop² windows
-                    of a million pixels of the grid; reading, scaling and blending are not in it
+                    gradients: the time of a few batches, multiplied up to what a million pixels
+                    of the grid take (4·10⁶/crop² windows; of PAN for a sharpener); reading, scaling
+                    and blending are not in it
     scan            what the scans take of it, by clocks around them (timing/in_model.py), in runs
                     of their own, so that the clocks are not in the times
     operators       the ten that take longest themselves, by torch's profiler, in one more run
 
-Bands are those of Houston 2013 (144 bands and heights, 15 classes), and of the crop of Houston 2018
-(48 bands, RGB and labels four times finer, 10 classes) for m3amba_small. Values are random numbers.
+What the models are given stands in timing/subjects.py; values are random numbers.
 """
 
 from __future__ import annotations
@@ -22,111 +22,19 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-HOUSTON_2013: dict[str, Any] = {"bands": {"hsi": 144, "lidar": 1}, "classes": 15}
-HOUSTON_2018: dict[str, Any] = {
-    "bands": {"hsi": 48, "rgb": 3}, "classes": 10, "ratios": {"rgb": 4}, "label_ratio": 4,
-}  # fmt: skip
 MAP_BATCH = 8  # windows that go through the model together
 TOP = 10
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A preset on a scene's bands."""
-
-    preset: str
-    scene: str
-    bands: dict[str, int]
-    classes: int
-    ratios: dict[str, int] = field(default_factory=dict)
-    label_ratio: int = 1
-
-
-def subjects(presets: list[str] | None) -> list[Subject]:
-    from bandweave.models import LAND_COVER
-
-    found = [Subject(name, "houston2013", **HOUSTON_2013) for name in LAND_COVER]
-    found.append(Subject("m3amba_small", "houston2018-crop", **HOUSTON_2018))
-    return [subject for subject in found if not presets or subject.preset in presets]
-
-
-class Bench:
-    """A subject's model with its optimiser and batches of random numbers."""
-
-    def __init__(self, subject: Subject, options: argparse.Namespace) -> None:
-        import torch
-
-        from bandweave.data.samples import SampleConfig
-        from bandweave.models import LAND_COVER
-        from bandweave.run.config import TrainConfig
-        from bandweave.run.optimizer import make_optimizer
-
-        torch.manual_seed(0)
-        preset = LAND_COVER[subject.preset]
-        samples = SampleConfig(**preset.samples)
-        self.train_config = TrainConfig(**preset.train)
-        self.crop, self.batch = options.crop or samples.crop, options.batch or samples.batch
-        self.device = torch.device(options.device)
-        classes = [f"class {i + 1}" for i in range(subject.classes)]
-        model = preset.model(
-            subject.bands, classes, preset.config, subject.ratios, subject.label_ratio
-        )
-        self.model = model.to(self.device)
-        self.called: Any = self.model  # or what torch.compile makes of it
-        self.optimizer = make_optimizer(self.model, self.train_config)
-
-        def layers(batch: int) -> dict[str, torch.Tensor]:
-            sides = {name: self.crop * subject.ratios.get(name, 1) for name in subject.bands}
-            return {
-                name: torch.randn(batch, bands, sides[name], sides[name], device=self.device)
-                for name, bands in subject.bands.items()
-            }
-
-        side = self.crop * subject.label_ratio
-        self.labels = torch.randint(subject.classes, (self.batch, side, side), device=self.device)
-        self.training_layers, self.map_layers = layers(self.batch), layers(MAP_BATCH)
-
-    def step(self) -> None:
-        """One step of training."""
-        import torch
-
-        self.model.train()
-        output = self.called(self.training_layers, labels=self.labels)
-        output.loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.train_config.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self._wait()
-
-    def map(self) -> None:
-        """One batch of windows."""
-        import torch
-
-        self.model.eval()
-        with torch.no_grad():
-            self.called(self.map_layers)
-        self._wait()
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            import torch
-
-            torch.cuda.synchronize()
-
-    @property
-    def map_batches(self) -> float:
-        """Batches of windows in a megapixel, where windows overlap by half."""
-        return 1e6 / (self.crop / 2) ** 2 / MAP_BATCH
-
-
-def measure(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+def measure(subject: Any, options: argparse.Namespace) -> dict[str, Any]:
     """The numbers of one subject."""
-    bench = Bench(subject, options)
+    from timing.subjects import Bench
+
+    bench = Bench(subject, options.crop, options.batch, MAP_BATCH, options.device)
     found: dict[str, Any] = {
         "crop": bench.crop,
         "batch": bench.batch,
@@ -207,7 +115,7 @@ def operators(run: Callable[[], None], print_table: bool) -> list[dict[str, Any]
     ]
 
 
-def compiled(bench: Bench, parts: dict, options: argparse.Namespace) -> dict[str, Any]:
+def compiled(bench: Any, parts: dict, options: argparse.Namespace) -> dict[str, Any]:
     """The same times of the model through torch.compile, or why there are none."""
     import torch
 
@@ -273,6 +181,7 @@ def main() -> None:
     import torch
 
     from timing.results import Results, read
+    from timing.subjects import subjects
 
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise SystemExit("torch finds no GPU here; leave out --device")

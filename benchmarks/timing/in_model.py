@@ -1,13 +1,14 @@
 """The part of a model's time that its scans take, forward and backward, whatever the engine.
 
-The function that the model's blocks call is replaced by one that reads the clock before and after
-it. In a backward pass the clock is read when the gradient of the scan's output is known, and again
-when the gradients of all its inputs are: autograd runs nothing else in between, since a scan's
-inputs are older than the scan.
+The function that the blocks of bandweave.nn call is replaced by one that reads the clock before
+and after it. In a backward pass the clock is read when the gradient of the scan's output is known,
+and again when the gradients of all its inputs are: autograd runs nothing else in between, since a
+scan's inputs are older than the scan.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bandweave.nn import ss2d
+from bandweave.scan import selective_scan
 
 
 @dataclass
@@ -65,7 +66,12 @@ class _Leave(torch.autograd.Function):
 @contextmanager
 def timed_scans() -> Iterator[ScanTime]:
     """Within the block, what the scans of bandweave's blocks take is added up."""
-    scan, taken = ss2d.selective_scan, ScanTime()
+    taken = ScanTime()
+    callers = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("bandweave.nn.") and hasattr(module, "selective_scan")
+    ]
 
     def timed(*args: Any, **options: Any) -> Tensor:
         names = [name for name, value in options.items() if isinstance(value, Tensor)]
@@ -77,13 +83,15 @@ def timed_scans() -> Iterator[ScanTime]:
             positional[i] = given.pop(0)
         options |= zip(names, given, strict=True)
         start = time.perf_counter()
-        y = scan(*positional, **options)
+        y = selective_scan(*positional, **options)
         taken.forward += time.perf_counter() - start
         taken.calls += 1
         return _Leave.apply(taken, y)
 
-    ss2d.selective_scan = timed  # type: ignore[assignment]
+    for module in callers:
+        module.selective_scan = timed  # type: ignore[attr-defined]
     try:
         yield taken
     finally:
-        ss2d.selective_scan = scan
+        for module in callers:
+            module.selective_scan = selective_scan  # type: ignore[attr-defined]

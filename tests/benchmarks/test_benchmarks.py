@@ -68,6 +68,16 @@ def test_a_models_step_and_map(tmp_path):
     assert "training step" in text
 
 
+def test_a_sharpeners_step_and_map(tmp_path):
+    sizes = "--presets mmmamba_tiny --crop 4 --batch 1 --repeats 1 --no-operators"
+    _, content = run_script("model.py", tmp_path / "model.json", *sizes.split())
+    (row,) = content["rows"]
+    assert row["key"] == {"preset": "mmmamba_tiny", "scene": "landsat7"}
+    for part in ("step", "megapixel"):
+        assert 0 < row[part]["scan_share"] < 1
+        assert row[part]["scan_calls"] == 1  # of both streams at once
+
+
 def test_memory_is_what_one_run_adds(timing):
     tokens = 128**2
     case = {"batch": 1, "channels": 16, "tokens": tokens, "states": 1}

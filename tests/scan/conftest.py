@@ -58,7 +58,7 @@ def scan_with_gradients(inputs, order=None, dtype=torch.float32, softplus=None, 
     through = "delta_bias" in inputs if softplus is None else softplus
     answers = selective_scan(**leaves, order=order, softplus=through, return_last_state=True)
     generator = torch.Generator().manual_seed(seed)
-    upstream = [torch.randn(v.shape, generator=generator).to(v.dtype) for v in answers]
+    upstream = [torch.randn(v.shape, generator=generator).to(v) for v in answers]
     gradients = torch.autograd.grad(
         answers, list(leaves.values()), upstream, materialize_grads=True
     )
