@@ -15,7 +15,6 @@ Prediction is the fusion head's. The loss is λ₁·L_sup + λ₂·L_unsup (eq. 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -23,11 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.errors import ConfigError, GridMismatch
+from bandweave.errors import ConfigError
 from bandweave.nn.blocks import CrossBlock, Stem, VSSBlock
 from bandweave.nn.clip import ClipConfig, ClipGuidance
-from bandweave.nn.output import HIDDEN, IGNORED, Output
+from bandweave.nn.layer_grid import LayerGrid
+from bandweave.nn.output import HIDDEN, Output
 from bandweave.nn.ss2d import Average
+from bandweave.nn.supervision import accuracy, cross_entropy
 
 
 @dataclass
@@ -105,9 +106,9 @@ class M3amba(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.bands, self.output_ratio = config, dict(bands), output_ratio
-        self.ratios = {name: (ratios or {}).get(name, 1) for name in bands}
-        self._check_sizes(classes)
         width, detail = config.width, config.detail
+        self.grid = LayerGrid(bands, classes, ratios, output_ratio, detail)
+        self.ratios = self.grid.ratios
         self.stems = nn.ModuleDict(
             {name: Stem({name: c}, width, self.ratios, detail) for name, c in bands.items()}
         )
@@ -133,7 +134,7 @@ class M3amba(nn.Module):
         Labels are class indices, or IGNORED (unlabelled), or HIDDEN (no data, padding, or not to
         be learnt from in any loss).
         """
-        size = self._size(layers, labels)
+        size = self.grid.tokens(layers, labels)
         x = {name: stem(layers) for name, stem in self.stems.items()}  # each (B, H, W, D)
         if isinstance(self.guidance, ClipGuidance):
             first = self.guidance(layers, size)  # (B, H, W, D)
@@ -151,7 +152,10 @@ class M3amba(nn.Module):
         logits = self._classify(self.fusion_head, fused)
         branches = {name: self._classify(head, x[name]) for name, head in self.heads.items()}
         supervised = torch.stack(
-            [self._cross_entropy(each, labels) for each in (logits, *branches.values())]
+            [
+                cross_entropy(each, labels, self.config.label_smoothing)
+                for each in (logits, *branches.values())
+            ]
         ).sum()
         parts = {"supervised": supervised.detach()}
         loss = self.config.supervised * supervised
@@ -163,17 +167,8 @@ class M3amba(nn.Module):
             consistency = ((1 - agreement) * seen).sum() / seen.sum().clamp(min=1)
             parts["consistency"] = consistency.detach()
             loss = loss + self.config.consistency * consistency
-        parts["accuracy"] = _accuracy(logits, labels)
+        parts["accuracy"] = accuracy(logits, labels)
         return Output(logits, loss, parts)
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        labelled = labels >= 0
-        target = labels.where(labelled, IGNORED)
-        total = F.cross_entropy(
-            logits.float(), target, ignore_index=IGNORED, reduction="sum",
-            label_smoothing=self.config.label_smoothing,
-        )  # fmt: skip
-        return total / labelled.sum().clamp(min=1)
 
     def _classify(self, head: nn.Module, tokens: Tensor) -> Tensor:
         logits = head(tokens).permute(0, 3, 1, 2)  # (B, K, H, W)
@@ -193,41 +188,6 @@ class M3amba(nn.Module):
         return nn.Sequential(
             nn.LayerNorm(width), nn.Dropout(self.config.dropout), nn.Linear(width, classes)
         )
-
-    def _check_sizes(self, classes: list[str]) -> None:
-        if not self.bands or min(self.bands.values()) < 1 or not classes:
-            raise ConfigError(
-                f"a model needs layers with bands, and classes; it was given {self.bands} bands "
-                f"and {len(classes)} classes"
-            )
-        for name in self.bands:
-            if "." in name or hasattr(nn.ModuleDict(), name):
-                raise ConfigError(f"a layer cannot be named {name!r} in a model; rename it")
-        detail = self.config.detail
-        ratios = {f"layer {n!r}": r for n, r in self.ratios.items()} | {"labels": self.output_ratio}
-        for what, ratio in ratios.items():
-            if ratio < 1 or (ratio % detail and detail % ratio):
-                raise ConfigError(
-                    f"{what}: {ratio} times finer than the grid; with detail {detail} it must be a "
-                    f"divisor or a multiple of that (detail: 1 always is)"
-                )
-
-    def _size(self, layers: Mapping[str, Tensor], labels: Tensor | None) -> tuple[int, int]:
-        """Rows and columns of the tokens, once all sizes were found to belong together."""
-        if missing := [name for name in self.bands if name not in layers]:
-            raise GridMismatch(
-                f"the model takes {', '.join(self.bands)}; it was given {', '.join(layers)}, "
-                f"without {missing[0]}"
-            )
-        sizes = [(name, layers[name].shape[-2:], ratio) for name, ratio in self.ratios.items()]
-        if labels is not None:
-            sizes.append(("labels", labels.shape[-2:], self.output_ratio))
-        _, (rows, columns), ratio = sizes[0]
-        grid = rows // ratio, columns // ratio
-        if any(tuple(size) != (grid[0] * r, grid[1] * r) for _, size, r in sizes):
-            given = ", ".join(f"{name} {h}×{w} px at ratio {r}" for name, (h, w), r in sizes)
-            raise GridMismatch(f"sizes that do not belong to one grid: {given}")
-        return grid[0] * self.config.detail, grid[1] * self.config.detail
 
 
 class Iteration(nn.Module):
@@ -257,12 +217,6 @@ class Iteration(nn.Module):
             return x, self.fusion(torch.stack(list(x.values())).sum(0))
         x = {name: block(x[name]) for name, block in self.branches.items()}
         return x, self.fusion(self.merge(torch.cat([*x.values(), z], dim=-1)))
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    labelled = labels >= 0
-    right = (logits.argmax(1) == labels) & labelled
-    return right.sum() / labelled.sum().clamp(min=1)
 
 
 def _drop_path(config: M3ambaConfig, i: int) -> float:

@@ -26,10 +26,16 @@ class Stem(nn.Module):
     bands    C of each layer that enters
     ratios   how many times finer than the grid each layer is
     detail   how many times finer than the grid the tokens are; divides each ratio or is a multiple
+    norm     False leaves out the LayerNorm
     """
 
     def __init__(
-        self, bands: Mapping[str, int], width: int, ratios: Mapping[str, int], detail: int = 1
+        self,
+        bands: Mapping[str, int],
+        width: int,
+        ratios: Mapping[str, int],
+        detail: int = 1,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.upsample = {name: max(1, detail // ratios[name]) for name in bands}
@@ -41,7 +47,7 @@ class Stem(nn.Module):
             }
         )
         self.bias = nn.Parameter(torch.empty(width))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
         bound = sum(count * strides[name] ** 2 for name, count in bands.items()) ** -0.5
         for parameter in (*self.convs.parameters(), self.bias):  # as of the one convolution
             nn.init.uniform_(parameter, -bound, bound)
@@ -80,7 +86,7 @@ class VSSBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.scan = SS2D(width, state, expand)
-        self.mlp = _mlp(width, mlp_ratio)
+        self.mlp = mlp(width, mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +110,7 @@ class CrossBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.scan = CrossSS2D(width, state, expand, average=average)
-        self.mlp = _mlp(width, mlp_ratio)
+        self.mlp = mlp(width, mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
@@ -112,7 +118,7 @@ class CrossBlock(nn.Module):
         return x + self.drop_path(self.mlp(x))
 
 
-def _mlp(width: int, ratio: float) -> nn.Sequential:
+def mlp(width: int, ratio: float) -> nn.Sequential:
     """LayerNorm and two linear layers with GELU between."""
     hidden = int(width * ratio)
     return nn.Sequential(
