@@ -143,16 +143,23 @@ def real_data() -> Callable[[str], Path]:
 # CLIP, in both formats that are read ------------------------------------------------------------
 
 WIDTH, LAYERS, HEADS, PATCH, IMAGE, EMBEDDING = 32, 3, 2, 8, 32, 24
+TEXT_LAYERS, LENGTH = 2, 12
+MERGES = ["a s", "s o", "so i", "soi l</w>", "r o", "ro o", "roo f</w>"]  # a vocabulary of 521
 
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory) -> Path:
-    """A tiny CLIP with random weights, as a folder in transformers' format, text tower included."""
+    """A tiny CLIP with random weights and its tokenizer, a folder in transformers' format."""
     import torch
     from transformers import CLIPConfig, CLIPModel
 
-    text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-    text |= {"num_attention_heads": 2, "vocab_size": 20, "projection_dim": EMBEDDING}
+    from bandweave.nn.clip_tokens import write_vocabulary
+
+    size = 2 * 256 + len(MERGES) + 2
+    text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": TEXT_LAYERS}
+    text |= {"num_attention_heads": 2, "vocab_size": size, "projection_dim": EMBEDDING}
+    text |= {"bos_token_id": size - 2, "eos_token_id": size - 1, "hidden_act": "gelu"}
+    text |= {"max_position_embeddings": LENGTH}
     vision = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": LAYERS}
     vision |= {"num_attention_heads": HEADS, "patch_size": PATCH, "image_size": IMAGE}
     vision |= {"projection_dim": EMBEDDING, "hidden_act": "gelu"}
@@ -162,6 +169,7 @@ def tiny_clip(tmp_path_factory) -> Path:
         torch.nn.init.normal_(parameter, std=0.2)
     folder = tmp_path_factory.mktemp("tiny_clip")
     model.save_pretrained(folder)
+    write_vocabulary(folder, MERGES)
     return folder
 
 
@@ -174,27 +182,39 @@ def tiny_openclip(tiny_clip) -> dict[str, Any]:
 
 
 def _openclip_state(state: dict[str, Any]) -> dict[str, Any]:
-    import torch
-
-    stem = "vision_model."
+    stem, text = "vision_model.", "text_model."
     renamed = {
         "visual.class_embedding": state[stem + "embeddings.class_embedding"],
         "visual.positional_embedding": state[stem + "embeddings.position_embedding.weight"],
         "visual.proj": state["visual_projection.weight"].T.contiguous(),
         "visual.conv1.weight": state[stem + "embeddings.patch_embedding.weight"],
-        "token_embedding.weight": state["text_model.embeddings.token_embedding.weight"],
+        "token_embedding.weight": state[text + "embeddings.token_embedding.weight"],
+        "positional_embedding": state[text + "embeddings.position_embedding.weight"],
+        "text_projection": state["text_projection.weight"].T.contiguous(),
         "logit_scale": state["logit_scale"],
     }
     for leaf in ("weight", "bias"):
         renamed[f"visual.ln_pre.{leaf}"] = state[f"{stem}pre_layrnorm.{leaf}"]
         renamed[f"visual.ln_post.{leaf}"] = state[f"{stem}post_layernorm.{leaf}"]
+        renamed[f"ln_final.{leaf}"] = state[f"{text}final_layer_norm.{leaf}"]
         for n in range(LAYERS):
-            block, layer = f"visual.transformer.resblocks.{n}", f"{stem}encoder.layers.{n}"
-            attention = [state[f"{layer}.self_attn.{key}_proj.{leaf}"] for key in "qkv"]
-            renamed[f"{block}.attn.in_proj_{leaf}"] = torch.cat(attention)
-            renamed[f"{block}.attn.out_proj.{leaf}"] = state[f"{layer}.self_attn.out_proj.{leaf}"]
-            renamed[f"{block}.ln_1.{leaf}"] = state[f"{layer}.layer_norm1.{leaf}"]
-            renamed[f"{block}.ln_2.{leaf}"] = state[f"{layer}.layer_norm2.{leaf}"]
-            renamed[f"{block}.mlp.c_fc.{leaf}"] = state[f"{layer}.mlp.fc1.{leaf}"]
-            renamed[f"{block}.mlp.c_proj.{leaf}"] = state[f"{layer}.mlp.fc2.{leaf}"]
+            renamed |= _openclip_layer(state, f"{stem}encoder.layers.{n}", f"visual.{n}", leaf)
+        for n in range(TEXT_LAYERS):
+            renamed |= _openclip_layer(state, f"{text}encoder.layers.{n}", str(n), leaf)
     return renamed
+
+
+def _openclip_layer(state: dict[str, Any], layer: str, to: str, leaf: str) -> dict[str, Any]:
+    import torch
+
+    prefix, _, number = to.rpartition(".")
+    block = f"{prefix and prefix + '.'}transformer.resblocks.{number}"
+    attention = [state[f"{layer}.self_attn.{key}_proj.{leaf}"] for key in "qkv"]
+    return {
+        f"{block}.attn.in_proj_{leaf}": torch.cat(attention),
+        f"{block}.attn.out_proj.{leaf}": state[f"{layer}.self_attn.out_proj.{leaf}"],
+        f"{block}.ln_1.{leaf}": state[f"{layer}.layer_norm1.{leaf}"],
+        f"{block}.ln_2.{leaf}": state[f"{layer}.layer_norm2.{leaf}"],
+        f"{block}.mlp.c_fc.{leaf}": state[f"{layer}.mlp.fc1.{leaf}"],
+        f"{block}.mlp.c_proj.{leaf}": state[f"{layer}.mlp.fc2.{leaf}"],
+    }

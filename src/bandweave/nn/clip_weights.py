@@ -3,36 +3,30 @@
 Two formats are read: transformers' (a hub id, or a folder with config.json and
 model.safetensors or pytorch_model.bin; a whole CLIPModel or its vision part) and OpenCLIP's
 (a .pt or .safetensors file with `visual.*` names, or a folder that holds one; RemoteCLIP and
-GeoRSCLIP are published so). Both end as transformers' CLIPVisionModelWithProjection. Files are
-read as plain tensors: what would need unpickling is refused. Nothing is downloaded unless asked.
+GeoRSCLIP are published so). Both end as transformers' CLIPVisionModelWithProjection. The text
+tower is read by `clip_text`, of the same files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
-import pickle
-import zipfile
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bandweave.errors import WeightsError
+from bandweave.nn.clip_files import ClipFiles, find_clip, read_json, read_tensors, sha256
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
 
 logger = logging.getLogger(__name__)
 
-TENSOR_FILES = ("model.safetensors", "pytorch_model.bin")  # transformers' names
-OPENCLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 OPENCLIP_CONFIG = "open_clip_config.json"
-CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -81,12 +75,32 @@ def load_tower(weights: VisionWeights) -> CLIPVisionModelWithProjection:
     with torch.device("meta"):  # no time for random weights that are replaced at once
         tower: Any = build_tower(weights.architecture)
     optional = set() if weights.architecture.projection_dim else {"visual_projection.weight"}
+    fill(tower, weights.tensors, weights.source, "vision", optional)
+    if not weights.architecture.projection_dim:
+        tower.visual_projection = torch.nn.Identity()
+    embeddings = tower.vision_model.embeddings
+    positions = torch.arange(embeddings.num_positions).expand((1, -1))
+    embeddings.register_buffer("position_ids", positions, persistent=False)
+    return tower
+
+
+def fill(
+    tower: nn.Module,
+    tensors: dict[str, Tensor],
+    source: str,
+    kind: str,
+    optional: AbstractSet[str] = frozenset(),
+) -> None:
+    """Put these tensors, and no others, in a `kind` tower built on the meta device.
+
+    Raises WeightsError where one is missing that is not `optional`, unknown, or of another shape.
+    """
     expected = {name: tuple(value.shape) for name, value in tower.state_dict().items()}
-    missing = sorted(expected.keys() - weights.tensors.keys() - optional)
-    unexpected = sorted(weights.tensors.keys() - expected.keys())
+    missing = sorted(expected.keys() - tensors.keys() - optional)
+    unexpected = sorted(tensors.keys() - expected.keys())
     differing = [
         f"{name} is {tuple(value.shape)}, expected {expected[name]}"
-        for name, value in sorted(weights.tensors.items())
+        for name, value in sorted(tensors.items())
         if name in expected and tuple(value.shape) != expected[name]
     ]
     if missing or unexpected or differing:
@@ -96,16 +110,10 @@ def load_tower(weights: VisionWeights) -> CLIPVisionModelWithProjection:
         if unexpected:
             found.append(f"{len(unexpected)} are unknown ({', '.join(unexpected[:3])})")
         raise WeightsError(
-            f"the weights {weights.source!r} are not those of a plain CLIP vision transformer: "
+            f"the weights {source!r} are not those of a plain CLIP {kind} transformer: "
             f"{'; '.join(found + differing[:3])}"
         )
-    tower.load_state_dict(weights.tensors, strict=False, assign=True)
-    if not weights.architecture.projection_dim:
-        tower.visual_projection = torch.nn.Identity()
-    embeddings = tower.vision_model.embeddings
-    positions = torch.arange(embeddings.num_positions).expand((1, -1))
-    embeddings.register_buffer("position_ids", positions, persistent=False)
-    return tower
+    tower.load_state_dict(tensors, strict=False, assign=True)
 
 
 def load_vision_weights(
@@ -116,7 +124,7 @@ def load_vision_weights(
     Parameters
     ----------
     weights
-        A hub id, a folder in transformers' or OpenCLIP's format, or an OpenCLIP file.
+        A hub id, a folder in transformers' or OpenCLIP's format, an OpenCLIP file, or `embedded`.
     download
         Whether a hub id that is not on this machine may be fetched.
     activation
@@ -129,83 +137,16 @@ def load_vision_weights(
     WeightsError
         Weights that are not there, of another kind, damaged, or not readable as plain tensors.
     """
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        found = _from_folder(path, weights, activation)
-    elif path.is_file():
-        found = _from_openclip(path, weights, activation)
-    elif path.suffix in CHECKPOINT_SUFFIXES or weights.startswith((".", "/", "~")):
-        raise WeightsError(f"no CLIP weights at {weights!r}: there is no such file or folder")
-    else:
-        found = _from_transformers(*_hub_files(weights, download), weights)
+    files = find_clip(weights, download)
+    found = _from_transformers(files) if files.config else _from_openclip(files, activation)
     if activation != "auto":
         shape = replace(found.architecture, hidden_act=activation)
         found = replace(found, architecture=shape)
     return found
 
 
-def _hub_files(repository: str, download: bool) -> tuple[Path, Path]:
-    """The paths of config.json and of the tensors in the hub's local cache."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import EntryNotFoundError
-
-    cause: Exception | None = None
-    try:
-        config = hf_hub_download(repository, "config.json", local_files_only=not download)
-    except (OSError, ValueError, EntryNotFoundError) as error:
-        cause = error
-    else:
-        for name in TENSOR_FILES:
-            try:
-                tensors = hf_hub_download(repository, name, local_files_only=not download)
-            except (OSError, EntryNotFoundError) as error:
-                cause = error
-            else:
-                return Path(config), Path(tensors)
-    if download:
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-        raise WeightsError(
-            f"the CLIP weights {repository!r} could not be downloaded: {reason}; check the name "
-            f"and the network, or copy the model's folder here and give it as `--clip.weights PATH`"
-        ) from cause
-    raise WeightsError(
-        f"the CLIP weights {repository!r} are not on this machine (no such file or folder, and "
-        f"nothing under {HF_HUB_CACHE}): fetch them once with `--clip.download true`, give a "
-        f"folder or an OpenCLIP file with `--clip.weights PATH`, or do without them: "
-        f"`--clip.mode none`"
-    ) from cause
-
-
-def _from_folder(folder: Path, source: str, activation: str) -> VisionWeights:
-    for name in TENSOR_FILES:
-        if (folder / "config.json").is_file() and (folder / name).is_file():
-            return _from_transformers(folder / "config.json", folder / name, source)
-    for name in OPENCLIP_FILES:
-        if (folder / name).is_file():
-            return _from_openclip(folder / name, source, activation)
-    files = sorted(path.name for path in folder.iterdir() if path.is_file())
-    checkpoints = [name for name in files if name.endswith(CHECKPOINT_SUFFIXES)]
-    if len(checkpoints) == 1:
-        return _from_openclip(folder / checkpoints[0], source, activation)
-    if checkpoints and "config.json" not in files:
-        raise WeightsError(
-            f"the folder {source!r} holds {len(checkpoints)} weight files "
-            f"({', '.join(checkpoints)}): give one of them with `--clip.weights`"
-        )
-    raise WeightsError(
-        f"the folder {source!r} holds no CLIP weights: expected config.json with "
-        f"{' or '.join(TENSOR_FILES)} (transformers), or {' or '.join(OPENCLIP_FILES)} "
-        f"(OpenCLIP); found {', '.join(files[:8]) or 'no file'}"
-    )
-
-
-def _from_transformers(config: Path, tensor_file: Path, source: str) -> VisionWeights:
-    described = _read_json(config)
-    kind = described.get("model_type", "clip")
-    if kind not in ("clip", "clip_vision_model"):
-        raise WeightsError(f"{source!r} is a {kind!r} model; a CLIP model is needed")
-    described = described.get("vision_config") or described
+def _from_transformers(files: ClipFiles) -> VisionWeights:
+    described = describe(files, "vision")
     names = [field.name for field in fields(VisionArchitecture)]
     shape = VisionArchitecture(
         **{
@@ -213,7 +154,7 @@ def _from_transformers(config: Path, tensor_file: Path, source: str) -> VisionWe
             **{name: described[name] for name in names if name in described},
         }
     )
-    state = _read_tensors(tensor_file)
+    state = read_tensors(files.tensors)
     bare = "embeddings.patch_embedding.weight" in state  # a CLIPVisionModel saved on its own
     tensors = {
         (f"vision_model.{name}" if bare else name): value.float()
@@ -223,47 +164,71 @@ def _from_transformers(config: Path, tensor_file: Path, source: str) -> VisionWe
     }
     projection = tensors.get("visual_projection.weight")
     shape = replace(shape, projection_dim=0 if projection is None else projection.shape[0])
-    return VisionWeights(shape, tensors, source, {tensor_file.name: _sha256(tensor_file)})
+    return VisionWeights(shape, tensors, files.source, sha256(files.tensors))
 
 
-def _from_openclip(path: Path, source: str, activation: str) -> VisionWeights:
-    state = _read_tensors(path)
-    if any(name.startswith("vision_model.") for name in state):
-        raise WeightsError(
-            f"{source!r} is in transformers' format: give its folder, config.json included"
-        )
-    if "visual.class_embedding" not in state or "visual.conv1.weight" not in state:
-        raise WeightsError(
-            f"{source!r} holds no CLIP vision transformer in OpenCLIP's format: there is no "
-            f"tensor `visual.class_embedding` among its {len(state)} (ResNet, ConvNeXt and timm "
-            f"towers are not supported)"
-        )
+def _from_openclip(files: ClipFiles, activation: str) -> VisionWeights:
+    state = read_openclip(files)
+    shape = openclip_vision(state, files, activation)
     visual = {
         name.removeprefix("visual."): value.float()
         for name, value in state.items()
         if name.startswith("visual.")
     }
-    beside = path.with_name(OPENCLIP_CONFIG)
-    described = _read_json(beside).get("model_cfg", {}) if beside.is_file() else None
-    shape = _openclip_architecture(visual, described, source, activation)
-    return VisionWeights(shape, _openclip_names(visual), source, {path.name: _sha256(path)})
+    tensors = openclip_names(visual, "vision_model", _OPENCLIP_STEM)
+    if "proj" in tensors:  # (width, embedding), used as x @ proj
+        tensors["visual_projection.weight"] = tensors.pop("proj").T.contiguous()
+    return VisionWeights(shape, tensors, files.source, sha256(files.tensors))
 
 
-def _openclip_architecture(
-    visual: dict[str, Tensor], described: dict[str, Any] | None, source: str, activation: str
+def describe(files: ClipFiles, part: str) -> dict[str, Any]:
+    """What transformers' config.json says of the `vision` or `text` part."""
+    assert files.config is not None
+    described = read_json(files.config)
+    kind = described.get("model_type", "clip")
+    if kind not in ("clip", f"clip_{part}_model"):
+        raise WeightsError(f"{files.source!r} is a {kind!r} model; a CLIP model is needed")
+    return described.get(f"{part}_config") or described
+
+
+def read_openclip(files: ClipFiles) -> dict[str, Tensor]:
+    """The tensors of an OpenCLIP file, which is one of a vision transformer."""
+    state = read_tensors(files.tensors)
+    if any(name.startswith("vision_model.") for name in state):
+        raise WeightsError(
+            f"{files.source!r} is in transformers' format: give its folder, config.json included"
+        )
+    if "visual.class_embedding" not in state or "visual.conv1.weight" not in state:
+        raise WeightsError(
+            f"{files.source!r} holds no CLIP vision transformer in OpenCLIP's format: there is no "
+            f"tensor `visual.class_embedding` among its {len(state)} (ResNet, ConvNeXt and timm "
+            f"towers are not supported)"
+        )
+    return state
+
+
+def openclip_config(files: ClipFiles) -> dict[str, Any] | None:
+    """`model_cfg` of the open_clip_config.json beside the weights; None where there is none."""
+    beside = files.tensors.with_name(OPENCLIP_CONFIG)
+    return read_json(beside).get("model_cfg", {}) if beside.is_file() else None
+
+
+def openclip_vision(
+    state: dict[str, Tensor], files: ClipFiles, activation: str = "auto"
 ) -> VisionArchitecture:
     """The shape of an OpenCLIP tower: from its tensors, and open_clip_config.json beside it.
 
     Two facts are in no tensor. The width of a head is 64 except in OpenCLIP's H, g and bigG. The
     activation is OpenAI's quick_gelu in what OpenAI trained or others continued from there.
     """
+    described, source = openclip_config(files), files.source
     vision = (described or {}).get("vision_cfg", {})
     if vision.get("pool_type", "tok") != "tok" or vision.get("global_average_pool"):
         raise WeightsError(f"{source!r} pools its patches; only class-token towers are supported")
-    width, _, _, patch = visual["conv1.weight"].shape
-    positions = visual["positional_embedding"].shape[0] - 1
-    projection = visual.get("proj")
-    hidden = visual.get("transformer.resblocks.0.mlp.c_fc.weight")
+    width, _, _, patch = state["visual.conv1.weight"].shape
+    positions = state["visual.positional_embedding"].shape[0] - 1
+    projection = state.get("visual.proj")
+    hidden = state.get("visual.transformer.resblocks.0.mlp.c_fc.weight")
     head_width = vision.get("head_width") or {1280: 80, 1408: 88, 1664: 104}.get(width, 64)
     if width % head_width:
         raise WeightsError(
@@ -283,7 +248,7 @@ def _openclip_architecture(
     return VisionArchitecture(
         hidden_size=width,
         intermediate_size=4 * width if hidden is None else hidden.shape[0],
-        num_hidden_layers=sum(name.endswith(".ln_1.weight") for name in visual),
+        num_hidden_layers=openclip_layers(state, "visual."),
         num_attention_heads=width // head_width,
         image_size=patch * math.isqrt(positions),
         patch_size=patch,
@@ -292,14 +257,20 @@ def _openclip_architecture(
     )
 
 
+def openclip_layers(state: dict[str, Tensor], prefix: str) -> int:
+    """How many layers the transformer `prefix` has."""
+    stem = f"{prefix}transformer.resblocks."
+    return sum(name.startswith(stem) and name.endswith(".ln_1.weight") for name in state)
+
+
 _OPENCLIP_STEM = {
-    "class_embedding": "vision_model.embeddings.class_embedding",
-    "conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "ln_pre.weight": "vision_model.pre_layrnorm.weight",  # transformers' own spelling
-    "ln_pre.bias": "vision_model.pre_layrnorm.bias",
-    "ln_post.weight": "vision_model.post_layernorm.weight",
-    "ln_post.bias": "vision_model.post_layernorm.bias",
+    "class_embedding": "embeddings.class_embedding",
+    "conv1.weight": "embeddings.patch_embedding.weight",
+    "positional_embedding": "embeddings.position_embedding.weight",
+    "ln_pre.weight": "pre_layrnorm.weight",  # transformers' own spelling
+    "ln_pre.bias": "pre_layrnorm.bias",
+    "ln_post.weight": "post_layernorm.weight",
+    "ln_post.bias": "post_layernorm.bias",
 }
 _OPENCLIP_LAYER = {
     "ln_1": "layer_norm1",
@@ -310,15 +281,13 @@ _OPENCLIP_LAYER = {
 }
 
 
-def _openclip_names(visual: dict[str, Tensor]) -> dict[str, Tensor]:
-    """OpenCLIP's tensors under transformers' names; unknown ones keep theirs."""
+def openclip_names(tower: dict[str, Tensor], model: str, stem: dict[str, str]) -> dict[str, Tensor]:
+    """A tower's tensors under transformers' names, `model` in front; unknown ones keep theirs."""
     tensors: dict[str, Tensor] = {}
-    for name, value in visual.items():
-        if name == "proj":  # (width, embedding), used as x @ proj
-            tensors["visual_projection.weight"] = value.T.contiguous()
-        elif name.startswith("transformer.resblocks."):
+    for name, value in tower.items():
+        if name.startswith("transformer.resblocks."):
             index, _, rest = name.removeprefix("transformer.resblocks.").partition(".")
-            layer = f"vision_model.encoder.layers.{index}"
+            layer = f"{model}.encoder.layers.{index}"
             part, _, leaf = rest.rpartition(".")
             if rest.startswith("attn.in_proj_"):  # queries, keys and values in one tensor
                 leaf = rest.removeprefix("attn.in_proj_")
@@ -327,62 +296,5 @@ def _openclip_names(visual: dict[str, Tensor]) -> dict[str, Tensor]:
             else:
                 tensors[f"{layer}.{_OPENCLIP_LAYER.get(part, part)}.{leaf}"] = value
         else:
-            tensors[_OPENCLIP_STEM.get(name, name)] = value
+            tensors[f"{model}.{stem[name]}" if name in stem else name] = value
     return tensors
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """A file's named tensors, never unpickled. A checkpoint's `state_dict` is looked into."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-    if _is_torchscript(path):
-        raise WeightsError(
-            f"{path} is a TorchScript archive (code and weights in one), as OpenAI publishes "
-            f"them: use the same weights by their hub id, such as openai/clip-vit-base-patch16"
-        )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as plain tensors and is refused: it holds Python objects, "
-            f"which would run code when loaded, or it is damaged; where you trust it, save its "
-            f"state_dict anew as safetensors and give that file"
-        ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not loaded:
-        raise WeightsError(f"{path} holds no named tensors, so no CLIP weights")
-    return {
-        str(name).removeprefix("module."): value  # written under DistributedDataParallel
-        for name, value in loaded.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not a readable JSON file: {error}") from error
-    if not isinstance(described, dict):
-        raise WeightsError(f"{path} describes no model: it holds no JSON object")
-    return described
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
