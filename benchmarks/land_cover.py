@@ -1,4 +1,4 @@
-"""M³amba against a random forest on real scenes, over spatial splits that anyone can draw again.
+"""Models and classical methods on real scenes, over spatial splits that anyone can draw again.
 
 guard8   128 m of Houston 2018: classes 4 and 8 dropped (68 and 143 pixels), labels on their grid of
          512×512 at 0.25 m, blocks of 64 px shared out half and half so that every class stands on
@@ -6,10 +6,13 @@ guard8   128 m of Houston 2018: classes 4 and 8 dropped (68 and 143 pixels), lab
 reach    the same, trained on smaller crops, with a guard as wide as the model's reach
 idtrees  59 forest plots of IDTReeS 2020, the eight commonest taxa, whole plots shared out
 
-    BANDWEAVE_DATA=folder python benchmarks/land_cover.py [--only guard8] [--processes 2]
+    BANDWEAVE_DATA=folder python benchmarks/land_cover.py [--only guard8] [--methods svm]
+                                                          [--seeds 3] [--processes 2]
 
 The folder holds houston2018-crop/ and idtrees2020/. Every finished run is a line of
 benchmarks/results/land_cover.jsonl and is not repeated; the tables are printed at the end.
+Methods beside the forest and m3amba_small run on all layers together. "+ clip" is guidance by the
+embedded CLIP, through adapters.
 """
 
 from __future__ import annotations
@@ -30,6 +33,15 @@ HERE = Path(__file__).parent
 SCENES = HERE.parent / "examples" / "scenes"
 RESULTS = HERE / "results" / "land_cover.jsonl"
 FOREST, MODEL = "random forest", "m3amba_small"
+BASELINES = {FOREST: "random_forest", "svm": "svm"}
+EMBEDDED = {"clip": {"mode": "adapters", "weights": "embedded"}}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {  # a preset, and options in place of its own
+    MODEL: (MODEL, {}),
+    f"{MODEL} + clip": (MODEL, EMBEDDED),
+    "mambamoe_small": ("mambamoe_small", {}),
+    "cf_ipt_small": ("cf_ipt_small", {}),
+}
+METHODS = (*BASELINES, *MODELS)
 REACH_CROP = 8  # px of the 1 m grid: its reach of 7 m leaves training pixels in blocks of 16 m
 
 
@@ -41,7 +53,9 @@ class Table:
     split: dict[str, Any]
     layers: tuple[tuple[str, ...], ...]  # the first over all seeds, the others over three
     seeds: int
-    options: dict[str, Any] = field(default_factory=dict)
+    methods: tuple[str, ...] = METHODS
+    options: dict[str, Any] = field(default_factory=dict)  # of every model
+    crops: dict[str, Any] = field(default_factory=dict)  # of M³amba alone
 
 
 HOUSTON_LAYERS = (("hsi", "rgb"), ("hsi",), ("rgb",))
@@ -54,11 +68,12 @@ TABLES = {
         {"name": "blocks", "size": 64, "guard": (REACH_CROP - 1) * 4},
         HOUSTON_LAYERS[:1],
         seeds=10,
-        options={"crop": REACH_CROP, "batch": 64},
+        methods=(FOREST, MODEL),
+        crops={"crop": REACH_CROP, "batch": 64},
     ),
     "idtrees": Table(
-        "idtrees2020", {"name": "parts"}, (("hsi", "chm", "rgb"),), seeds=3,
-        options={"crop": 20, "batch": 10, "pca": {"hsi": 32}},
+        "idtrees2020", {"name": "parts"}, (("hsi", "chm", "rgb"),), seeds=5,
+        options={"pca": {"hsi": 32}}, crops={"crop": 20, "batch": 10},
     ),
 }  # fmt: skip
 
@@ -70,7 +85,7 @@ def jobs() -> list[dict[str, Any]]:
         for name, table in TABLES.items():
             for layers in table.layers[1:] if single else table.layers[:1]:
                 for seed in range(3 if single else table.seeds):
-                    for method in (FOREST, MODEL):
+                    for method in (FOREST, MODEL) if single else table.methods:
                         todo.append(
                             {"table": name, "method": method, "layers": [*layers], "seed": seed}
                         )
@@ -82,20 +97,27 @@ def run(job: dict[str, Any], threads: int) -> dict[str, Any]:
     import torch
 
     import bandweave as bw
+    from bandweave.landcover.baselines import score_baseline
     from bandweave.run.folder import machine
 
     torch.set_num_threads(threads)
     table = TABLES[job["table"]]
     scene = bw.open_scene(SCENES / f"{table.scene}.yaml")
     split = bw.split(scene, seed=job["seed"], **table.split)
-    began, objects = time.monotonic(), None
-    if job["method"] == FOREST:
-        scores, parameters = random_forest(scene, split, job, threads), None
+    began, objects, parameters = time.monotonic(), None, None
+    if job["method"] in BASELINES:
+        scores = score_baseline(
+            BASELINES[job["method"]], scene, split, job["layers"], seed=job["seed"],
+            threads=threads,
+        )  # fmt: skip
+        options = {}
     else:
+        model, options = MODELS[job["method"]]
+        options = {**table.options, **(table.crops if model == MODEL else {}), **options}
         with tempfile.TemporaryDirectory() as folder:
             trained = bw.train(
-                scene, split, model=job["method"], out=f"{folder}/run", layers=job["layers"],
-                seed=job["seed"], quiet=True, **table.options,
+                scene, split, model=model, out=f"{folder}/run", layers=job["layers"],
+                seed=job["seed"], quiet=True, **options,
             )  # fmt: skip
             scored = bw.score(trained, scene, split, quiet=True)
             scores, objects = scored.pixels, scored.objects
@@ -103,7 +125,7 @@ def run(job: dict[str, Any], threads: int) -> dict[str, Any]:
     return {
         **job,
         "split": table.split,
-        "options": table.options,
+        "options": options,
         "overall_accuracy": scores.overall_accuracy,
         "average_accuracy": scores.average_accuracy,
         "kappa": scores.kappa,
@@ -117,50 +139,6 @@ def run(job: dict[str, Any], threads: int) -> dict[str, Any]:
         "threads": threads,
         "machine": machine(),
     }
-
-
-def random_forest(scene: Any, split: Any, job: dict[str, Any], threads: int) -> Any:
-    """500 trees on the bands of the same layers at each label pixel of the same split."""
-    import numpy as np
-    from sklearn.ensemble import RandomForestClassifier
-
-    from bandweave.data.splits import TEST, TRAIN
-    from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
-
-    sides: dict[int, tuple[list[Any], list[Any]]] = {TRAIN: ([], []), TEST: ([], [])}
-    for part, roles in zip(scene.parts, split.roles, strict=True):
-        table = np.concatenate(
-            [on_labels(part, name, split.ratio) for name in job["layers"]], axis=-1
-        )
-        for role, (values, labels) in sides.items():
-            values.append(table[roles == role])
-            labels.append(part.labels.values[roles == role])
-    forest = RandomForestClassifier(500, random_state=job["seed"], n_jobs=threads)
-    forest.fit(*(np.concatenate(each) for each in sides[TRAIN]))
-    table, truth = (np.concatenate(each) for each in sides[TEST])
-    confusion = confusion_matrix(truth, forest.predict(table), len(scene.classes))
-    scores = Scores(confusion, tuple(each.name for each in scene.classes))
-    assert_supports(scores, split)
-    return scores
-
-
-def on_labels(part: Any, name: str, ratio: int) -> Any:
-    """A layer's bands at each label pixel (H, W, C): interpolated or averaged, holes are 0."""
-    import numpy as np
-    from scipy.ndimage import zoom
-
-    layer = part.layers[name]
-    values, _ = layer.read(part.grid.window)
-    if layer.ratio > ratio:
-        step = layer.ratio // ratio
-        bands, height, width = values.shape
-        values = values.reshape(bands, height // step, step, width // step, step).mean(axis=(2, 4))
-    elif layer.ratio < ratio:
-        step = ratio // layer.ratio
-        values = np.stack(
-            [zoom(band, step, order=1, grid_mode=True, mode="nearest") for band in values]
-        )
-    return np.moveaxis(values, 0, -1)
 
 
 def finished() -> list[dict[str, Any]]:
@@ -182,11 +160,13 @@ def tables(done: list[dict[str, Any]]) -> str:
         chosen = [row for row in done if row["table"] == name]
         if not chosen:
             continue
-        lines += [f"{name}: {table.scene}, {table.split}, {table.options}", ""]
-        lines += ["| method | layers | OA | AA | κ×100 | seeds | behind the forest | minutes |"]
-        lines += ["|---|---|---|---|---|---|---|---|"]
+        lines += [f"{name}: {table.scene}, {table.split}", ""]
+        lines += [
+            "| method | layers | OA | AA | κ×100 | seeds | behind the forest | trained | minutes |"
+        ]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
         for layers in table.layers:
-            for method in (FOREST, MODEL):
+            for method in table.methods:
                 lines += line(chosen, method, list(layers))
         lines.append("")
     return "\n".join(lines)
@@ -211,13 +191,17 @@ def line(done: list[dict[str, Any]], method: str, layers: list[str]) -> list[str
     pairs = [(r["overall_accuracy"], forest[r["seed"]]) for r in rows if r["seed"] in forest]
     behind = f"{sum(own < other for own, other in pairs)} of {len(pairs)}"
     minutes = np.mean([row["seconds"] for row in rows]) / 60
-    cells += [f"{len(rows)}", "–" if method == FOREST else behind, f"{minutes:.1f}"]
+    trained = rows[-1]["parameters"]
+    cells += [f"{len(rows)}", "–" if method == FOREST else behind]
+    cells += [f"{trained:,}" if trained else "–", f"{minutes:.1f}"]
     return [f"| {method} | {' + '.join(layers)} | {' | '.join(cells)} |"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(TABLES), help="one of the tables")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="some of the methods")
+    parser.add_argument("--seeds", type=int, help="the first so many alone")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=2, help="of each run")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -229,7 +213,10 @@ def main() -> None:
     todo = [
         job
         for job in jobs()
-        if arguments.only in (None, job["table"]) and not any(same(job, each) for each in done)
+        if arguments.only in (None, job["table"])
+        and job["method"] in (arguments.methods or METHODS)
+        and (arguments.seeds is None or job["seed"] < arguments.seeds)
+        and not any(same(job, each) for each in done)
     ]
     RESULTS.parent.mkdir(exist_ok=True)
 

@@ -1,0 +1,79 @@
+"""Classical methods on the pixels of a split."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import bandweave as bw
+from bandweave.data.scene import Labels
+from bandweave.data.splits import TEST, TRAIN
+from bandweave.errors import ConfigError, SplitError
+from bandweave.landcover.baselines import BASELINES, on_labels, pixels_of_sides, score_baseline
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return bw.simulated_scene(seed=0, height=48, width=56, rgb=2)
+
+
+@pytest.fixture(scope="module")
+def split(scene):
+    return bw.split(scene, "blocks", size=8, guard=1, drop=True)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_beats_the_largest_class_on_every_test_pixel_once(scene, split, name, monkeypatch):
+    monkeypatch.setattr("bandweave.landcover.baselines.TREES", 20)
+    monkeypatch.setattr("bandweave.landcover.baselines.SEARCHED", 20)
+    scores = score_baseline(name, scene, split, ["hsi", "lidar"])
+    assert scores.support.sum() == (split.roles[0] == TEST).sum()
+    assert scores.overall_accuracy > 1.2 * scores.support.max() / scores.support.sum()
+    assert score_baseline(name, scene, split, ["hsi", "lidar"]).confusion.tolist() == (
+        scores.confusion.tolist()
+    )
+
+
+def test_a_layer_that_tells_nothing_scores_less(scene, split):
+    both = score_baseline("knn", scene, split)
+    height = score_baseline("knn", scene, split, ["lidar"])
+    assert height.overall_accuracy < both.overall_accuracy
+
+
+def test_sides_are_those_of_the_split(scene, split):
+    sides = pixels_of_sides(scene, split, ["hsi", "rgb"])
+    (part,) = scene.parts
+    bands, _ = part.layers["hsi"].read(part.grid.window)
+    for role in (TRAIN, TEST):
+        where = split.roles[0] == role
+        values, labels = sides[role]
+        assert values.shape == (where.sum(), scene.layers["hsi"].bands + 3)
+        np.testing.assert_array_equal(values[:, : len(bands)], bands[:, where].T)
+        np.testing.assert_array_equal(labels, part.labels.values[where])
+
+
+def test_finer_layers_are_averaged_and_coarser_ones_interpolated(scene):
+    (part,) = scene.parts
+    fine, _ = part.layers["rgb"].read(part.grid.window)
+    averaged = on_labels(part, "rgb", 1)
+    assert averaged[3, 5] == pytest.approx(fine[:, 6:8, 10:12].mean((1, 2)))
+    height, width = part.grid.height, part.grid.width
+    finer = on_labels(part, "lidar", 2)
+    assert finer.shape == (2 * height, 2 * width, 1)
+    coarse, _ = part.layers["lidar"].read(part.grid.window)
+    assert coarse.min() <= finer.min() <= finer.max() <= coarse.max()
+
+
+def test_what_does_not_exist_is_named(scene, split):
+    with pytest.raises(ConfigError, match=r"no baseline 'knnn'; did you mean 'knn'\?"):
+        score_baseline("knnn", scene, split)
+    with pytest.raises(ConfigError, match="has no layer 'sar'; it has hsi, lidar, rgb"):
+        score_baseline("knn", scene, split, ["sar"])
+
+
+def test_a_single_class_is_refused(scene, split):
+    (part,) = scene.parts
+    values = np.where(split.roles[0] == TRAIN, 0, part.labels.values).astype(np.int16)
+    alone = replace(scene, parts=(replace(part, labels=Labels(values)),))
+    with pytest.raises(SplitError, match="trains on a single class"):
+        score_baseline("knn", alone, split)
