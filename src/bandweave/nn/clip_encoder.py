@@ -7,7 +7,7 @@ residual stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, WeightsError
 from bandweave.nn.adapters import Adapter
+from bandweave.nn.clip_provenance import FrozenClip
 from bandweave.nn.clip_weights import (
     VisionArchitecture,
     build_tower,
@@ -59,7 +60,7 @@ class ClipConfig:
             raise ConfigError(f"clip.cache is {self.cache} MiB; it is 0 or more")
 
 
-class ClipEncoder(nn.Module):
+class ClipEncoder(FrozenClip):
     """A CLIP vision tower shared by modalities, each with its own adapters.
 
     Parameters
@@ -83,8 +84,6 @@ class ClipEncoder(nn.Module):
         if config.mode == "none":
             raise ConfigError("clip.mode is 'none': there is no encoder to build")
         self.config = config
-        self.source: str | None = None
-        self.sha256: dict[str, str] = {}
         if config.architecture is None:
             weights = load_vision_weights(config.weights, config.download, config.activation)
             self.architecture = weights.architecture
@@ -122,6 +121,15 @@ class ClipEncoder(nn.Module):
                     f"use `--clip.drop_last_layer false`"
                 )
             vision.encoder.layers = vision.encoder.layers[:-1]
+
+    @property
+    def frozen(self) -> list[str]:
+        """The tower, unless it is fine-tuned."""
+        return [] if self.config.mode == "finetune" else ["tower"]
+
+    def described(self) -> dict[str, Any]:
+        """The tower's shape."""
+        return asdict(self.architecture)
 
     @property
     def _layers(self) -> nn.ModuleList:
@@ -176,47 +184,3 @@ def has_bfloat16(device: torch.device) -> bool:
         probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
     return False
-
-
-def frozen_names(module: nn.Module) -> set[str]:
-    """Names in `module.state_dict()` that are as CLIP published them and need not be saved."""
-    return {
-        f"{prefix}.tower.{name}" if prefix else f"tower.{name}"
-        for prefix, part in module.named_modules()
-        if isinstance(part, ClipEncoder) and part.config.mode != "finetune"
-        for name in part.tower.state_dict()
-    }
-
-
-def weights_fingerprint(module: nn.Module) -> dict[str, Any] | None:
-    """Where a model's CLIP weights came from, for a run's metadata; None without CLIP.
-
-    `source` as it was asked for, `sha256` file name → digest, `architecture` the tower's shape
-    (a self-contained run keeps it as `ClipConfig.architecture`).
-    """
-    for part in module.modules():
-        if isinstance(part, ClipEncoder):
-            return {
-                "source": part.source,
-                "sha256": dict(part.sha256),
-                "architecture": asdict(part.architecture),
-            }
-    return None
-
-
-def check_weights(module: nn.Module, recorded: Mapping[str, Any] | None) -> None:
-    """Compare a model's CLIP weights with the fingerprint that a run recorded.
-
-    Raises WeightsError where they differ. A tower whose weights come with the run, or that was
-    fine-tuned and so is saved whole, has nothing to compare.
-    """
-    found = weights_fingerprint(module)
-    if not found or not recorded or not found["sha256"] or not frozen_names(module):
-        return
-    digests = {"recorded": recorded["sha256"].values(), "found": found["sha256"].values()}
-    if sorted(digests["recorded"]) != sorted(digests["found"]):
-        raise WeightsError(
-            f"the run was trained on CLIP weights {recorded['source']!r} with sha256 "
-            f"{', '.join(digests['recorded'])}; {found['source']!r} has "
-            f"{', '.join(digests['found'])}: give the same weights with `--clip.weights`"
-        )
