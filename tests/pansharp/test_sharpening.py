@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.sharpening import in_turn, partition, sharpen, stored
+from bandweave.pansharp.sharpening import partition, sharpen, stored
 
 
 def write(path: Path, values: np.ndarray, pixel: float = 1, **also):
@@ -152,9 +152,3 @@ def test_a_partition_covers_every_pixel_once(height, width, size):
         rows, cols = window.slices()
         seen[rows, cols] += 1
     assert (seen == 1).all()
-
-
-def test_results_come_in_turn_and_errors_come_through():
-    assert list(in_turn(lambda x: x * x, range(20))) == [x * x for x in range(20)]
-    with pytest.raises(ZeroDivisionError):
-        list(in_turn(lambda x: 1 // x, [1, 0, 2]))

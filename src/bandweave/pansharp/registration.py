@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from bandweave.pansharp.pair import Pair, PairWindow
 from bandweave.pansharp.resample import degrade
+from bandweave.pansharp.threads import in_turn
 from bandweave.raster.grid import Window
 
 SIDE = (40, 128)  # MS pixels of a window: at least, where there are so many, and at most
@@ -91,7 +92,8 @@ def measure_shift(pair: Pair) -> Shift:
     Shifts up to 6 MS pixels are found.
     """
     places = _places(pair)
-    found = [one for one in (_of_window(pair, place) for place in places) if one is not None]
+    windows = in_turn(lambda place: _of_window(pair, place), places)
+    found = [one for one in windows if one is not None]
     kept = _agreeing(found)
     if not kept:
         return Shift(0.0, 0.0, math.nan, math.nan, math.nan, 0, len(places))

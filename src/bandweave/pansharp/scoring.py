@@ -29,7 +29,8 @@ from bandweave.pansharp.registration import measure_shift, registered
 from bandweave.pansharp.score_samples import Sample, take_sample
 from bandweave.pansharp.score_tables import ScoreRow, csv_text, tables
 from bandweave.pansharp.sensors import Sensor, sensor_of
-from bandweave.pansharp.sharpening import Classical, Sharpener, in_turn, partition, valid_pixels
+from bandweave.pansharp.sharpening import Classical, Sharpener, partition, valid_pixels
+from bandweave.pansharp.threads import in_turn
 from bandweave.raster.grid import Window
 from bandweave.run.progress import Progress
 from bandweave.schema import nearest

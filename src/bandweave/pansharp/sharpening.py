@@ -7,12 +7,9 @@ next windows are read and computed while one is written; memory holds a few, wha
 from __future__ import annotations
 
 import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 from rasterio.crs import CRS
@@ -22,6 +19,7 @@ from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_ms, open_pair
 from bandweave.pansharp.registration import measure_shift, registered
 from bandweave.pansharp.sensors import Sensor, sensor_of
+from bandweave.pansharp.threads import in_turn
 from bandweave.raster.grid import Window
 from bandweave.raster.write import MapWriter
 from bandweave.run.progress import Progress
@@ -37,9 +35,6 @@ WORTH_MENTIONING = 0.25  # PAN pixels of misregistration
 DEFAULT = "gsa"
 
 ZeroShot = Literal["ms stream", "ms twice", "ms as pan"]  # as the model has them
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 class Sharpener(Protocol):
@@ -327,20 +322,3 @@ def partition(height: int, width: int, size: int) -> Iterator[Window]:
     for row in range(0, height, size):
         for col in range(0, width, size):
             yield Window(row, col, min(size, height - row), min(size, width - col))
-
-
-def in_turn(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """function of every item, in their order, on a few threads, no more than that many ahead."""
-    threads = min(os.cpu_count() or 1, 4)
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[U]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
