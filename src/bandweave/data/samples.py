@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +46,16 @@ class SampleConfig:
             raise ConfigError(f"balance is {self.balance}; it must lie between 0 and 1")
 
 
+class Drawn(NamedTuple):
+    """What was drawn for an example, and the generator that draws the rest."""
+
+    rng: np.random.Generator
+    part: int
+    window: Window
+    mirrored: bool
+    turns: int
+
+
 class CropSampler:
     """Batches of crops, each around a training pixel that lies anywhere in it.
 
@@ -57,10 +68,12 @@ class CropSampler:
     the seed and that number, so that two processes draw what one with twice the batch would.
     """
 
+    whole_parts = False  # whether crop 0 means something
+
     def __init__(
         self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
     ) -> None:
-        if config.crop == 0:
+        if config.crop == 0 and not self.whole_parts:
             raise ConfigError(
                 "crop 0 is a whole part, and this model takes crops; give their side in px"
             )
@@ -121,34 +134,40 @@ class CropSampler:
         labels  (B, crop·label ratio, crop·label ratio) int64, IGNORED where there is no training
                 label, HIDDEN where there are no data or they are hidden: no loss may look there
         """
-        size, config = self.config.crop, self.config
-        layers = {
-            name: np.empty(
-                (config.batch, self.scaling.bands(name), size * ratio, size * ratio), np.float32
-            )
-            for name, ratio in self.ratios.items()
+        first = (step * world + rank) * self.config.batch
+        examples = [self._example(drawn) for drawn in self._drawn(first)]
+        return {
+            "layers": {
+                name: _stacked([layers[name] for layers, _ in examples]) for name in self.layers
+            },
+            "labels": _stacked([labels for _, labels in examples]),
         }
-        side = size * self.split.ratio
-        labels = np.empty((config.batch, side, side), np.int64)
-        first = (step * world + rank) * config.batch
-        for place in range(config.batch):
-            rng = np.random.default_rng([self.seed, first + place])
+
+    def _drawn(self, first: int) -> Iterator[Drawn]:
+        """The crops of a batch, by the number of the first."""
+        augment = self.config.augment
+        for number in range(first, first + self.config.batch):
+            rng = np.random.default_rng([self.seed, number])
             part, window = self._draw(rng)
-            mirrored, turns = draw_orientation(config.augment.flips, config.augment.rotations, rng)
-            learnt = _cut(self._labels[part], window.finer(self.split.ratio), IGNORED)
-            lost = draw_lost_layer(self.layers, config.augment, rng)
-            for name in self.layers:
-                values, valid = self._crop(part, name, window)
-                if name == self._ground:
-                    seen = regrid(valid, self.ratios[name], self.split.ratio)
-                    learnt[~seen & (learnt == IGNORED)] = HIDDEN
-                if name == lost:
-                    layers[name][place] = 0
-                    continue
-                jitter(values, valid, self._zeros[name], self._ordered[name], config.augment, rng)
-                layers[name][place] = orient(values, mirrored, turns)
-            labels[place] = orient(learnt, mirrored, turns)
-        return {"layers": layers, "labels": labels}
+            yield Drawn(rng, part, window, *draw_orientation(augment.flips, augment.rotations, rng))
+
+    def _example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Layers and labels of what was drawn, changed and turned."""
+        rng, part, window, mirrored, turns = drawn
+        augment, layers = self.config.augment, {}
+        learnt = _cut(self._labels[part], window.finer(self.split.ratio), IGNORED)
+        lost = draw_lost_layer(self.layers, augment, rng)
+        for name in self.layers:
+            values, valid = self._crop(part, name, window)
+            if name == self._ground:
+                seen = regrid(valid, self.ratios[name], self.split.ratio)
+                learnt[~seen & (learnt == IGNORED)] = HIDDEN
+            if name == lost:
+                layers[name] = orient(np.zeros_like(values), mirrored, turns)
+                continue
+            jitter(values, valid, self._zeros[name], self._ordered[name], augment, rng)
+            layers[name] = orient(values, mirrored, turns)
+        return layers, orient(learnt.astype(np.int64), mirrored, turns)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
         """A part and a window of the scene's grid that holds a training pixel of a drawn class."""
@@ -199,6 +218,11 @@ class CropSampler:
                 kept[name] = values, valid
             cache.append(kept)
         return cache
+
+
+def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    """(B, ...) of B arrays; a single one is not copied if it lies in order."""
+    return np.ascontiguousarray(arrays[0])[None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _cut(array: np.ndarray, window: Window, fill: float | bool) -> np.ndarray:

@@ -1,6 +1,7 @@
 """How a model is fed, by what its `fed` says: the samples it learns from, and a part through it.
 
     crops    windows of one size around training pixels; maps are blended of overlapping windows
+    scene    whole parts, or crops where their size is given; parts are mapped whole where they fit
 
 A module that does not say is fed with crops.
 """
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from bandweave.data.part_samples import PartSampler
 from bandweave.data.samples import CropSampler, SampleConfig
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import Part, Scene
@@ -19,6 +21,7 @@ from bandweave.data.splits import Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.predict import Strip
 from bandweave.landcover.predict import stream_logits as stream_windows
+from bandweave.landcover.scene_stream import stream_scene
 
 
 class Sampler(Protocol):
@@ -29,12 +32,22 @@ class Sampler(Protocol):
         ...
 
 
+def scene_sampler(
+    scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int
+) -> Sampler:
+    """Whole parts where `crop` is 0, else crops."""
+    kind = CropSampler if config.crop else PartSampler
+    return kind(scene, split, scaling, config, seed)
+
+
 SAMPLERS: dict[str, Callable[[Scene, Split, Scaling, SampleConfig, int], Sampler]] = {
     "crops": CropSampler,
+    "scene": scene_sampler,
 }
 
 STREAMS: dict[str, Callable[..., Iterator[Strip]]] = {
     "crops": stream_windows,
+    "scene": stream_scene,
 }
 
 

@@ -64,6 +64,7 @@ def stream_logits(
     precision: str = "fp32",
     tta: bool = False,
     memory: int = MEMORY,
+    step: int = 1,
 ) -> Iterator[Strip]:
     """Map a part: strips that cover it once, down each swath, swaths from left to right.
 
@@ -77,6 +78,7 @@ def stream_logits(
     precision     fp32, bf16 or fp16 (autocast)
     tta           mean over the eight flips and rotations of each window; takes eight times as long
     memory        bytes for the sums of a swath, and as many for the pixels of a slab
+    step          windows begin at its multiples; the last ones may reach outside for that
 
     A part smaller than the window is padded: what is outside is 0 after scaling, as in training,
     and left out of the strips. Windows without any data are not run. The same part and options
@@ -97,8 +99,8 @@ def stream_logits(
     device = torch.device(device)
     names = list(layers)
     size = window * output_ratio
-    rows = [tile.row for tile in tiles(part.grid.height, window, window, overlap)]
-    columns = [tile.col for tile in tiles(window, part.grid.width, window, overlap)]
+    rows = _starts(part.grid.height, window, overlap, step)
+    columns = _starts(part.grid.width, window, overlap, step)
 
     was_training = model.training
     model.to(device).eval()
@@ -108,12 +110,12 @@ def stream_logits(
             starts = [col for col in columns if col < right and col + window > left]
             span = starts[-1] + window - starts[0]
             height = max(memory // _row_bytes(part, names, span), window)
-            slab: _Slab | None = None
+            slab: Slab | None = None
             for row, below in zip(rows, [*rows[1:], part.grid.height], strict=True):
                 if slab is None or not slab.holds(row, window):
                     slab = None  # the memory is for the next one
                     ground = Window(row, starts[0], min(height, rows[-1] + window - row), span)
-                    slab = _Slab(part, names, scaling, reference, ground)
+                    slab = Slab(part, names, scaling, reference, ground)
                 accumulator.mark(
                     slab.valid(row, window, output_ratio), (starts[0] - left) * output_ratio
                 )
@@ -121,14 +123,20 @@ def stream_logits(
                 for first in range(0, len(with_data), batch):
                     cols = with_data[first : first + batch]
                     inputs = slab.windows(row, cols, window)
-                    logits = _predict(model, inputs, device, AUTOCAST[precision], tta)
-                    _check(logits, (len(cols), classes, size, size), part, precision)
+                    logits = answered(model, inputs, device, AUTOCAST[precision], tta)
+                    check_answer(logits, (len(cols), classes, size, size), part, precision)
                     for col, answer in zip(cols, logits, strict=True):
                         accumulator.add(answer, (col - left) * output_ratio)
                 done = Window(row, left, below - row, right - left).finer(output_ratio)
                 yield Strip(done, *accumulator.take(done.height))
     finally:
         model.train(was_training)
+
+
+def _starts(length: int, window: int, overlap: int, step: int) -> list[int]:
+    """Where windows begin along a side; the last one at the next multiple of `step`."""
+    starts = [tile.row for tile in tiles(length, window, window, overlap)]
+    return [*starts[:-1], -(-starts[-1] // step) * step]
 
 
 def _swaths(
@@ -149,7 +157,7 @@ def _row_bytes(part: Part, names: list[str], width: int) -> int:
     return 4 * width * max(sum(layer.source.bands * layer.ratio**2 for layer in layers), 1)
 
 
-class _Slab:
+class Slab:
     """Scaled layers of some rows of a swath, read at once; windows are cut from them."""
 
     def __init__(
@@ -207,14 +215,14 @@ def _resample(valid: np.ndarray, ratio: int, output_ratio: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _predict(
+def answered(
     model: torch.nn.Module,
     inputs: dict[str, np.ndarray],
     device: torch.device,
     autocast: torch.dtype | None,
     tta: bool,
 ) -> np.ndarray:
-    """Logits (B, K, size, size): float32, or their float64 mean over flips and rotations."""
+    """Logits (B, K, h, w): float32, or their float64 mean over flips and rotations."""
     tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
 
     def forward(flip: bool, turns: int) -> np.ndarray:
@@ -236,7 +244,8 @@ def _predict(
     return total / len(views)
 
 
-def _check(logits: np.ndarray, expected: tuple[int, ...], part: Part, precision: str) -> None:
+def check_answer(logits: np.ndarray, expected: tuple[int, ...], part: Part, precision: str) -> None:
+    """Raises RunError for logits of another shape, or that are not finite."""
     if logits.shape != expected:
         raise RunError(
             f"the model answered logits of shape {logits.shape} where (windows, classes, rows, "

@@ -10,6 +10,7 @@ from torch import nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.m3amba import M3amba, M3ambaConfig
+from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.schema import nearest
 
@@ -40,6 +41,24 @@ LAND_COVER: dict[str, Preset] = {
         M3ambaConfig(width=32, depth=2, state=4, mlp_ratio=2.0, average="rate"),
         samples={"crop": 16, "batch": 16},
         train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 200},
+    ),
+    "mambamoe": Preset(
+        MambaMoE,
+        MambaMoEConfig(),
+        samples={"crop": 0, "batch": 1},
+        train={"lr": 5e-4, "weight_decay": 0.0, "warmup": 0.0, "clip": 10.0, "steps": 200},
+    ),
+    "mambamoe_small": Preset(
+        MambaMoE,
+        MambaMoEConfig(width=32),
+        samples={"crop": 0, "batch": 1},
+        train={"lr": 2e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 200},
+    ),
+    "mambamoe_tiny": Preset(
+        MambaMoE,
+        MambaMoEConfig(width=16, mlp_ratio=2.0),
+        samples={"crop": 0, "batch": 1},
+        train={"lr": 5e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 100},
     ),
 }
 

@@ -1,7 +1,8 @@
 """Layers that look at the whole window: their statistics, and how to keep those of a scene.
 
-Instance norm and channel attention use means over the window that they are given, so the same
-pixel comes out differently in another window. For a map without seams, pass over the scene twice:
+Instance norm, group norm, channel attention and a router of experts use means over the window that
+they are given, so the same pixel comes out differently in another window. For a map without seams,
+pass over the scene twice:
 
     with collected_statistics(model) as statistics:   # a tiling of the scene, without margins
         for window in windows:
@@ -17,7 +18,8 @@ Collect over windows of the size that the model was trained on, as larger ones h
 statistics, their padded edges being a smaller part. (One Landsat-7 pair after a minute's training
 on 64×64 PAN pixels: 33.2 dB window by window and frozen so, 32.6 dB for all 398×398 at once.)
 
-Source: half instance norm, Chen et al. 2021 (HINet); channel attention, Zhang et al. 2018 (RCAN).
+Sources: group norm, Wu & He 2018; half instance norm, Chen et al. 2021 (HINet); channel attention,
+Zhang et al. 2018 (RCAN).
 
     x  (B, C, H, W)
 """
@@ -28,6 +30,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import RunError
@@ -44,12 +47,17 @@ class WindowMoments(nn.Module):
         self.frozen: Tensor | None = None  # (2, C)
         self.missing: str | None = None  # this layer's name, where all are frozen but this
 
+    @property
+    def watched(self) -> bool:
+        """Whether moments are being collected, are frozen, or should be."""
+        return self.sums is not None or self.frozen is not None or self.missing is not None
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of (B, C, H, W), in float32 or better."""
         if self.missing is not None:
             raise RunError(
                 f"no statistics were collected for layer {self.missing}; collect them with the "
-                f"same inputs (PAN and MS, or MS alone) that are to be sharpened"
+                f"same inputs as will be given later (of a sharpener PAN and MS, or MS alone)"
             )
         wide = torch.promote_types(x.dtype, torch.float32)
         if self.frozen is not None:
@@ -102,6 +110,28 @@ def frozen_statistics(model: nn.Module, statistics: Statistics) -> Iterator[None
 
 def _layers(model: nn.Module) -> dict[str, WindowMoments]:
     return {name: m for name, m in model.named_modules() if isinstance(m, WindowMoments)}
+
+
+class WindowGroupNorm(nn.Module):
+    """Group norm over the window, or with the frozen moments of a scene's channels."""
+
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.moments = WindowMoments()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.moments.watched:
+            return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        mean, variance = (each.unflatten(1, (self.groups, -1)) for each in self.moments(x))
+        group_mean = mean.mean(2, keepdim=True)  # (B, G, 1, 1, 1)
+        group_variance = (variance + (mean - group_mean) ** 2).mean(2, keepdim=True)
+        scale = torch.rsqrt(group_variance + self.eps).expand_as(mean).flatten(1, 2)
+        scale = self.weight[:, None, None] * scale  # (B, C, 1, 1)
+        shift = self.bias[:, None, None] - group_mean.expand_as(mean).flatten(1, 2) * scale
+        return x * scale.to(x.dtype) + shift.to(x.dtype)
 
 
 class HalfInstanceNorm(nn.Module):

@@ -1,0 +1,130 @@
+"""Spatial experts: one selective scan for each direction; a router chooses a few for each image.
+
+Source: Xu et al., "MambaMoE", its sparse routed experts; the release is departed from where said.
+
+    x   (B, H, W, D)   tokens, channels last
+    p   (B, E)         probabilities of E experts, from the mean of all tokens
+    k                  experts that run, those of the largest p; their p are weights as they are
+
+    out = x + Σ p_i · expert_i(x) over the k chosen ones
+
+An expert owns its direction, and its answer is in the image's order before it is summed (the
+release takes the direction by the rank of the choice when it evaluates, and sums in scan order).
+Experts that no image of a batch chose are not run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+from torch import Tensor, nn
+
+from bandweave.errors import ConfigError
+from bandweave.nn.ss2d import Enter, Leave, StreamParameters
+from bandweave.nn.window_statistics import WindowMoments
+from bandweave.scan import ScanOrder, cross_order, selective_scan
+from bandweave.scan.order import kept_by_size
+
+Direction = Literal["rows", "columns", "rows_back", "columns_back"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)  # as cross_order has them
+
+
+@kept_by_size
+def direction_order(height: int, width: int, direction: Direction) -> ScanOrder:
+    """One sequence over an image laid out row by row.
+
+    >>> direction_order(2, 3, "columns").table.tolist()
+    [[0, 3, 1, 4, 2, 5]]
+    """
+    return ScanOrder.of_permutations(
+        [cross_order(height, width).table[DIRECTIONS.index(direction)]]
+    )
+
+
+class DirectionExpert(nn.Module):
+    """A selective scan in one direction over few channels. Takes and returns (B, H, W, D).
+
+    rank  channels of the scan
+    """
+
+    def __init__(self, width: int, rank: int, direction: Direction, state: int = 16) -> None:
+        super().__init__()
+        self.direction = direction
+        self.enter = Enter(width, rank)
+        self.stream = StreamParameters(rank, state, math.ceil(width / 16), orders=1)
+        self.leave = Leave(rank, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, breadth = x.shape[1:3]
+        u, gate = self.enter(x)
+        delta, B, C = self.stream(u)
+        y = selective_scan(
+            u, delta, self.stream.A, B, C, self.stream.D,
+            direction_order(height, breadth, self.direction),
+            delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
+        )  # fmt: skip
+        return self.leave(y, gate).unflatten(1, (height, breadth))
+
+
+class Routing(NamedTuple):
+    """What a router decided: probabilities (B, E), and the experts that ran, (B, k)."""
+
+    probabilities: Tensor
+    chosen: Tensor
+
+    @property
+    def shares(self) -> Tensor:
+        """Share of the choices that fell on each expert, (E,); they sum to 1."""
+        experts = self.probabilities.shape[1]
+        return self.chosen.flatten().bincount(minlength=experts) / self.chosen.numel()
+
+    @property
+    def imbalance(self) -> Tensor:
+        """E · Σ share · mean probability (Switch Transformer, eq. 4): 1 if all are used alike."""
+        return self.probabilities.shape[1] * (self.shares * self.probabilities.mean(0)).sum()
+
+
+class RoutedExperts(nn.Module):
+    """Experts of growing rank, one a direction; the `active` best ones by the router run.
+
+    The decision follows from the mean of all tokens of an image, or of a scene's where statistics
+    are frozen (nn/window_statistics.py), and does not depend on the other images of the batch.
+    """
+
+    def __init__(
+        self, width: int, ranks: tuple[int, ...] = (2, 4, 8, 16), active: int = 2, state: int = 16
+    ) -> None:
+        super().__init__()
+        if len(ranks) != len(DIRECTIONS) or not 1 <= active <= len(ranks):
+            raise ConfigError(
+                f"there are {len(DIRECTIONS)} directions, so as many ranks, and from 1 to "
+                f"{len(DIRECTIONS)} experts that run; not ranks {ranks} and {active} of them"
+            )
+        self.active = active
+        self.experts = nn.ModuleList(
+            DirectionExpert(width, rank, direction, state)
+            for rank, direction in zip(ranks, DIRECTIONS, strict=True)
+        )
+        self.moments = WindowMoments()
+        self.router = nn.Linear(width, len(ranks))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
+        """Tokens (B, H, W, D) to the same, and what the router decided."""
+        mean, _ = self.moments(x.permute(0, 3, 1, 2))
+        scores = self.router(mean.flatten(1).to(x.dtype)).float()  # (B, E); (1, E) when frozen
+        probabilities = scores.softmax(-1).expand(x.shape[0], -1)
+        weights, chosen = probabilities.topk(self.active)  # (B, k)
+        out = x
+        for number, expert in enumerate(self.experts):
+            images, places = (chosen == number).nonzero(as_tuple=True)
+            if len(images) == 0:
+                continue
+            all_images = len(images) == len(x)
+            weight = weights[images, places, None, None, None].to(x.dtype)
+            answer = weight * expert(x if all_images else x[images])
+            if all_images:  # in their order, as `nonzero` finds them
+                out = out + answer
+            else:
+                out = out.index_add(0, images, answer.to(out.dtype))
+        return out, Routing(probabilities, chosen)

@@ -1,0 +1,71 @@
+"""The spectral expert: a bidirectional scan along the channels of every position by itself.
+
+Source: Xu et al., "MambaMoE", its shared spectral expert. The release makes the scan's parameters
+anew, at random, in every forward pass; here they are trained, and do not depend on the image's
+size: positions are the batch, the channels are the sequence.
+
+    x     (P, D)      tokens; P positions
+    s     (P, L)      what is scanned, L = 2·D channels, and a gate of the same size
+    u     (P, L, F)   each channel and its two neighbours, lifted to F features
+    B, C  (P, 2, L, N)  two orders, forward and backward; N states; steps of rank 1
+
+    out = W (LN(lowered scan of u) · GELU(gate))
+
+A position takes 2·L·(F + 2·N) numbers while it is scanned: gigabytes over a scene. So positions go
+through in chunks, and when they learn, a chunk is computed once more in the backward pass instead
+of being kept.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from bandweave.nn.ss2d import StreamParameters
+from bandweave.scan import bidirectional_order, selective_scan
+
+STEPS = 2**17  # of a chunk: positions times channels
+
+
+class SpectralExpert(nn.Module):
+    """Takes and returns (..., D); every position by itself.
+
+    features  F, of each channel in the scan
+    steps     positions times channels of a chunk
+    """
+
+    def __init__(self, width: int, features: int = 8, state: int = 4, steps: int = STEPS) -> None:
+        super().__init__()
+        self.channels = 2 * width
+        self.positions = max(1, steps // self.channels)  # of a chunk
+        self.enter = nn.Linear(width, 2 * self.channels)
+        self.lift = nn.Linear(3, features)  # a convolution over three channels
+        self.stream = StreamParameters(features, state, rank=1, orders=2)
+        self.lower = nn.Linear(features, 1)
+        self.norm = nn.LayerNorm(self.channels)
+        self.leave = nn.Linear(self.channels, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])  # (P, D)
+        keep = torch.is_grad_enabled() and len(flat) > self.positions
+        done = [
+            checkpoint(self.scanned, chunk, use_reentrant=False, preserve_rng_state=False)
+            if keep
+            else self.scanned(chunk)
+            for chunk in flat.split(self.positions)
+        ]
+        return torch.cat(done).view(x.shape)
+
+    def scanned(self, x: Tensor) -> Tensor:
+        """The same for all positions (P, D) at once."""
+        s, gate = self.enter(x).chunk(2, dim=-1)  # (P, L) each
+        u = F.silu(self.lift(F.pad(s, (1, 1)).unfold(1, 3, 1)))  # (P, L, F)
+        delta, B, C = self.stream(u)
+        y = selective_scan(
+            u, delta, self.stream.A, B, C, self.stream.D, bidirectional_order(self.channels),
+            delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
+        )  # fmt: skip
+        y = self.norm(self.lower(y).squeeze(-1))  # (P, L)
+        return self.leave(y * F.gelu(gate))
