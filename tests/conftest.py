@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,15 @@ settings.register_profile(
     "any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("any_machine")
+
+# A CLIP of random weights is one file, imported by the tests of several folders.
+_spec = importlib.util.spec_from_file_location(
+    "tiny_clip", Path(__file__).with_name("tiny_clip.py")
+)
+assert _spec is not None
+assert _spec.loader is not None
+sys.modules["tiny_clip"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules["tiny_clip"])
 
 UTM = "EPSG:32617"
 CORNER = (500_000.0, 4_000_000.0)

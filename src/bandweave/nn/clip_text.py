@@ -130,8 +130,9 @@ def load_text_weights(
 
 def causal_mask(tokens: int, like: Tensor) -> Tensor:
     """What `run_layer` adds to attention so that no token sees a later one: (1, 1, T, T)."""
-    mask = torch.full((tokens, tokens), torch.finfo(like.dtype).min, device=like.device)
-    return mask.triu(1).to(like.dtype)[None, None]
+    lowest = torch.finfo(like.dtype).min
+    mask = torch.full((tokens, tokens), lowest, device=like.device, dtype=like.dtype)
+    return mask.triu(1)[None, None]
 
 
 def run_layer(layer: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
