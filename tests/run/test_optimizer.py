@@ -20,13 +20,20 @@ def test_schedule_values():
     assert learning_rate(10, config) == pytest.approx(2.0)
     assert learning_rate(55, config) == pytest.approx(1.0)
     assert 0 < learning_rate(99, config) < 0.001
+    config = TrainConfig(steps=100, lr=2.0, warmup=0.0, schedule="poly")
+    assert learning_rate(0, config) == pytest.approx(2.0)
+    assert learning_rate(50, config) == pytest.approx(2 * 0.5**0.9)
+    assert learning_rate(99, config) == pytest.approx(2 * 0.01**0.9)
 
 
 @given(
-    st.integers(1, 300), st.floats(0, 1), st.floats(1e-8, 10, allow_nan=False, allow_infinity=False)
+    st.integers(1, 300),
+    st.floats(0, 1),
+    st.floats(1e-8, 10, allow_nan=False, allow_infinity=False),
+    st.sampled_from(["cosine", "poly"]),
 )
-def test_schedule_rises_then_falls_within_its_bounds(steps, warmup, lr):
-    config = TrainConfig(steps=steps, lr=lr, warmup=warmup)
+def test_schedule_rises_then_falls_within_its_bounds(steps, warmup, lr, schedule):
+    config = TrainConfig(steps=steps, lr=lr, warmup=warmup, schedule=schedule)
     rates = [learning_rate(step, config) for step in range(steps)]
     peak = max(0, round(warmup * steps) - 1)
     assert all(0 < rate <= lr * (1 + 1e-9) for rate in rates)

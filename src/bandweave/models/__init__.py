@@ -46,7 +46,14 @@ LAND_COVER: dict[str, Preset] = {
         MambaMoE,
         MambaMoEConfig(),
         samples={"crop": 0, "batch": 1},
-        train={"lr": 5e-4, "weight_decay": 0.0, "warmup": 0.0, "clip": 10.0, "steps": 200},
+        train={
+            "lr": 5e-4,
+            "weight_decay": 0.0,
+            "warmup": 0.0,
+            "schedule": "poly",
+            "clip": 10.0,
+            "steps": 200,
+        },
     ),
     "mambamoe_small": Preset(
         MambaMoE,

@@ -11,6 +11,7 @@ from bandweave.errors import ConfigError
 from bandweave.schema import differences
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Schedule = Literal["cosine", "poly"]
 
 HARMLESS = ("checkpoint_every", "tensorboard")  # options that may differ when a run continues
 
@@ -26,7 +27,8 @@ class TrainConfig:
     steps: int = 2000
     lr: float = 1e-4  # highest learning rate of AdamW (M³amba)
     weight_decay: float = 1e-3  # of matrices and kernels; vectors, A_log and D have none (M³amba)
-    warmup: float = 0.05  # fraction of the steps in which the rate rises; then a cosine to 0
+    warmup: float = 0.05  # fraction of the steps in which the rate rises; then it falls to 0
+    schedule: Schedule = "cosine"  # of its fall; 'poly': (1 - share done)^0.9 (MambaMoE)
     clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     precision: Precision = "auto"  # auto: bf16 on a GPU that has it, fp32 on a CPU
     accumulate: int = 1  # batches a step, one after another

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from bandweave.errors import RunError
 from bandweave.run.config import TrainConfig
 
+POWER = 0.9  # of the schedule `poly` (DeepLab; MambaMoE)
+
 
 def make_optimizer(module: nn.Module, config: TrainConfig, fused: bool = True) -> torch.optim.AdamW:
     """AdamW over the parameters that need a gradient, in a decaying and a not decaying group."""
@@ -38,7 +40,7 @@ def make_optimizer(module: nn.Module, config: TrainConfig, fused: bool = True) -
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """The rate of step 0, 1, … steps − 1: a line up to `lr`, then half a cosine towards 0.
+    """The rate of step 0, 1, … steps − 1: a line up to `lr`, then its schedule towards 0.
 
     >>> config = TrainConfig(steps=100, lr=1.0, warmup=0.1)
     >>> [round(learning_rate(step, config), 3) for step in (0, 9, 55, 99)]
@@ -48,6 +50,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     if step < rising:
         return config.lr * ((step + 1) / rising)
     done = (step - rising) / max(1, config.steps - rising)
+    if config.schedule == "poly":
+        return config.lr * (1 - done) ** POWER
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
