@@ -14,6 +14,7 @@ import pytest
 from bandweave.cli.main import COMMANDS
 from bandweave.data.scene_schema import read_scene_file
 from bandweave.errors import ConfigError
+from bandweave.landcover.published import read_published
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
@@ -82,10 +83,13 @@ def test_a_command_with_a_wrong_option_would_be_seen():
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"))
-def test_scene_files_have_these_keys(page, text, tmp_path):
-    file = tmp_path / "scene.yaml"
+def test_yaml_files_have_these_keys(page, text, tmp_path):
+    file = tmp_path / "file.yaml"
     file.write_text(text, encoding="utf-8")
-    assert read_scene_file(file).layers
+    if page.endswith("audit.md"):
+        assert read_published(file).classes
+    else:
+        assert read_scene_file(file).layers
 
 
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
