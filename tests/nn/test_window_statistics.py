@@ -8,6 +8,7 @@ from bandweave.errors import RunError
 from bandweave.nn.window_statistics import (
     ChannelAttention,
     HalfInstanceNorm,
+    WindowGroupNorm,
     collected_statistics,
     frozen_statistics,
 )
@@ -39,6 +40,25 @@ def test_channel_attention_by_hand():
     torch.testing.assert_close(attention(x), x + r * scale)
     plain = ChannelAttention(8, means=False)
     torch.testing.assert_close(plain(x), x + plain.branch(x))
+
+
+def test_group_norm_with_a_scenes_moments():
+    torch.manual_seed(0)
+    norm = WindowGroupNorm(2, 6).double()
+    norm.weight.data, norm.bias.data = torch.rand(2, 6, dtype=torch.float64)
+    scene = 3 + 2 * torch.randn(1, 6, 8, 10, dtype=torch.float64)
+    scene[:, 1] += 5
+    whole = norm(scene)
+    expected = nn.functional.group_norm(scene, 2, norm.weight, norm.bias)
+    torch.testing.assert_close(whole, expected)
+    halves = scene[..., :4], scene[..., 4:]
+    with collected_statistics(norm) as statistics:
+        for half in halves:
+            own = nn.functional.group_norm(half, 2, norm.weight, norm.bias)
+            torch.testing.assert_close(norm(half), own)  # of the window while it collects
+    with frozen_statistics(norm, statistics):
+        joined = torch.cat([norm(half) for half in halves], dim=-1)
+    torch.testing.assert_close(joined, whole)
 
 
 def model():

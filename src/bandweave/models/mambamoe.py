@@ -67,7 +67,10 @@ class MambaMoEConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(hint))}"
                 )
-        self._require("width", self.width >= GROUPS and self.width % GROUPS == 0, "4, 8, 12, …")
+        groups = (
+            self.width % GROUPS == 0 and self.width > GROUPS
+        )  # a pixel's group is not one number
+        self._require("width", groups, f"a multiple of {GROUPS}, {2 * GROUPS} or more")
         for name in ("state", "features", "spectral_state", "detail"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         right = len(self.ranks) == len(DIRECTIONS) and min(self.ranks) >= 1

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
@@ -112,8 +113,9 @@ class RoutedExperts(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
         """Tokens (B, H, W, D) to the same, and what the router decided."""
         mean, _ = self.moments(x.permute(0, 3, 1, 2))
-        scores = self.router(mean.flatten(1).to(x.dtype)).float()  # (B, E); (1, E) when frozen
-        probabilities = scores.softmax(-1).expand(x.shape[0], -1)
+        scores = self.router(mean.flatten(1).to(x.dtype))  # (B, E); (1, E) when frozen
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        probabilities = scores.softmax(-1, dtype=wide).expand(x.shape[0], -1)
         weights, chosen = probabilities.topk(self.active)  # (B, k)
         out = x
         for number, expert in enumerate(self.experts):
