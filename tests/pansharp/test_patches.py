@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,7 +66,7 @@ def test_a_patch_is_cut_from_the_whole_pair_made_coarser():
     pair = a_pair(rows=25, cols=31, corner=(0.3, -0.2))
     assert pair.ms_shape == (24, 30)
     whole = reduced(pair.read(pair.grid.window, 40), SENSOR.mtf, SENSOR.mtf_pan)
-    drawn = sampler([pair], flips=False, rotations=False)
+    drawn = sampler([pair], flips=False, rotations=False, less_blur=0)
     phases = set()
     for step in range(8):
         batch = drawn.batch(step)
@@ -99,6 +101,33 @@ def test_a_pure_function_of_seed_step_and_rank():
     halves = [one.batch(2, rank, 2) for rank in (0, 1)]
     joined = {name: np.concatenate([half[name] for half in halves]) for name in double}
     assert equal(double, joined)
+
+
+def test_the_blur_of_ms_and_of_pan_varies_from_the_sensors_down():
+    """Of eight strengths each, drawn apart; place and target are those drawn without."""
+    pair, still = a_pair(), {"patch": 4, "batch": 3, "flips": False, "rotations": False}
+    drawn = PatchSampler([pair], SENSOR, UNIT, PatchConfig(**still, less_blur=0.7))
+    fixed = []
+    for share in 1 - 0.7 * np.arange(8) / 7:
+        sensor = dataclasses.replace(
+            SENSOR, mtf=tuple(g**share for g in SENSOR.mtf), mtf_pan=SENSOR.mtf_pan**share
+        )
+        fixed.append(PatchSampler([pair], sensor, UNIT, PatchConfig(**still, less_blur=0)))
+    found = []
+    for step in range(12):
+        batch, others = drawn.batch(step), [one.batch(step) for one in fixed]
+        assert np.array_equal(batch["target"], others[0]["target"])
+        for place in range(3):
+            strengths = [
+                [i for i, o in enumerate(others) if np.allclose(o[n][place], batch[n][place])]
+                for n in ("ms", "pan")
+            ]
+            assert [len(one) for one in strengths] == [1, 1]
+            found.append((strengths[0][0], strengths[1][0]))
+    assert {ms for ms, _ in found} == {pan for _, pan in found} == set(range(8))
+    assert len(set(found)) > 20, "drawn apart"
+    with pytest.raises(ConfigError, match="less_blur 1 is a share"):
+        PatchConfig(less_blur=1)
 
 
 def test_files_in_memory_or_read_by_window_give_the_same():
