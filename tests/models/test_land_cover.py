@@ -8,12 +8,15 @@ import torch
 from bandweave.errors import BandweaveError, RunError
 from bandweave.landcover.feeding import SAMPLERS
 from bandweave.models import LAND_COVER
+from bandweave.nn.clip_provenance import frozen_names
 from bandweave.nn.experts import RoutedExperts
 from bandweave.nn.output import HIDDEN, IGNORED
+from bandweave.nn.prompted_clip import PromptedClipConfig
 from bandweave.run.checkpoint import load_model, restore, save_model, weights
 from bandweave.run.config import TrainConfig
 from bandweave.run.optimizer import make_optimizer
 from bandweave.schema import from_dict, to_dict
+from tiny_clip import tiny_clip
 
 CLASSES = ["grass", "tree", "roof"]
 SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0}
@@ -22,14 +25,25 @@ pytestmark = pytest.mark.parametrize("name", LAND_COVER)
 
 
 def build(name, bands, ratios=None, output_ratio=1, seed=0, **options):
-    """The model of that name, shrunk so that a step takes milliseconds."""
+    """The model of that name, shrunk so that a step takes milliseconds, with the options it has."""
     preset = LAND_COVER[name]
     known = {f.name for f in fields(preset.config)}
-    small = {key: value for key, value in SMALL.items() if key in known}
+    values = {key: value for key, value in (SMALL | options).items() if key in known}
+    if isinstance(getattr(preset.config, "clip", None), PromptedClipConfig):
+        values["clip"] = tiny_clip(len(CLASSES))
     torch.manual_seed(seed)
-    return preset.model(
-        bands, CLASSES, replace(preset.config, **small | options), ratios, output_ratio
-    )
+    return preset.model(bands, CLASSES, replace(preset.config, **values), ratios, output_ratio)
+
+
+def trained(model):
+    """Its parameters, but for those that are to stay as they are."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def answered(model, size=(5, 9)):
+    """What of layers of that size is answered, in labels: all, or one pixel of the grid."""
+    height, width = (1, 1) if model.fed == "pixels" else size
+    return height * model.output_ratio, width * model.output_ratio
 
 
 def crops(bands, size=(5, 9), batch=2, ratios=None, seed=0):
@@ -45,9 +59,11 @@ def crops(bands, size=(5, 9), batch=2, ratios=None, seed=0):
 
 
 def labels(size=(5, 9), batch=2, seed=0):
-    """Every kind of label: the classes, IGNORED and HIDDEN."""
+    """Every kind of label: the classes, IGNORED and HIDDEN; the first of a sample is a class."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(HIDDEN, len(CLASSES), (batch, *size), generator=generator)
+    found = torch.randint(HIDDEN, len(CLASSES), (batch, *size), generator=generator)
+    found[:, 0, 0] = torch.arange(batch) % len(CLASSES)
+    return found
 
 
 BANDS = {"hsi": 6, "lidar": 1}
@@ -59,13 +75,13 @@ def learn_all(model, bands):
     for seed in range(12 if routers else 1):
         for router in routers:
             torch.nn.init.normal_(router.weight)
-        model(crops(bands, seed=seed), labels(seed=seed)).loss.backward()
+        model(crops(bands, seed=seed), labels(answered(model), seed=seed)).loss.backward()
 
 
 def step(model, size=(5, 9), **options):
     """Loss of one training step of the optimiser that training uses."""
     optimizer = make_optimizer(model, TrainConfig(lr=1e-2, **options))
-    loss = model(crops(BANDS, size), labels(size)).loss
+    loss = model(crops(BANDS, size), labels(answered(model, size))).loss
     loss.backward()
     optimizer.step()
     return loss.detach()
@@ -74,8 +90,8 @@ def step(model, size=(5, 9), **options):
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 9), (17, 13)])
 def test_any_size(name, size):
     model = build(name, BANDS)
-    out = model(crops(BANDS, size), labels(size))
-    assert out.logits.shape == (2, len(CLASSES), *size)
+    out = model(crops(BANDS, size), labels(answered(model, size)))
+    assert out.logits.shape == (2, len(CLASSES), *answered(model, size))
     assert out.loss.isfinite()
     out.loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
@@ -89,9 +105,11 @@ def test_any_size(name, size):
 def test_one_to_four_layers_all_learnt(name, bands):
     model = build(name, bands, drop_path=0.0)
     learn_all(model, bands)
+    frozen = frozen_names(model)
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not idle
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert set(idle) == frozen
+    assert not [n for n, p in model.named_parameters() if p.grad is not None and n in frozen]
+    assert all(p.grad.isfinite().all() for p in trained(model))
 
 
 @pytest.mark.parametrize("output_ratio", [1, 2, 4])
@@ -99,7 +117,7 @@ def test_one_to_four_layers_all_learnt(name, bands):
 def test_finer_layers_and_finer_labels(name, ratio, output_ratio):
     bands, ratios = {"hsi": 4, "rgb": 3}, {"rgb": ratio}
     model = build(name, bands, ratios, output_ratio)
-    fine = (3 * output_ratio, 5 * output_ratio)
+    fine = answered(model, (3, 5))
     layers = crops(bands, (3, 5), ratios=ratios)
     layers["rgb"].requires_grad_()
     out = model(layers, labels(fine))
@@ -171,7 +189,8 @@ def test_evaluation_does_not_depend_on_the_batch(name):
 def test_labels_do_not_move_the_logits(name):
     model = build(name, BANDS).eval()
     with torch.no_grad():
-        plain, supervised = model(crops(BANDS)), model(crops(BANDS), labels())
+        supervised = model(crops(BANDS), labels(answered(model)))
+        plain = model(crops(BANDS))
     assert torch.equal(plain.logits, supervised.logits)
     assert plain.loss is None
     assert supervised.parts
@@ -179,7 +198,7 @@ def test_labels_do_not_move_the_logits(name):
 
 def test_no_label_at_all_is_no_loss_and_no_nan(name):
     model = build(name, BANDS)
-    out = model(crops(BANDS), torch.full((2, 5, 9), HIDDEN))
+    out = model(crops(BANDS), torch.full((2, *answered(model)), HIDDEN))
     assert out.loss == 0
     out.loss.backward()
     assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
@@ -188,7 +207,7 @@ def test_no_label_at_all_is_no_loss_and_no_nan(name):
 def test_hidden_inputs_without_data_stay_finite(name):
     model = build(name, BANDS)
     layers = {n: torch.zeros_like(layer) for n, layer in crops(BANDS).items()}
-    loss = model(layers, torch.full((2, 5, 9), IGNORED)).loss
+    loss = model(layers, torch.full((2, *answered(model)), IGNORED)).loss
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
@@ -196,7 +215,7 @@ def test_hidden_inputs_without_data_stay_finite(name):
 
 def test_bfloat16_is_close(name):
     model = build(name, BANDS, drop_path=0.0)
-    layers, target = crops(BANDS), labels()
+    layers, target = crops(BANDS), labels(answered(model))
     torch.manual_seed(1)  # of what a loss draws
     exact = model(layers, target)
     exact.loss.backward()
@@ -223,9 +242,11 @@ def test_it_learns_what_it_is_shown(name):
     block = {"scene": 4}.get(model.fed, 1)  # px: coarser than what is mapped by pixels half as fine
     layers = {
         n: x.repeat_interleave(block, 2).repeat_interleave(block, 3)
-        for n, x in crops(BANDS).items()
+        for n, x in crops(BANDS, batch=12 if model.fed == "pixels" else 2).items()
     }
     target = layers["lidar"][:, 0].sign().long() + 1  # 0 or 2, by the height
+    if model.fed == "pixels":
+        target = target[:, 2:3, 4:5]  # in the middle of 5×9
     for _ in range(40):
         optimizer.zero_grad()
         model(layers, target).loss.backward()
@@ -243,8 +264,10 @@ def test_it_says_how_it_is_fed_and_how_far_it_looks(name):
     layers = {n: x.double().requires_grad_() for n, x in crops(BANDS, (window, window), 1).items()}
     corner = model(layers).logits[0, 0, 0, 0]
     reached = torch.autograd.grad(corner, layers["lidar"])[0][0, 0].nonzero()
-    assert reached.max() <= model.reach(window)
-    assert reached.max() == window - 1
+    middle = window // 2 if model.fed == "pixels" else 0  # what the corner of the answer is of
+    farthest = (reached - middle).abs().max()
+    assert farthest <= model.reach(window)
+    assert farthest == max(middle, window - 1 - middle)
 
 
 def test_layers_that_do_not_fit_are_refused(name):

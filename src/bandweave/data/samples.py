@@ -171,19 +171,24 @@ class CropSampler:
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
         """A part and a window of the scene's grid that holds a training pixel of a drawn class."""
+        part, row, col = self._draw_pixel(rng)
+        grid, size = self.scene.parts[part].grid, self.config.crop
+        starts = []
+        for cell, length in ((row, grid.height), (col, grid.width)):
+            start = cell - int(rng.integers(size))
+            room = length - size  # negative where the part is smaller than the crop
+            starts.append(min(max(start, min(room, 0)), max(room, 0)))
+        return part, Window(starts[0], starts[1], size, size)
+
+    def _draw_pixel(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """A part and the place in its grid of a training pixel of a drawn class."""
         # the last of the classes that have pixels takes what rounding leaves above the sum
         index = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], "right"))
         pixels = self._pixels[index]
         pixel = int(pixels[rng.integers(pixels.size)])
         part = int(np.searchsorted(self._starts, pixel, "right")) - 1
         row, col = divmod(pixel - int(self._starts[part]), self._labels[part].shape[1])
-        grid, size = self.scene.parts[part].grid, self.config.crop
-        starts = []
-        for cell, length in ((row, grid.height), (col, grid.width)):
-            start = cell // self.split.ratio - int(rng.integers(size))
-            room = length - size  # negative where the part is smaller than the crop
-            starts.append(min(max(start, min(room, 0)), max(room, 0)))
-        return part, Window(starts[0], starts[1], size, size)
+        return part, row // self.split.ratio, col // self.split.ratio
 
     def _crop(self, part: int, name: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Scaled values (C, h·ratio, w·ratio), the caller's own, and where they are valid."""

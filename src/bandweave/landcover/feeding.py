@@ -1,6 +1,7 @@
 """How a model is fed, by what its `fed` says: the samples it learns from, and a part through it.
 
     crops    windows of one size around training pixels; maps are blended of overlapping windows
+    pixels   patches around training pixels; every pixel is mapped from the patch around it
     scene    whole parts, or crops where their size is given; parts are mapped whole where they fit
 
 A module that does not say is fed with crops.
@@ -14,11 +15,13 @@ from typing import Any, Protocol
 from torch import nn
 
 from bandweave.data.part_samples import PartSampler
+from bandweave.data.pixel_samples import PixelSampler
 from bandweave.data.samples import CropSampler, SampleConfig
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import Part, Scene
 from bandweave.data.splits import Split
 from bandweave.errors import ConfigError
+from bandweave.landcover.pixel_stream import stream_pixels
 from bandweave.landcover.predict import Strip
 from bandweave.landcover.predict import stream_logits as stream_windows
 from bandweave.landcover.scene_stream import stream_scene
@@ -42,11 +45,13 @@ def scene_sampler(
 
 SAMPLERS: dict[str, Callable[[Scene, Split, Scaling, SampleConfig, int], Sampler]] = {
     "crops": CropSampler,
+    "pixels": PixelSampler,
     "scene": scene_sampler,
 }
 
 STREAMS: dict[str, Callable[..., Iterator[Strip]]] = {
     "crops": stream_windows,
+    "pixels": stream_pixels,
     "scene": stream_scene,
 }
 

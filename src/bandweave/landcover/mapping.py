@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
-BATCH = 16  # windows
 
 
 class TrainedRun(Protocol):
@@ -90,7 +89,8 @@ def map_scene(
     probabilities  likewise all class probabilities, one band a class
     match_bands    take the scene's bands of the nearest wavelength where they are not the run's
     overlap        px of the grid that neighbouring windows share; None for half a window
-    batch          windows that go through the model together; None for 16
+    batch          windows, or patches around pixels, that go through the model together; None for
+                   16, or 256 patches
     device         'cpu', 'cuda', …; None for a GPU where there is one
     precision      fp32, bf16 or fp16
     tta            mean over eight flips and rotations of each window, eight times as slow
@@ -130,7 +130,7 @@ def map_scene(
                 window=run.window,
                 output_ratio=run.output_ratio,
                 overlap=overlap,
-                batch=BATCH if batch is None else batch,
+                **({} if batch is None else {"batch": batch}),
                 device=best_device() if device is None else device,
                 precision=precision,
                 tta=tta,

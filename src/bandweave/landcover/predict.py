@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bandweave.data.scaling import Scaling
 
 MEMORY = 64 * 2**20  # bytes
+BATCH = 16  # windows
 SWATH = 1024  # px of the grid, or four windows if that is more
 BLOCK = 512  # px: files are mostly stored in blocks of this size, or a whole part of it
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,7 +60,7 @@ def stream_logits(
     window: int,
     output_ratio: int = 1,
     overlap: int | None = None,
-    batch: int = 8,
+    batch: int = BATCH,
     device: torch.device | str = "cpu",
     precision: str = "fp32",
     tta: bool = False,

@@ -22,6 +22,7 @@ from bandweave.data.scene import Part
 from bandweave.errors import ConfigError
 from bandweave.landcover.predict import (
     AUTOCAST,
+    BATCH,
     MEMORY,
     Slab,
     Strip,
@@ -50,7 +51,7 @@ def stream_scene(
     window: int,
     output_ratio: int = 1,
     overlap: int | None = None,
-    batch: int = 8,
+    batch: int = BATCH,
     device: torch.device | str = "cpu",
     precision: str = "fp32",
     tta: bool = False,
@@ -82,6 +83,10 @@ def stream_scene(
         return
     side = min(window or isqrt(whole // pixel), height, width)
     side = max(side - side % step, step)
+    if overlap is not None and not 0 <= overlap < side:
+        raise ConfigError(
+            f"overlap {overlap} px must be at least 0 and below the window's {side} px"
+        )
     stride = max((side - (side // 2 if overlap is None else overlap)) // step * step, step)
     statistics = scene_statistics(
         model, part, names, scaling, reference, side, device=device, precision=precision

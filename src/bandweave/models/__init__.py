@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from bandweave.errors import ConfigError
+from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
+from bandweave.nn.prompted_clip import PromptedClipConfig
 from bandweave.schema import nearest
 
 
@@ -66,6 +68,24 @@ LAND_COVER: dict[str, Preset] = {
         MambaMoEConfig(width=16, mlp_ratio=2.0),
         samples={"crop": 0, "batch": 1},
         train={"lr": 5e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 100},
+    ),
+    "cf_ipt": Preset(
+        CFIPT,
+        CFIPTConfig(),
+        samples={"crop": 7, "batch": 64},
+        train={"lr": 5e-4, "weight_decay": 1e-2, "steps": 2_500},  # 100 epochs of 40 × 15 classes
+    ),
+    "cf_ipt_small": Preset(
+        CFIPT,
+        CFIPTConfig(width=64, clip=PromptedClipConfig(weights="embedded")),
+        samples={"crop": 7, "batch": 64},
+        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500},
+    ),
+    "cf_ipt_tiny": Preset(
+        CFIPT,
+        CFIPTConfig(width=16, state=4, prompts=2, clip=PromptedClipConfig(weights="embedded")),
+        samples={"crop": 7, "batch": 32},
+        train={"lr": 5e-3, "weight_decay": 1e-2, "steps": 100},
     ),
 }
 
