@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import rasterio
 import yaml
+from safetensors.numpy import load_file
 
 from bandweave.cli.sharpen_training import parse
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.config import PairFiles, SharpenConfig
 from bandweave.pansharp.simulate import simulated_pair
+from bandweave.run.history import read_history
 
 TINY = ("--model", "mmmamba_tiny", "--steps", "2", "--patch", "4", "--batch", "1")
 
@@ -53,6 +56,25 @@ def test_a_run_from_a_file_of_pairs(call, refused, tmp_path):
     said = refused("sharpen", ms, out, "--run", run, "--ms-only", "--register")
     assert "--register says nothing" in said
     assert "has to be trained" in refused("sharpen", pan, ms, out, "--method", "mmmamba_tiny")
+
+
+def test_two_processes_train_one_run(call, shell, tmp_path):
+    """Near the weights of one process that takes both batches in a step.
+
+    Adam's first steps are as long as the rate, 5e-3, whatever the gradient, so that rounding shows.
+    """
+    pair = simulated_pair(tmp_path, size=(48, 64), ratio=2, bands=2)
+    words = ("sharpen-train", "--pan", pair.pan, "--ms", pair.ms, *TINY, "--accelerator", "cpu")
+    two = shell(*words, "--devices", "2", "--out", tmp_path / "two")
+    assert two.status == 0, two.err
+    assert two.out.count("use it") == 1, "rank 0 alone prints"
+    assert two.err.count("2 process(es)") == 1
+    assert [row["step"] for row in read_history(tmp_path / "two" / "history.csv")] == [1, 2]
+    one = call(*words, "--batch", "2", "--out", tmp_path / "one")
+    assert one.status == 0, one.err
+    found, expected = (load_file(tmp_path / n / "model.safetensors") for n in ("two", "one"))
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=5e-4, err_msg=name)
 
 
 def test_the_configuration_that_flags_give():
