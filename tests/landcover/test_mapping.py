@@ -66,6 +66,7 @@ def make_run(scene, classes=CLASSES, ratio=1):
         layers=describe_layers(scene),
         window=8,
         output_ratio=ratio,
+        temperature=1.0,
     )
 
 

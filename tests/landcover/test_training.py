@@ -5,13 +5,15 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 
 import bandweave as bw
 from bandweave.data.scene import IGNORED, Layer, Part, Scene
-from bandweave.data.splits import TEST, TRAIN
+from bandweave.data.splits import TEST, TRAIN, VALIDATION
 from bandweave.errors import ConfigError, RunError, SceneMismatch, SplitError, WeightsError
-from bandweave.landcover.classify import predict_classes
+from bandweave.landcover.classify import labelled_logits, predict_classes, predict_part
+from bandweave.landcover.scoring import SceneScores
 from bandweave.raster.arrays import ArraySource
 
 TINY = {"width": 8, "depth": 2, "state": 2, "crop": 8, "batch": 4, "steps": 3, "quiet": True}
@@ -222,3 +224,58 @@ def test_a_self_contained_run_needs_no_clip_weights(scene, tmp_path, tiny_clip):
     with pytest.raises(WeightsError, match="clip"):
         bw.Run.open(tmp_path / "one")
     assert_equal(weights_of(one), weights_of(bw.Run.open(tmp_path / "two")))
+
+
+def test_a_temperature_makes_held_out_pixels_likelier(scene, tmp_path):
+    split = small_split(scene, validation=0.3)
+    run = train(scene, split, tmp_path / "run", temperature=True, steps=30, lr=0.02)
+    assert run.temperature != 1
+    assert bw.Run.open(tmp_path / "run").temperature == run.temperature
+    (part,) = scene.parts
+    logits, labels = labelled_logits(run, part, scene.reference, split.roles[0] == VALIDATION)
+    assert labels.size == (split.roles[0] == VALIDATION).sum()
+
+    def loss(temperature):
+        return torch.nn.functional.cross_entropy(
+            torch.from_numpy(logits / temperature), torch.from_numpy(labels).long()
+        )
+
+    assert loss(run.temperature) < min(loss(1.0), loss(1.1 * run.temperature))
+    sure = predict_part(run, part, scene.reference)
+    run.facts["temperature"] = 100 * run.temperature
+    unsure = predict_part(run, part, scene.reference)
+    np.testing.assert_array_equal(sure.classes, unsure.classes)
+    assert (unsure.confidence < sure.confidence).all()
+
+
+def test_a_temperature_needs_validation_pixels(scene, tmp_path):
+    with pytest.raises(ConfigError, match="temperature is set, but the split has no validation"):
+        train(scene, small_split(scene), tmp_path / "run", temperature=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_say_whether_confidence_can_be_believed(scene, tmp_path):
+    split = small_split(scene)
+    run = train(scene, split, tmp_path / "run")
+    scores = bw.score(run, scene, quiet=True)
+    (part,), test = scene.parts, split.roles[0] == TEST
+    answer = predict_part(run, part, scene.reference)
+    assert scores.calibration.pixels.sum() == test.sum()
+    assert scores.calibration.accuracy_at(1.0) == scores.overall_accuracy
+    assert scores.calibration.confidence.sum() == pytest.approx(answer.confidence[test].sum())
+    assert "expected calibration error" in str(scores)
+    stored = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert SceneScores.from_dict(stored).calibration.expected_error == pytest.approx(
+        scores.calibration.expected_error
+    )
+
+
+def test_a_map_is_as_sure_as_the_temperature_says(scene, tmp_path):
+    split = small_split(scene, validation=0.3)
+    run = train(scene, split, tmp_path / "run", temperature=True)
+    bw.map_scene(run, scene, tmp_path / "map.tif", confidence=True, quiet=True)
+    with rasterio.open(tmp_path / "map_confidence.tif") as file:
+        written = file.read(1)
+    (part,) = scene.parts
+    answer = predict_part(run, part, scene.reference)
+    np.testing.assert_allclose(written, answer.confidence, rtol=1e-5)

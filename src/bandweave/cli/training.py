@@ -119,6 +119,12 @@ def _parser(config: LandCoverConfig) -> ConfigParser:
         default=config.pca,
         help="components that a layer is reduced to, by its name, as in --pca.hsi 30",
     )
+    add(
+        "--temperature",
+        type=bool,
+        default=config.temperature,
+        help="fit what logits are divided by for probabilities, to the validation pixels",
+    )
     add("--self-contained", action="store_true", help="keep frozen CLIP weights in the run too")
     parser.add("split", config.split, "split: which pixels train, and which test")
     parser.add("model", config.model, f"model: {config.name}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,20 @@ from bandweave.landcover.feeding import stream_logits
 if TYPE_CHECKING:
     from torch import nn
 
+    from bandweave.landcover.predict import Strip
     from bandweave.landcover.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a run says of a part, on the labels' grid (H·ratio, W·ratio).
+
+    classes     class indices, int16; IGNORED without data
+    confidence  probability of that class, float32; NaN without data
+    """
+
+    classes: np.ndarray
+    confidence: np.ndarray
 
 
 def predict_classes(
@@ -22,11 +37,59 @@ def predict_classes(
 
     model  in place of the run's, as it is while it trains; it stays on its device
     """
+    predicted = _empty(run, part, IGNORED, np.int16)
+    for strip in _strips(run, part, reference, model, tta):
+        _fill(predicted, strip, strip.logits.argmax(axis=0), IGNORED)
+    return predicted
+
+
+def predict_part(run: Run, part: Part, reference: str, *, tta: bool = False) -> Predicted:
+    """Classes, and how sure they are at the run's temperature."""
+    classes = _empty(run, part, IGNORED, np.int16)
+    confidence = _empty(run, part, np.nan, np.float32)
+    for strip in _strips(run, part, reference, None, tta):
+        _fill(classes, strip, strip.logits.argmax(axis=0), IGNORED)
+        _fill(confidence, strip, highest_probability(strip.logits, run.temperature), np.nan)
+    return Predicted(classes, confidence)
+
+
+def labelled_logits(
+    run: Run, part: Part, reference: str, where: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (P, K) and class indices (P,) of the label pixels `where` (H·ratio, W·ratio)."""
+    assert part.labels is not None
+    logits, labels = [], []
+    for strip in _strips(run, part, reference, None, False):
+        at = strip.window.slices()
+        chosen = where[at] & strip.valid
+        logits.append(strip.logits[:, chosen].T)
+        labels.append(part.labels.values[at][chosen])
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def highest_probability(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Of softmax(logits / temperature) over the first axis.
+
+    >>> highest_probability(np.log(np.array([[3.0], [1.0]])))
+    array([0.75])
+    """
+    return 1 / np.exp((logits - logits.max(axis=0)) / temperature).sum(axis=0)
+
+
+def _empty(run: Run, part: Part, fill: float, dtype: type) -> np.ndarray:
+    shape = part.grid.height * run.output_ratio, part.grid.width * run.output_ratio
+    return np.full(shape, fill, dtype)
+
+
+def _fill(target: np.ndarray, strip: Strip, values: np.ndarray, hole: float) -> None:
+    target[strip.window.slices()] = np.where(strip.valid, values, hole)
+
+
+def _strips(
+    run: Run, part: Part, reference: str, model: nn.Module | None, tta: bool
+) -> Iterator[Strip]:
     module = run.model if model is None else model
-    predicted = np.full(
-        (part.grid.height * run.output_ratio, part.grid.width * run.output_ratio), IGNORED, np.int16
-    )
-    for strip in stream_logits(
+    yield from stream_logits(
         module,
         part,
         run.layers,
@@ -37,9 +100,4 @@ def predict_classes(
         output_ratio=run.output_ratio,
         device=next(module.parameters()).device,
         tta=tta,
-    ):
-        row, col, height, width = strip.window
-        classes = strip.logits.argmax(axis=0).astype(np.int16)
-        classes[~strip.valid] = IGNORED
-        predicted[row : row + height, col : col + width] = classes
-    return predicted
+    )

@@ -21,6 +21,7 @@ class LandCoverConfig:
     model    name of a preset, and its options
     layers   names of the layers that are used; empty for all
     pca      principal components a layer is reduced to, by layer name
+    temperature  fit what logits are divided by for probabilities, to the validation pixels
     """
 
     scene: str = ""
@@ -28,6 +29,7 @@ class LandCoverConfig:
     model: Any = None
     layers: list[str] = field(default_factory=list)
     pca: dict[str, int] = field(default_factory=dict)
+    temperature: bool = False
     split: SplitConfig = field(default_factory=SplitConfig)
     samples: SampleConfig = field(default_factory=SampleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -41,7 +43,7 @@ class LandCoverConfig:
     @classmethod
     def read(cls, stored: dict[str, Any]) -> LandCoverConfig:
         """Strictly from a mapping, on top of the preset that it names."""
-        plain = ("scene", "layers", "pca")
+        plain = ("scene", "layers", "pca", "temperature")
         sections, given = in_sections(
             stored, ("model", "split", "samples", "train"), plain, named=("model", "split")
         )

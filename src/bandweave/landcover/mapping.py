@@ -54,6 +54,8 @@ class TrainedRun(Protocol):
     def window(self) -> int: ...
     @property
     def output_ratio(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
 
 
 def map_scene(
@@ -200,6 +202,7 @@ class _PartWriters:
     ) -> None:
         self.nodata = int(forms["map"].nodata)
         self.codes = np.array([one.code for one in run.classes], forms["map"].dtype)
+        self.temperature = run.temperature
         self.mapped = 0  # pixels
         self.writers = {
             kind: MapWriter(
@@ -225,6 +228,7 @@ class _PartWriters:
         if len(self.writers) == 1:
             return
         logits -= logits.max(axis=0)
+        logits /= self.temperature
         odds = np.exp(logits, out=logits)
         odds[:, ~valid] = np.nan
         total = odds.sum(axis=0)

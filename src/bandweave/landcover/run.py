@@ -102,6 +102,11 @@ class Run:
         )
 
     @property
+    def temperature(self) -> float:
+        """What logits are divided by for probabilities: 1, or what held-out pixels told."""
+        return float(self.facts.get("temperature", 1.0))
+
+    @property
     def parameters(self) -> int:
         """Numbers that training may change."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)

@@ -12,7 +12,8 @@ from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits import TEST, Split, split
 from bandweave.errors import SceneMismatch, SplitError
-from bandweave.landcover.classify import predict_classes
+from bandweave.landcover.calibration import Calibration
+from bandweave.landcover.classify import predict_part
 from bandweave.landcover.feeding import seen_at_once
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, object_votes
 from bandweave.landcover.run import Run
@@ -21,10 +22,14 @@ from bandweave.run.progress import Progress
 
 @dataclass(frozen=True)
 class SceneScores:
-    """Scores over test pixels, and over test objects where labels are polygons."""
+    """Scores over test pixels, and over test objects where labels are polygons.
+
+    calibration  of the map's confidence on the test pixels; None in scores of earlier versions
+    """
 
     pixels: Scores
     objects: Scores | None = None
+    calibration: Calibration | None = None
 
     @property
     def overall_accuracy(self) -> float:
@@ -46,26 +51,39 @@ class SceneScores:
         return {
             "pixels": self.pixels.to_dict(),
             "objects": self.objects.to_dict() if self.objects else None,
+            "calibration": self.calibration.to_dict() if self.calibration else None,
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> SceneScores:
         """From scores.json."""
-        objects = stored.get("objects")
+        objects, calibration = stored.get("objects"), stored.get("calibration")
         return cls(
-            Scores.from_dict(stored["pixels"]), Scores.from_dict(objects) if objects else None
+            Scores.from_dict(stored["pixels"]),
+            Scores.from_dict(objects) if objects else None,
+            Calibration.from_dict(calibration) if calibration else None,
         )
 
     def __str__(self) -> str:
+        text = str(self.pixels)
+        if self.calibration is not None:
+            sure = ", ".join(
+                f"{100 * self.calibration.accuracy_at(share):.2f} % of the surest {share:.0%}"
+                for share in (0.5, 0.8, 0.9)
+            )
+            text += (
+                f"\n\nconfidence: expected calibration error "
+                f"{100 * self.calibration.expected_error:.2f} points; right are {sure}"
+            )
         if self.objects is None:
-            return str(self.pixels)
+            return text
         scores = self.objects
         head = (
             f"by object: overall accuracy {100 * scores.overall_accuracy:.2f}   "
             f"average accuracy {100 * scores.average_accuracy:.2f}   kappa {scores.kappa:.4f}   "
             f"({scores.confusion.sum()} test objects, each given the class of most pixels)"
         )
-        return f"{self.pixels}\n\n{head}"
+        return f"{text}\n\n{head}"
 
 
 def score(
@@ -95,13 +113,17 @@ def score(
     number = len(run.classes)
     total = np.zeros((number, number), np.int64)
     objects, truths, predictions, first = [], [], [], 0
+    calibration = Calibration.of(np.zeros(0), np.zeros(0, bool))
     with Progress("scoring, parts", len(scene.parts), quiet=quiet) as bar:
         for part, roles in zip(scene.parts, split.roles, strict=True):
             test = roles == TEST
             if test.any() and part.labels is not None:
-                predicted = predict_classes(run, part, scene.reference, tta=tta)
+                answer = predict_part(run, part, scene.reference, tta=tta)
+                predicted = answer.classes
                 truth = np.where(test, part.labels.values, IGNORED)
                 total += confusion_matrix(truth, predicted, number)
+                known = truth != IGNORED
+                calibration += Calibration.of(answer.confidence[known], (predicted == truth)[known])
                 if part.labels.objects is not None:
                     own = part.labels.objects
                     objects.append(np.where(own > 0, own + first, 0)[test])
@@ -116,7 +138,7 @@ def score(
     if objects:
         own, truth, predicted = (np.concatenate(each) for each in (objects, truths, predictions))
         by_object = object_votes(own, truth, predicted, names, protocol)
-    scores = SceneScores(pixels, by_object)
+    scores = SceneScores(pixels, by_object, calibration)
     run.folder.write_scores(scores.to_dict())
     return scores
 

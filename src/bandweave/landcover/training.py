@@ -17,7 +17,8 @@ from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
 from bandweave.data.splits import VALIDATION, Split
 from bandweave.errors import ConfigError
-from bandweave.landcover.classify import predict_classes
+from bandweave.landcover.calibration import fit_temperature
+from bandweave.landcover.classify import labelled_logits, predict_classes
 from bandweave.landcover.config import LandCoverConfig, option_groups
 from bandweave.landcover.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.metrics import confusion_matrix
@@ -40,6 +41,7 @@ def train(
     config: LandCoverConfig | None = None,
     layers: list[str] | None = None,
     pca: dict[str, int] | None = None,
+    temperature: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     self_contained: bool = False,
@@ -53,9 +55,10 @@ def train(
 
     model    name of a preset: m3amba, m3amba_small, m3amba_tiny
     out      the run folder, which must not hold another run
-    config   all options at once, in place of `model`, `layers`, `pca` and `options`
+    config   all options at once, in place of those by name
     layers   names of the layers to use; all by default
     pca      principal components a layer is reduced to, by its name
+    temperature     fit one to the validation pixels: the map's confidence is then as often right
     resume   continue an interrupted run of the same configuration
     overwrite       replace a run that stands in `out`
     self_contained  keep frozen CLIP weights inside the run too
@@ -78,7 +81,8 @@ def train(
         stored = merged(grouped(option_groups(model), options), {"model": {"name": model}})
         config = LandCoverConfig.read(stored)
         config.layers, config.pca = list(layers or []), dict(pca or {})
-    elif options or layers or pca:
+        config.temperature = temperature
+    elif options or layers or pca or temperature:
         raise ConfigError("give options either in `config` or by name, not both")
     config = replace(config, scene=scene.origin or scene.name, split=split.config)
     described = described_layers(scene, config.layers)
@@ -102,6 +106,15 @@ def train(
         output_ratio=scene.label_ratio,
         facts={},
     )
+    for option, asked in (
+        ("validate_every", bool(config.train.validate_every)),
+        ("temperature", config.temperature),
+    ):
+        if asked and not any((roles == VALIDATION).any() for roles in split.roles):
+            raise ConfigError(
+                f"{option} is set, but the split has no validation pixels; "
+                "draw some with its option `validation`, 0.2 say"
+            )
     validate = Validation(run, scene, split) if config.train.validate_every else None
     RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
     began = time.monotonic()
@@ -128,6 +141,8 @@ def train(
     )
     module.cpu().eval()
     if is_main():
+        if config.temperature:
+            run.facts["temperature"] = validation_temperature(run, scene, split)
         run.save(self_contained)
     return run
 
@@ -152,15 +167,21 @@ def described_layers(scene: Scene, names: list[str]) -> dict[str, dict[str, Any]
     return {name: layer for name, layer in layers.items() if name in names or not names}
 
 
+def validation_temperature(run: Run, scene: Scene, split: Split) -> float:
+    """What makes the validation pixels likeliest; see `calibration.fit_temperature`."""
+    found = [
+        labelled_logits(run, part, scene.reference, roles == VALIDATION)
+        for part, roles in zip(scene.parts, split.roles, strict=True)
+        if (roles == VALIDATION).any()
+    ]
+    logits, labels = (np.concatenate(each) for each in zip(*found, strict=True))
+    return fit_temperature(logits, labels)
+
+
 class Validation:
     """Overall accuracy on the validation pixels, mapped as the scene would be."""
 
     def __init__(self, run: Run, scene: Scene, split: Split) -> None:
-        if not any((roles == VALIDATION).any() for roles in split.roles):
-            raise ConfigError(
-                "validate_every is set, but the split has no validation pixels; "
-                "draw some with its option `validation`, 0.2 say"
-            )
         self.run, self.scene, self.split = run, scene, split
 
     def __call__(self, module: nn.Module) -> float:

@@ -56,8 +56,8 @@ class GroundArea:
         along = np.linspace(0, 1, PER_SIDE, endpoint=False)
         rows = np.concatenate([0 * along, along, 0 * along + 1, 1 - along]) * window.height
         cols = np.concatenate([along, 0 * along + 1, 1 - along, 0 * along]) * window.width
-        x, y = self.grid.xy(rows + window.row, cols + window.col)  # type: ignore[arg-type]
-        x, y = (np.asarray(v) for v in transform(self.grid.crs, self._plane, x, y))
+        corners = self.grid.xy(rows + window.row, cols + window.col)  # type: ignore[arg-type]
+        x, y = (np.asarray(v) for v in transform(self.grid.crs, self._plane, *corners))
         if not np.isfinite(x + y).all():
             raise GridMismatch(
                 f"pixels of rows {window.row} to {window.row + window.height - 1} and columns "
