@@ -25,5 +25,5 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Share of the labelled pixels whose largest logit is their class's; 0 where there is none."""
     labelled = labels >= 0
-    right = (logits.argmax(1) == labels) & labelled
-    return right.sum() / labelled.sum().clamp(min=1)
+    found = logits.detach().movedim(1, -1)[labelled].argmax(-1)
+    return (found == labels[labelled]).sum() / labelled.sum().clamp(min=1)

@@ -1,0 +1,283 @@
+"""MambaMoE's own: its losses by hand, its ablations, its sizes, and training in two processes."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bandweave.errors import ConfigError
+from bandweave.models import LAND_COVER, mambamoe
+from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
+from bandweave.nn.experts import DIRECTIONS
+from bandweave.nn.output import HIDDEN, IGNORED
+from bandweave.nn.supervision import cross_entropy
+from bandweave.nn.window_statistics import collected_statistics, frozen_statistics
+from bandweave.run.history import read_history
+from bandweave.schema import from_dict, to_dict
+
+BANDS = {"hsi": 6, "lidar": 1}
+CLASSES = ["grass", "tree", "roof"]
+SIZE = 9, 13
+
+
+def build(seed=0, bands=BANDS, ratios=None, output_ratio=1, **options):
+    torch.manual_seed(seed)
+    config = MambaMoEConfig(**{"width": 8, "state": 4, "mlp_ratio": 2.0, **options})
+    return MambaMoE(bands, CLASSES, config, ratios, output_ratio)
+
+
+def scene(size=SIZE, batch=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(batch, c, *size, generator=generator) for name, c in BANDS.items()}
+
+
+def labels(size=SIZE, batch=2):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(HIDDEN, len(CLASSES), (batch, *size), generator=generator)
+
+
+def head_outputs(model):
+    """What the heads answer, coarsest first; filled by the next forward pass."""
+    kept = []
+    for head in model.heads:
+        head.register_forward_hook(lambda _, __, out: kept.append(out))
+    return kept
+
+
+def test_the_papers_size():
+    preset = LAND_COVER["mambamoe"]
+    assert preset.config == MambaMoEConfig()
+    model = preset.model({"hsi": 144, "lidar": 1}, ["c"] * 15, preset.config)
+    assert sum(p.numel() for p in model.parameters()) == 669_328  # the paper says about 0.69 M
+    per_block = [sum(p.numel() for p in s.mixture.parameters()) for s in model.scales]
+    assert len(set(per_block)) == 1
+
+
+def test_scales_are_halved_and_a_half_pixel_is_cut_off():
+    model, kept = build(), []
+    for scale in model.scales:
+        scale.register_forward_hook(lambda _, __, out: kept.append(tuple(out[0].shape[2:])))
+    heads = head_outputs(model)
+    model(scene(), labels())
+    assert kept == [(5, 7), (3, 4), (2, 2)]
+    assert [tuple(h.shape[2:]) for h in heads] == [(3, 4), (5, 7), (9, 13)]
+
+
+def test_the_last_mean_of_an_odd_side_is_of_what_there_is():
+    scale = build(experts="spectral").scales[1].eval()
+    seen = []
+    scale.mixture.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    x = torch.randn(1, 8, 3, 5)
+    scale(x)
+    features = scale.norm(scale.conv(x)).relu()
+    corner = features[:, :, 2:, 4:].mean((2, 3))
+    torch.testing.assert_close(seen[0][:, 1, 2], corner)
+    torch.testing.assert_close(seen[0][:, 1, 0], features[:, :, 2:, :2].mean((2, 3)))
+
+
+def test_loss_by_hand_where_all_labels_are_kept():
+    model, target = build(corrective="none"), labels()
+    heads = head_outputs(model)
+    out = model(scene(), target)
+    each = [cross_entropy(model._to_labels(h, SIZE), target) for h in heads]
+    torch.testing.assert_close(out.parts["supervised"], each[-1])
+    torch.testing.assert_close(out.parts["corrective"], sum(each))
+    torch.testing.assert_close(out.loss, sum(each) + each[-1])
+    torch.testing.assert_close(model._to_labels(heads[-1], SIZE), out.logits)
+
+
+def test_every_head_learns_the_labels_of_which_it_is_unsure(monkeypatch):
+    model, target, calls = build(), labels(), []
+    kept = mambamoe.unsure_labels
+
+    def watched(u, given):
+        own = kept(u, given)
+        calls.append((u, own))
+        return own
+
+    monkeypatch.setattr(mambamoe, "unsure_labels", watched)
+    heads = head_outputs(model)
+    out = model(scene(), target)
+    assert len(calls) == 3
+    expected = 0
+    for head, (u, own) in zip(heads, calls, strict=True):
+        p = head.softmax(1)
+        entropy = -(p * p.log()).sum(1, keepdim=True) / torch.tensor(3.0).log()
+        torch.testing.assert_close(u, model._to_labels(entropy, SIZE)[:, 0])
+        assert not u.requires_grad
+        assert 0 < (own >= 0).sum() < (target >= 0).sum()
+        assert ((own == target) | (own == IGNORED)).all()
+        expected = expected + cross_entropy(model._to_labels(head, SIZE), own)
+    torch.testing.assert_close(out.parts["corrective"], expected)
+    assert len({tuple(own.flatten().tolist()) for _, own in calls}) == 3  # each draws for itself
+
+
+def test_in_evaluation_all_labels_count_and_nothing_is_drawn():
+    model = build().eval()
+    losses = {model(scene(), labels()).loss.item() for _ in range(3)}
+    assert len(losses) == 1
+    assert model.train()(scene(), labels()).loss.item() not in losses
+
+
+def test_every_value_of_corrective_is_another_loss():
+    losses = set()
+    for value in ("entropy", "as_published", "none"):
+        model = build(corrective=value)
+        torch.manual_seed(1)
+        losses.add(model(scene(), labels()).loss.item())
+    assert len(losses) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "less"),
+    [
+        ({"experts": "spatial"}, "spectral"),
+        ({"experts": "spectral"}, "spatial"),
+        ({"heads": "finest"}, "heads.1"),
+    ],
+)
+def test_an_ablation_takes_parameters_away(options, less):
+    whole, part = build(), build(**options)
+    names = [name for name, _ in whole.named_parameters()]
+    kept = [name for name, _ in part.named_parameters()]
+    assert any(less in name for name in names)
+    assert not any(less in name for name in kept)
+    assert sum(p.numel() for p in part.parameters()) < sum(p.numel() for p in whole.parameters())
+    out = part(scene(), labels())
+    out.loss.backward()
+    assert out.logits.shape == (2, 3, *SIZE)
+    assert ("expert_rows" in out.parts) == (less != "spatial")
+
+
+def test_dense_experts_all_run():
+    model = build(active=4)
+    out = model(scene(), labels())
+    out.loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert all(out.parts[f"expert_{name}"] == 0.25 for name in DIRECTIONS)
+    torch.manual_seed(0)
+    sparse = build()
+    assert not torch.equal(sparse.eval()(scene()).logits, model.eval()(scene()).logits)
+
+
+def test_shares_of_experts_are_logged_and_sum_to_one():
+    parts = build()(scene(), labels()).parts
+    shares = [parts[f"expert_{name}"] for name in DIRECTIONS]
+    assert sum(shares).item() == pytest.approx(1)
+    sixths = [float(s) * 12 for s in shares]  # of 3 scales × 2 images × 2 choices
+    assert sixths == pytest.approx([round(s) for s in sixths], abs=1e-5)
+
+
+def test_load_balance_is_part_of_the_loss_and_evens_out():
+    without, model = build(), build(load_balance=0.5)
+    torch.manual_seed(1)
+    plain = without(scene(), labels())
+    torch.manual_seed(1)
+    out = model(scene(), labels())
+    torch.testing.assert_close(out.loss, plain.loss + 0.5 * out.parts["imbalance"])
+    assert "imbalance" not in plain.parts
+    routers = [p for s in model.scales for p in s.mixture.spatial.router.parameters()]
+    optimizer = torch.optim.Adam(routers, lr=0.1)
+    model.config = replace(model.config, load_balance=100.0)
+    found = []
+    for step in range(12):
+        optimizer.zero_grad()
+        out = model(scene((4, 4), seed=step), labels((4, 4)))
+        out.loss.backward()
+        optimizer.step()
+        found.append(out.parts["imbalance"].item())
+    assert sum(found[-4:]) < sum(found[:4])
+
+
+def test_batches_and_images_of_any_number():
+    model = build().eval()
+    with torch.no_grad():
+        assert model(scene(batch=5)).logits.shape == (5, 3, *SIZE)
+
+
+def test_windows_that_begin_where_its_pixels_do_agree_inside_when_frozen():
+    model = build(experts="spectral").eval()  # the spatial scans remember all
+    whole = {"hsi": torch.randn(1, 6, 9, 96), "lidar": torch.randn(1, 1, 9, 96)}
+    assert model.window_step == 8
+    with torch.no_grad(), collected_statistics(model) as statistics:
+        model(whole)
+    window = {name: x[..., 16:] for name, x in whole.items()}
+    with torch.no_grad(), frozen_statistics(model, statistics):
+        expected, found = model(whole).logits[..., 16:], model(window).logits
+    inside = (..., slice(56, None))
+    torch.testing.assert_close(found[inside], expected[inside], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(model(window).logits[inside], expected[inside], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("detail", "step"), [(1, 8), (2, 4), (4, 2), (3, 8), (16, 1)])
+def test_the_step_of_windows_follows_from_the_detail(detail, step):
+    assert build(detail=detail, output_ratio=detail).window_step == step
+
+
+def test_more_pixels_take_more_memory_as_it_counts():
+    plain = build().bytes_per_pixel
+    assert build(detail=2).bytes_per_pixel > 2 * plain
+    assert build(output_ratio=4).bytes_per_pixel > plain
+    assert build(bands={"hsi": 300}).bytes_per_pixel > plain
+
+
+@pytest.mark.parametrize("detail", [1, 2, 4])
+@pytest.mark.parametrize("output_ratio", [1, 2, 4])
+def test_a_constant_map_is_constant_on_the_labels_grid(detail, output_ratio):
+    model = build(detail=detail, output_ratio=output_ratio)
+    size = 5 * detail, 7 * detail
+    for s in range(3):
+        coarse = [-(-side // 2**s) for side in size]
+        found = model._to_labels(torch.full((1, 2, *coarse), 3.0), size)
+        assert found.shape == (1, 2, 5 * output_ratio, 7 * output_ratio)
+        torch.testing.assert_close(found, torch.full_like(found, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 4}, "width is 4; it must be a multiple of 4, 8 or more"),
+        ({"width": 10}, "width is 10"),
+        ({"ranks": (1, 2)}, "ranks is"),
+        ({"ranks": (1, 2, 3, 0)}, "ranks is"),
+        ({"active": 5}, "active is 5; it must be 1 to 4"),
+        ({"experts": "none"}, "experts is 'none'; it is one of both, spatial, spectral"),
+        ({"corrective": "some"}, "corrective is 'some'"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"mlp_ratio": float("inf")}, "mlp_ratio is inf"),
+        ({"load_balance": -1.0}, "load_balance is -1.0"),
+        ({"load_balance": 1.0, "experts": "spectral"}, "no expert is chosen"),
+        ({"load_balance": 1.0, "active": 4}, "no expert is chosen"),
+        ({"detail": 0}, "detail is 0"),
+    ],
+)
+def test_impossible_values_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        MambaMoEConfig(**options)
+
+
+def test_the_config_is_stored_and_read():
+    config = MambaMoEConfig(ranks=(1, 2, 3, 4), corrective="as_published")
+    assert from_dict(MambaMoEConfig, to_dict(config)) == config
+
+
+def test_two_processes_train_as_one_though_experts_go_unused(tmp_path):
+    command = [sys.executable, str(Path(__file__).with_name("mambamoe_processes.py")), tmp_path]
+    ours = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
+    environment["OMP_NUM_THREADS"] = "1"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (
+        torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    rows = read_history(tmp_path / "history.csv")
+    used = [{name: row[f"expert_{name}"] for name in DIRECTIONS} for row in rows]
+    assert len(rows) == 4
+    assert all(sum(each.values()) == pytest.approx(1, abs=1e-5) for each in used)
+    assert any(0 in each.values() for each in used)  # or no expert went unused
