@@ -9,7 +9,16 @@ import bandweave as bw
 from bandweave.data.scene import Labels
 from bandweave.data.splits import TEST, TRAIN
 from bandweave.errors import ConfigError, SplitError
-from bandweave.landcover.baselines import BASELINES, on_labels, pixels_of_sides, score_baseline
+from bandweave.landcover.baselines import (
+    BASELINES,
+    Bands,
+    Profiles,
+    fit_baseline,
+    on_labels,
+    pixels_of,
+    score_baseline,
+)
+from bandweave.raster.arrays import ArraySource
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +50,12 @@ def test_a_layer_that_tells_nothing_scores_less(scene, split):
 
 
 def test_sides_are_those_of_the_split(scene, split):
-    sides = pixels_of_sides(scene, split, ["hsi", "rgb"])
+    bands_of = Bands(scene, split, ["hsi", "rgb"])
     (part,) = scene.parts
     bands, _ = part.layers["hsi"].read(part.grid.window)
     for role in (TRAIN, TEST):
         where = split.roles[0] == role
-        values, labels = sides[role]
+        values, labels = pixels_of(scene, split, role, bands_of)
         assert values.shape == (where.sum(), scene.layers["hsi"].bands + 3)
         np.testing.assert_array_equal(values[:, : len(bands)], bands[:, where].T)
         np.testing.assert_array_equal(labels, part.labels.values[where])
@@ -77,3 +86,28 @@ def test_a_single_class_is_refused(scene, split):
     alone = replace(scene, parts=(replace(part, labels=Labels(values)),))
     with pytest.raises(SplitError, match="trains on a single class"):
         score_baseline("knn", alone, split)
+
+
+def test_hidden_pixels_take_no_part_in_profiles(scene):
+    """Another height where training must not look changes what is tested, not what is trained."""
+    split = bw.split(scene, "blocks", size=8, guard=1, drop=True, context="inductive")
+    (part,) = scene.parts
+    height, _ = part.layers["lidar"].read(part.grid.window)
+    hidden = split.hidden(0)
+    changed = np.where(hidden, height * 3 + 5, height).astype(np.float32)
+    source = ArraySource(changed, info=part.layers["lidar"].source.info)
+    layers = {**part.layers, "lidar": replace(part.layers["lidar"], source=source)}
+    other = replace(scene, parts=(replace(part, layers=layers),))
+    first, second = (Profiles(each, split, ["lidar"]) for each in (scene, other))
+    np.testing.assert_array_equal(first(0, True), second(0, True))
+    train = split.roles[0] == TRAIN
+    assert (first(0, False)[train] != second(0, False)[train]).any(), "whole images: they reach"
+    seen = bw.split(scene, "blocks", size=8, guard=1, drop=True)
+    assert (Profiles(scene, seen, ["lidar"])(0, True)[train] != first(0, True)[train]).any()
+
+
+def test_a_fitted_method_maps_what_it_scores(scene, split):
+    fitted = fit_baseline("knn", scene, split, ["lidar"])
+    mapped, test = fitted.predict(0), split.roles[0] == TEST
+    right = (mapped == scene.parts[0].labels.values)[test].mean()
+    assert right == pytest.approx(fitted.score().overall_accuracy)

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("training", "train a model on a scene, into a run folder"),
     "map": ("mapping", "map a scene with a trained run"),
     "score": ("scoring", "score a run on the test pixels of a split"),
+    "compare": ("comparing", "compare models on scenes, splits and seeds, in tables that hold up"),
     "audit": ("auditing", "compare published scores with their benchmark"),
     "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
     "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
@@ -37,7 +38,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0, or 2 for errors.
 
-    1 is for what was not foreseen, and of `audit` for scores that do not fit.
+    1 is for what was not foreseen, of `audit` for scores that do not fit, and of `compare` for
+    cells that failed.
 
     >>> main(["--version"])  # doctest: +ELLIPSIS
     bandweave ...

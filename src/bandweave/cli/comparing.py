@@ -1,0 +1,167 @@
+"""bandweave compare: models, scenes, splits and seeds, to a folder of runs and tables."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from bandweave.cli.arguments import SCENE, add_common, add_folder
+from bandweave.cli.options import ConfigParser
+from bandweave.data.roles import SplitConfig
+from bandweave.data.samples import SampleConfig
+from bandweave.errors import ConfigError
+from bandweave.landcover.baselines import BASELINES
+from bandweave.models import LAND_COVER
+from bandweave.run.config import TrainConfig
+from bandweave.yaml_files import read_yaml
+
+USAGE = "--models A,B --scenes S,T [--splits official,blocks] [--seeds 10] --out DIR"
+DESCRIPTION = f"""\
+Train, map and score every model on every scene, split and seed, each in its own run folder, and
+write results.csv, times.csv, table.md, table.tex and compare.html. The same command continues what
+was stopped and repeats nothing that is finished; more models, scenes, splits or seeds may be added.
+
+Models: {", ".join(LAND_COVER)};
+classical methods on the same pixels: {", ".join(BASELINES)}.
+A seed draws the split, but for masks that are given, and trains the model.
+
+--config FILE holds the same in YAML, and there a model or a split may have options of its own:
+
+  models:
+    m3amba_small: {{}}
+    wide: {{model: m3amba_small, width: 128}}
+    random_forest: {{}}
+  scenes: [houston.yaml, trento.yaml]
+  splits:
+    official: {{}}
+    far: {{name: blocks, size: 64, guard: 16, context: inductive}}
+  seeds: 10
+
+Exit status 1 says that some cells failed: the tables have dashes, with the reasons below."""
+
+_DEFAULTS: dict[str, Any] = {
+    "config": None,
+    "models": None,
+    "scenes": None,
+    "splits": None,
+    "seeds": None,
+    "out": None,
+    "folder": None,
+    "layers": None,
+    "pca": None,
+    "processes": 1,
+    "threads": None,
+    "dask": None,
+    "no_maps": False,
+    "no_features": False,
+    "quiet": False,
+    "debug": False,
+}
+_LISTS = ("models", "scenes", "splits")
+_KEYS = (*_LISTS, "seeds", "layers", "pca", "split", "samples", "train")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of `compare`, over those of a configuration file."""
+    given = _parser().read(argv)
+    config = given.pop("config", None)
+    stored = read_yaml(config) if config else {}
+    if unknown := [key for key in stored if key not in _KEYS]:
+        from bandweave.schema import nearest
+
+        raise ConfigError(f"{config}: {unknown[0]}: no such option{nearest(unknown[0], _KEYS)}")
+    chosen = {**_DEFAULTS, **stored}
+    for key, value in given.items():
+        if key in ("split", "samples", "train"):
+            value = {**(stored.get(key) or {}), **value}
+        chosen[key] = _listed(value) if key in _LISTS else value
+    for key, example in (("models", "m3amba_small,random_forest"), ("scenes", "scene.yaml")):
+        if not chosen[key]:
+            raise ConfigError(f"which {key}? Give --{key}, such as {example}")
+    if not chosen["out"]:
+        raise ConfigError("which folder? Give --out")
+    for section in ("split", "train"):
+        if "seed" in (chosen.get(section) or {}):
+            raise ConfigError(f"--{section}.seed: the seeds are those of the comparison, --seeds")
+    chosen["seeds"] = _seeds(chosen["seeds"])
+    chosen["command"] = shlex.join(["bandweave", "compare", *argv])
+    return argparse.Namespace(**chosen)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and print the table."""
+    from bandweave.comparison.comparing import compare
+
+    sections = {name: getattr(args, name, None) or {} for name in ("samples", "train")}
+    made = compare(
+        args.models,
+        args.scenes,
+        args.splits or ["blocks"],
+        args.seeds,
+        args.out,
+        folder=args.folder,
+        options=sections,
+        split_options=getattr(args, "split", None) or {},
+        layers=args.layers or [],
+        pca=args.pca or {},
+        processes=args.processes,
+        threads=args.threads,
+        dask=args.dask,
+        maps=not args.no_maps,
+        features=not args.no_features,
+        command=args.command,
+        quiet=args.quiet,
+    )
+    print(made)
+    return int(bool(made.failed))
+
+
+def _listed(value: str) -> list[str]:
+    """Names between commas, but not those inside brackets."""
+    names, depth, name = [], 0, ""
+    for sign in value:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if sign == "," and not depth:
+            names.append(name)
+            name = ""
+        else:
+            name += sign
+    return [each.strip() for each in (*names, name) if each.strip()]
+
+
+def _seeds(value: Any) -> int | list[int]:
+    """A number of seeds, or the seeds themselves."""
+    if value is None:
+        return 10
+    words = value if isinstance(value, list) else str(value).split(",")
+    try:
+        numbers = [int(word) for word in words]
+    except (TypeError, ValueError):
+        raise ConfigError(f"--seeds {value}: how many, as in 10, or which, as in 0,3,5") from None
+    return numbers if isinstance(value, list) or len(numbers) > 1 else numbers[0]
+
+
+def _parser() -> ConfigParser:
+    parser = ConfigParser("compare", USAGE, DESCRIPTION)
+    add = parser.parser.add_argument
+    add("--models", type=str, help="names between commas")
+    add("--scenes", type=str, help="between commas, each " + SCENE)
+    add("--splits", type=str, help="names between commas (blocks)")
+    add("--seeds", type=str, help="how many, from 0, or which, between commas (10)")
+    add("--out", type=str, help="the folder of runs and tables")
+    add("--config", type=str, help="a file with all of this, and options of single models")
+    add_folder(parser.parser)
+    add("--layers", type=list[str], help="layers to use, as in hsi,lidar; all by default")
+    add("--pca", type=dict[str, int], help="components of a layer for models, as in --pca.hsi 30")
+    add("--processes", type=int, default=1, help="cells at a time on this machine")
+    add("--threads", type=int, help="of each cell; by default the cores are shared out")
+    add("--dask", type=str, help="address of a Dask scheduler whose workers make the cells")
+    add("--no-maps", action="store_true", help="write no maps")
+    add("--no-features", action="store_true", help="no pictures of features (t-SNE)")
+    add_common(parser.parser)
+    parser.add("split", SplitConfig(), "split: options of all splits that have a use for them")
+    parser.add("samples", SampleConfig(), "samples: of all trained models, over their presets'")
+    parser.add("train", TrainConfig(), "train: of all trained models, over their presets'")
+    return parser

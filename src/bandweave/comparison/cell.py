@@ -1,0 +1,270 @@
+"""One cell of a comparison, in its run folder: trained, scored, mapped, and what it was.
+
+    cell.json     what it was, when all is done: configuration, seed, hash of the split, protocol,
+                  versions, machine, command, seconds
+    failed.json   why it is not done
+    features.json the picture of its features (features.py)
+
+and the files of a run (run/folder.py). What a cell that was killed left is continued: training from
+its checkpoint, what is whole stays, the rest is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bandweave.comparison.lock import only_one
+from bandweave.comparison.plan import Cell
+from bandweave.data.scene import Scene
+from bandweave.data.scene_argument import scene_from
+from bandweave.data.splits import Split, split
+from bandweave.errors import BandweaveError, RunError
+from bandweave.landcover.baselines import fit_baseline
+from bandweave.landcover.config import LandCoverConfig
+from bandweave.landcover.mapping import map_scene
+from bandweave.landcover.run import Run
+from bandweave.landcover.scoring import SceneScores, score
+from bandweave.landcover.training import train
+from bandweave.run.atomic import write_json, write_yaml
+from bandweave.run.config import conflicts
+from bandweave.run.folder import VERSIONS, RunFolder, machine
+
+log = logging.getLogger(__name__)
+
+LARGEST_MAP = 4_000_000  # px of the labels' grid: larger scenes are scored and not mapped
+
+
+@dataclass(frozen=True)
+class Means:
+    """How cells are made; nothing here may change a score.
+
+    command   as the user gave it
+    maps      whether scenes that are not too large are mapped
+    features  whether the first seed's features are pictured
+    threads   that a cell may compute with; None for what the process has
+    """
+
+    command: str = ""
+    maps: bool = True
+    features: bool = True
+    threads: int | None = None
+
+
+def run_cell(root: Path, cell: Cell, means: Means, scene: Scene | None = None) -> dict[str, Any]:
+    """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds.
+
+    An error is written down and returned: it is this cell's alone. Raises nothing but what is no
+    `Exception`.
+    """
+    folder = RunFolder(root / cell.place)
+    try:
+        with only_one(folder.path):
+            done = finished(root, cell)
+            if done is not None:
+                return done
+            (folder.path / "failed.json").unlink(missing_ok=True)
+            try:
+                return _made(folder, cell, means, scene)
+            except Exception as error:
+                return _failed(folder, cell, error)
+    except Exception as error:  # not even the folder could be made, or the error written
+        return {"failed": _reason(error)}
+
+
+def finished(root: Path, cell: Cell) -> dict[str, Any] | None:
+    """What stands in cell.json, None where the cell is not done.
+
+    Raises RunError where the folder is of another configuration.
+    """
+    path = root / cell.place / "cell.json"
+    if not path.exists():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        identity = stored["identity"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error}); remove {path.parent}") from error
+    differing = conflicts(identity, json.loads(json.dumps(cell.identity)))
+    if differing:
+        raise RunError(
+            f"{path.parent} was made with another configuration: {'; '.join(differing)}. "
+            f"Compare into another folder"
+        )
+    return stored
+
+
+def failure(root: Path, cell: Cell) -> dict[str, Any] | None:
+    """What stands in failed.json, None where the cell did not fail."""
+    try:
+        return json.loads((root / cell.place / "failed.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+_last: dict[str, Any] = {}  # the scene and the split that this process had last
+
+
+def _scene_and_split(cell: Cell, scene: Scene | None) -> tuple[Scene, Split]:
+    """Opened and drawn, or what this process had for the cell before."""
+    key = cell.origin, id(scene) if scene is not None else None
+    if _last.get("scene_key") != key:
+        _last.clear()
+        _last.update(scene_key=key, scene=scene or scene_from(cell.origin))
+    key_of_split = json.dumps(cell.split_config, sort_keys=True)
+    if _last.get("split_key") != key_of_split:
+        _last.pop("split_key", None)
+        _last["split"] = split(_last["scene"], **cell.split_config)
+        _last["split_key"] = key_of_split
+    return _last["scene"], _last["split"]
+
+
+def _made(folder: RunFolder, cell: Cell, means: Means, scene: Scene | None) -> dict[str, Any]:
+    if means.threads is not None:
+        import torch
+
+        torch.set_num_threads(means.threads)
+    scene, drawn = _scene_and_split(cell, scene)
+    seconds: dict[str, float | None] = {}
+
+    def timed(name: str, do: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        result = do()
+        seconds[name] = round(time.monotonic() - began, 3)
+        return result
+
+    mapped = means.maps and _map_size(scene) <= LARGEST_MAP
+    made = (_baseline if cell.baseline else _model)(
+        folder, cell, scene, drawn, mapped, timed, means
+    )
+    facts = {
+        "identity": cell.identity,
+        "scene": scene.name,
+        "protocol": made.pop("protocol"),
+        "split_hash": drawn.hash,
+        "seed": cell.seed,
+        "command": means.command,
+        "mapped": mapped,
+        **made,
+        "versions": _versions(),
+        "machine": machine(),
+        "seconds": {**seconds, **made.get("seconds", {})},
+    }
+    write_json(folder.path / "cell.json", facts)
+    return facts
+
+
+def _model(
+    folder: RunFolder,
+    cell: Cell,
+    scene: Scene,
+    drawn: Split,
+    mapped: bool,
+    timed: Callable[[str, Callable[[], Any]], Any],
+    means: Means,
+) -> dict[str, Any]:
+    run = _trained(folder, cell, scene, drawn)
+    scores = _stored_scores(folder, drawn)
+    if scores is None:
+        scores = timed("score", lambda: score(run, scene, drawn, quiet=True))
+    if mapped and not (folder.map.exists() or folder.map.with_suffix("").is_dir()):
+        place = folder.map if len(scene.parts) == 1 else folder.map.with_suffix("")
+        timed("map", lambda: map_scene(run, scene, place, quiet=True))
+    return {
+        "protocol": scores.pixels.protocol,
+        "parameters": run.parameters,
+        "again": f"bandweave train --config {folder.config} --out OTHER",
+        "seconds": {"train": round(run.facts["seconds"], 3)},
+    }
+
+
+def _trained(folder: RunFolder, cell: Cell, scene: Scene, drawn: Split) -> Run:
+    """The run of a model: read where it is whole, else trained from where it stands."""
+    config = LandCoverConfig.read(cell.config)
+    if folder.finished:
+        run = Run.open(folder.path)
+        stored = {k: v for k, v in run.config.to_dict().items() if k not in ("scene", "split")}
+        if run.facts["split_hash"] == drawn.hash and not conflicts(stored, cell.config):
+            return run
+        raise RunError(
+            f"{folder.path} holds a run of another split or configuration; compare into another "
+            f"folder"
+        )
+    return train(scene, drawn, out=folder.path, config=config, resume=True, quiet=True)
+
+
+def _baseline(
+    folder: RunFolder,
+    cell: Cell,
+    scene: Scene,
+    drawn: Split,
+    mapped: bool,
+    timed: Callable[[str, Callable[[], Any]], Any],
+    means: Means,
+) -> dict[str, Any]:
+    """A classical method, from its beginning: what it leaves half done is not worth keeping."""
+    name, layers, threads = cell.baseline, cell.config["layers"], means.threads or 1
+    assert name is not None
+    write_yaml(
+        folder.config,
+        {**cell.config, "scene": cell.origin, "split": cell.split_config, "seed": cell.seed},
+    )
+    fitted = timed(
+        "train",
+        lambda: fit_baseline(name, scene, drawn, layers, seed=cell.seed, threads=threads),
+    )
+    scores = timed("score", fitted.score)
+    folder.write_scores(SceneScores(scores).to_dict())
+    return {"protocol": scores.protocol, "parameters": None}
+
+
+def _stored_scores(folder: RunFolder, drawn: Split) -> SceneScores | None:
+    """The scores that stand in the folder, if they are whole and of this split."""
+    try:
+        scores = SceneScores.from_dict(json.loads(folder.scores.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, RunError):
+        return None
+    return scores if scores.pixels.protocol.get("hash") == drawn.hash else None
+
+
+def _map_size(scene: Scene) -> int:
+    return sum(p.grid.height * p.grid.width for p in scene.parts) * scene.label_ratio**2
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in (*VERSIONS, "scikit-learn", "scikit-image")}
+    return {"python": platform.python_version(), **found}
+
+
+def _reason(error: BaseException) -> str:
+    """Why, in a line."""
+    if isinstance(error, BandweaveError):
+        text = str(error)
+    elif isinstance(error, MemoryError):
+        text = "not enough memory"
+    else:
+        text = f"this was not foreseen: {type(error).__name__}: {error}".rstrip(": ")
+    return " ".join(text.split())
+
+
+def _failed(folder: RunFolder, cell: Cell, error: Exception) -> dict[str, Any]:
+    stored = {
+        "failed": _reason(error),
+        "identity": cell.identity,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    write_json(folder.path / "failed.json", stored)
+    return stored
+
+
+def as_plain(cell: Cell) -> dict[str, Any]:
+    """A cell as JSON holds it, for another process; `Cell(**…)` gives it back."""
+    return asdict(cell)

@@ -1,0 +1,52 @@
+"""One process at a time in a folder, by a lock that the system gives up when the process dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+log = logging.getLogger(__name__)
+
+EVERY = 0.2  # seconds between two tries
+_own = threading.Lock()  # a process trains one run at a time: torch has one generator
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other process or thread works in the folder, and keep them out meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _own, open(folder / ".lock", "a") as file:
+        told = False
+        while not _taken(file):
+            if not told:
+                log.info("%s: another process works there; waiting for it", folder)
+                told = True
+            time.sleep(EVERY)
+        yield  # closing the file gives the lock up
+
+
+if os.name == "nt":
+    import msvcrt
+
+    def _taken(file: IO[str]) -> bool:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _taken(file: IO[str]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,132 @@
+"""The tables of a comparison: Markdown, and LaTeX with booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bandweave.comparison.results import Result
+from bandweave.comparison.summary import HEADS, SCORES, Comparisons, Entry, Row, Summary, summarise
+from bandweave.report.words import counted
+
+SCORE_WORDS = "In percent: mean ± standard deviation over seeds; every test pixel counts once."
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """table.md: for each scene and split the scores, the protocol, and the classes."""
+    found = summarise(results)
+    pieces = ["# Comparison", "", SCORE_WORDS + " " + found.claims, ""]
+    for summary in found.panels:
+        pieces += _panel(summary)
+    if found.footnotes:
+        pieces += [f"[{i}] {text}\n" for i, text in enumerate(found.footnotes, 1)]
+    return "\n".join(pieces).rstrip() + "\n"
+
+
+def _panel(summary: Summary) -> list[str]:
+    heads = ["model", *HEADS.values(), "seeds", "parameters", "reach, test px within it", "runs"]
+    lines = [f"## {summary.title}", "", *_rows(heads, [_line(row) for row in summary.rows]), ""]
+    if summary.panel.classes:
+        heads = ["accuracy of class", *(row.model for row in summary.rows)]
+        lines += _rows(heads, [
+            [name, *(_marked(row.classes[k]) for row in summary.rows)]
+            for k, name in enumerate(summary.panel.classes)
+        ])  # fmt: skip
+        lines.append("")
+    lines += [f"- {term}: {text}" for term, text in summary.protocol]
+    lines += [f"- Note: {note}" for note in summary.notes]
+    return [*lines, ""]
+
+
+def _line(row: Row) -> list[str]:
+    return [
+        row.model,
+        *(_marked(row.scores[score]) for score in SCORES),
+        str(row.seeds),
+        "–" if row.parameters is None else counted(row.parameters),
+        row.reach,
+        f"`{row.runs}`",
+    ]
+
+
+def _marked(entry: Entry) -> str:
+    if entry.footnote is not None:
+        return f"– [{entry.footnote}]"
+    return f"**{entry}**" if entry.holds else str(entry)
+
+
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (heads, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
+
+
+# LaTeX --------------------------------------------------------------------------------------------
+
+
+def tex(results: Sequence[Result]) -> str:
+    """table.tex: classes by models for each scene and split, as papers print them."""
+    found = summarise(results)
+    pieces = ["% needs \\usepackage{booktabs}"]
+    for number, summary in enumerate(found.panels):
+        pieces += ["", *_table(summary, found, last=number == len(found.panels) - 1)]
+    return "\n".join(pieces) + "\n"
+
+
+def _table(summary: Summary, found: Comparisons, last: bool) -> list[str]:
+    rows = summary.rows
+    lines = [f"% {row.model}: {row.runs}" for row in rows]
+    lines += [
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{_escaped(_caption(summary, found))}}}",
+        f"\\begin{{tabular}}{{l{'r' * len(rows)}}}",
+        "\\toprule",
+        " & ".join(["Class", *(_escaped(row.model) for row in rows)]) + " \\\\",
+        "\\midrule",
+    ]
+    for k, name in enumerate(summary.panel.classes):
+        lines.append(" & ".join([_escaped(name), *(_cell(r.classes[k]) for r in rows)]) + " \\\\")
+    if summary.panel.classes:
+        lines.append("\\midrule")
+    for score, head in HEADS.items():
+        cells = [_cell(row.scores[score]) for row in rows]
+        lines.append(" & ".join([head.replace("κ×100", "$\\kappa \\times 100$"), *cells]) + " \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    for note in (row.scores[SCORES[0]].footnote for row in rows):
+        if note is None:
+            continue
+        lines.append(f"\\\\[2pt] {{\\footnotesize [{note}] {_escaped(found.footnotes[note - 1])}}}")
+    return [*lines, "\\end{table}"]
+
+
+def _caption(summary: Summary, found: Comparisons) -> str:
+    lines = [f"{term}: {text}" for term, text in summary.protocol if not term.startswith("Hash")]
+    hashes = [text for term, text in summary.protocol if term.startswith("Hash")]
+    notes = [f"{note}." for note in summary.notes]
+    parts = [f"{summary.title}.", SCORE_WORDS, found.claims, "; ".join(lines) + "."]
+    parts += [f"Hash: {hashes[0]}."] if hashes else []
+    return " ".join([*parts, *notes])
+
+
+def _cell(entry: Entry) -> str:
+    if entry.footnote is not None:
+        return f"-- [{entry.footnote}]"
+    text = str(entry).replace("–", "--").replace("±", "$\\pm$")
+    return f"\\textbf{{{text}}}" if entry.holds else text
+
+
+def _escaped(text: str) -> str:
+    """Text for LaTeX.
+
+    >>> _escaped("m3amba_tiny & 50 %")
+    'm3amba\\\\_tiny \\\\& 50 \\\\%'
+    """
+    text = text.replace("\\", "\\textbackslash ")
+    for sign in "&%$#_{}":
+        if sign not in "{}" or "\\textbackslash" not in text:
+            text = text.replace(sign, f"\\{sign}")
+    for sign, stand_in in {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}.items():
+        text = text.replace(sign, stand_in)
+    for sign, plain in {"±": "$\\pm$", "×": "$\\times$", "κ": "$\\kappa$", "…": "\\dots{}"}.items():
+        text = text.replace(sign, plain)
+    return text.replace("–", "--").replace("²", "$^2$")
