@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio
 
 import bandweave as bw
 from bandweave.data.scene import Labels
 from bandweave.data.splits import TEST, TRAIN
 from bandweave.errors import ConfigError, SplitError
+from bandweave.landcover.baseline_run import BaselineRun
 from bandweave.landcover.baselines import (
     BASELINES,
     Bands,
@@ -111,3 +113,14 @@ def test_a_fitted_method_maps_what_it_scores(scene, split):
     mapped, test = fitted.predict(0), split.roles[0] == TEST
     right = (mapped == scene.parts[0].labels.values)[test].mean()
     assert right == pytest.approx(fitted.score().overall_accuracy)
+
+
+def test_the_map_of_a_method_is_what_it_predicts(scene, split, tmp_path):
+    two = bw.simulated_scene(seed=0, height=32, width=40, parts=2, bands=4)
+    drawn = bw.split(two, "random", per_class=5, drop=True)
+    fitted = fit_baseline("knn", two, drawn)
+    bw.map_scene(BaselineRun.of(fitted), two, tmp_path / "map", quiet=True)
+    codes = np.array([each.code for each in two.classes])
+    for index, part in enumerate(two.parts):
+        with rasterio.open(tmp_path / "map" / f"{part.name}.tif") as written:
+            np.testing.assert_array_equal(written.read(1), codes[fitted.predict(index)])

@@ -22,12 +22,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bandweave.comparison.features import Features, baseline_features, picture_of, run_features
 from bandweave.comparison.lock import only_one
 from bandweave.comparison.plan import Cell
 from bandweave.data.scene import Scene
 from bandweave.data.scene_argument import scene_from
 from bandweave.data.splits import Split, split
 from bandweave.errors import BandweaveError, RunError
+from bandweave.landcover.baseline_run import BaselineRun
 from bandweave.landcover.baselines import fit_baseline
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.mapping import map_scene
@@ -49,13 +51,13 @@ class Means:
 
     command   as the user gave it
     maps      whether scenes that are not too large are mapped
-    features  whether the first seed's features are pictured
+    pictured  the seed whose features are pictured; None for none
     threads   that a cell may compute with; None for what the process has
     """
 
     command: str = ""
     maps: bool = True
-    features: bool = True
+    pictured: int | None = 0
     threads: int | None = None
 
 
@@ -175,9 +177,10 @@ def _model(
     scores = _stored_scores(folder, drawn)
     if scores is None:
         scores = timed("score", lambda: score(run, scene, drawn, quiet=True))
-    if mapped and not (folder.map.exists() or folder.map.with_suffix("").is_dir()):
-        place = folder.map if len(scene.parts) == 1 else folder.map.with_suffix("")
-        timed("map", lambda: map_scene(run, scene, place, quiet=True))
+    if mapped and not _has_map(folder, scene):
+        timed("map", lambda: map_scene(run, scene, _map(folder, scene), quiet=True))
+    if means.pictured == cell.seed:
+        _picture(folder, lambda: run_features(run, scene, drawn))
     return {
         "protocol": scores.pixels.protocol,
         "parameters": run.parameters,
@@ -223,6 +226,11 @@ def _baseline(
     )
     scores = timed("score", fitted.score)
     folder.write_scores(SceneScores(scores).to_dict())
+    if mapped:
+        run = BaselineRun.of(fitted)
+        timed("map", lambda: map_scene(run, scene, _map(folder, scene), quiet=True))
+    if means.pictured == cell.seed:
+        _picture(folder, lambda: baseline_features(fitted))
     return {"protocol": scores.protocol, "parameters": None}
 
 
@@ -233,6 +241,30 @@ def _stored_scores(folder: RunFolder, drawn: Split) -> SceneScores | None:
     except (OSError, ValueError, KeyError, TypeError, RunError):
         return None
     return scores if scores.pixels.protocol.get("hash") == drawn.hash else None
+
+
+def _map(folder: RunFolder, scene: Scene) -> Path:
+    """A file, or a folder for the parts of a scene that has many."""
+    return folder.map if len(scene.parts) == 1 else folder.map.with_suffix("")
+
+
+def _has_map(folder: RunFolder, scene: Scene) -> bool:
+    """Whether map and sidecars stand there; those of many parts are made anew."""
+    files = folder.map, folder.map.with_suffix(".qml"), folder.path / "map.tif.aux.xml"
+    return len(scene.parts) == 1 and all(file.exists() for file in files)
+
+
+def _picture(folder: RunFolder, features: Callable[[], Features]) -> None:
+    """Write features.json; where that fails, why: scores do not hang on a picture."""
+    path = folder.path / "features.json"
+    if path.exists():
+        return
+    try:
+        picture = picture_of(features())
+    except Exception as error:
+        log.warning("%s: no picture of features: %s", folder.path, _reason(error))
+        picture = {"what": f"not pictured: {_reason(error)}", "x": [], "y": [], "classes": []}
+    write_json(path, picture)
 
 
 def _map_size(scene: Scene) -> int:

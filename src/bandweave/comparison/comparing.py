@@ -118,7 +118,7 @@ def compare(
     cells = [cell for cell in plan.cells() if finished(root, cell) is None]
     if threads is None and (processes > 1 or dask):
         threads = 1 if dask else share_of_threads(processes)
-    means = Means(command, maps, features, threads)
+    means = Means(command, maps, plan.seeds[0] if features else None, threads)
     failures: dict[str, str] = {}
     done = len(list(plan.cells())) - len(cells)
     if done:

@@ -3,6 +3,7 @@
     crops    windows of one size around training pixels; maps are blended of overlapping windows
     pixels   patches around training pixels; every pixel is mapped from the patch around it
     scene    whole parts, or crops where their size is given; parts are mapped whole where they fit
+    itself   with nothing: a method that is trained elsewhere and makes the strips of a part itself
 
 A module that does not say is fed with crops.
 """
@@ -49,10 +50,19 @@ SAMPLERS: dict[str, Callable[[Scene, Split, Scaling, SampleConfig, int], Sampler
     "scene": scene_sampler,
 }
 
+
+def stream_itself(
+    module: Any, part: Part, layers: Any, scaling: Scaling, **options: Any
+) -> Iterator[Strip]:
+    """What the module says of a part."""
+    yield from module.strips(part, **options)
+
+
 STREAMS: dict[str, Callable[..., Iterator[Strip]]] = {
     "crops": stream_windows,
     "pixels": stream_pixels,
     "scene": stream_scene,
+    "itself": stream_itself,
 }
 
 

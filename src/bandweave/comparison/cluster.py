@@ -1,0 +1,81 @@
+"""Cells on the workers of a Dask cluster, which see the same folders as this machine.
+
+A worker that dies takes nothing with it but time: its cell goes to another one, which waits for the
+folder's lock and goes on from what stands there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bandweave.comparison.cell import Means, run_cell
+from bandweave.comparison.plan import Cell
+from bandweave.errors import ConfigError
+
+DEATHS = 3  # of workers, that a cell survives beyond what the scheduler itself allows
+
+
+def on_cluster(
+    root: Path, cells: Sequence[Cell], means: Means, address: str
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Make the cells on a cluster; each with what came of it, as they are done.
+
+    Raises ConfigError where Dask is not installed, the scheduler does not answer, it has no worker,
+    or a worker does not see the folder.
+    """
+    try:
+        from distributed import Client, as_completed
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        raise ConfigError(
+            "dask: Dask is not installed; `pip install bandweave[distributed]`, or compare with "
+            "`--processes` on this machine"
+        ) from None
+    try:
+        client = Client(address, timeout="20s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"dask: no scheduler answers at {address!r} ({error}); start one with `dask scheduler` "
+            f"and workers with `dask worker {address} --nthreads 1`"
+        ) from None
+    with client:
+        _check(client, root, address)
+        place = root.absolute()
+        waiting: dict[Any, Cell] = {}
+        deaths: dict[str, int] = {}
+
+        def give(cell: Cell) -> Any:
+            future = client.submit(run_cell, place, cell, means, pure=False, retries=1)
+            waiting[future] = cell
+            return future
+
+        answers = as_completed([give(cell) for cell in cells])
+        for future in answers:
+            cell = waiting.pop(future)
+            died = future.exception()
+            if died is None:
+                yield cell, future.result()
+                continue
+            again = deaths[str(cell)] = deaths.get(str(cell), 0) + 1
+            if isinstance(died, KilledWorker) and again <= DEATHS:
+                answers.add(give(cell))
+            else:
+                yield cell, {"failed": f"on the cluster: {type(died).__name__}: {died}"}
+
+
+def _check(client: Any, root: Path, address: str) -> None:
+    if not client.scheduler_info()["workers"]:
+        raise ConfigError(
+            f"dask: the scheduler at {address} has no worker; start some with "
+            f"`dask worker {address} --nthreads 1`"
+        )
+    seen = client.run(os.path.isdir, str(root.absolute()))
+    blind = [worker for worker, sees in seen.items() if not sees]
+    if blind:
+        raise ConfigError(
+            f"dask: the worker {blind[0]} does not see {root.absolute()}; compare into a folder "
+            f"that all machines share"
+        )

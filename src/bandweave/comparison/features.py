@@ -1,0 +1,174 @@
+"""What a model makes of test pixels before it names their class, as a picture in two dimensions.
+
+Features are what goes into the model's last linear layer, blended over windows as its logits are;
+of a model that has no such layer (it compares with texts) the logits, and of a classical method
+what it looks at, standardised. The picture is by t-SNE (van der Maaten and Hinton 2008), from the
+first principal components, of the same pixels for all models of a split.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bandweave.data.scene import Scene
+from bandweave.data.splits import TEST, Split
+from bandweave.landcover.baselines import FittedBaseline
+from bandweave.landcover.feeding import stream_logits
+from bandweave.landcover.run import Run
+from bandweave.nn.output import Output
+
+PIXELS = 2000  # test pixels at most
+LEAST = 10  # fewer make no picture
+PERPLEXITY = 30.0
+COMPONENTS = 30  # of the features, that t-SNE is given
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Of test pixels: values (P, D), class indices (P,), and what the values are."""
+
+    values: np.ndarray
+    classes: np.ndarray
+    what: str
+
+
+def run_features(run: Run, scene: Scene, split: Split) -> Features:
+    """Of a trained model."""
+    head = _last_layer(run, scene)
+    if head is None:
+        module, width, what = run.model, len(run.classes), "logits"
+    else:
+        module, width, what = _BeforeTheHead(run.model, head), _inputs(head), "penultimate features"
+    values, classes = [], []
+    for part, chosen in zip(scene.parts, chosen_pixels(split), strict=True):
+        if not chosen.any() or part.labels is None:
+            continue
+        for strip in _stream(run, module, scene, part, width):
+            place = strip.window.slices()
+            found = chosen[place] & strip.valid
+            values.append(strip.logits[:, found].T)
+            classes.append(part.labels.values[place][found])
+    return Features(np.concatenate(values), np.concatenate(classes), what)
+
+
+def baseline_features(fitted: FittedBaseline) -> Features:
+    """Of a classical method."""
+    values, classes = [], []
+    for index, chosen in enumerate(chosen_pixels(fitted.split)):
+        labels = fitted.scene.parts[index].labels
+        if chosen.any() and labels is not None:
+            values.append(fitted.describe(index, False)[chosen])
+            classes.append(labels.values[chosen])
+    table = np.concatenate(values).astype(np.float64)
+    scatter = table.std(axis=0)
+    table = (table - table.mean(axis=0)) / np.where(scatter > 0, scatter, 1)
+    return Features(table, np.concatenate(classes), "its inputs, standardised")
+
+
+def chosen_pixels(split: Split) -> list[np.ndarray]:
+    """Test pixels that are pictured (H, W) bool of each part: at most PIXELS, drawn at random."""
+    tested = [np.flatnonzero(roles == TEST) for roles in split.roles]
+    total = sum(each.size for each in tested)
+    drawn = np.sort(np.random.default_rng(0).permutation(total)[:PIXELS])
+    masks, first = [], 0
+    for roles, pixels in zip(split.roles, tested, strict=True):
+        mask = np.zeros(roles.size, bool)
+        mask[pixels[drawn[(drawn >= first) & (drawn < first + pixels.size)] - first]] = True
+        masks.append(mask.reshape(roles.shape))
+        first += pixels.size
+    return masks
+
+
+def picture_of(features: Features) -> dict[str, Any]:
+    """As features.json holds it: x, y and class of each pixel; nothing of too few."""
+    values = features.values.astype(np.float64)
+    number = len(values)
+    if number < LEAST or not np.ptp(values, axis=0).any():
+        return {"what": features.what, "x": [], "y": [], "classes": []}
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    components = min(COMPONENTS, *values.shape)
+    reduced = PCA(components, svd_solver="full").fit_transform(values)
+    perplexity = min(PERPLEXITY, (number - 1) / 3)
+    placed = TSNE(perplexity=perplexity, init="random", random_state=0).fit_transform(reduced)
+    x, y = np.round(placed.astype(np.float64), 2).T
+    return {
+        "what": features.what,
+        "x": x.tolist(),
+        "y": y.tolist(),
+        "classes": features.classes.tolist(),
+    }
+
+
+def _stream(run: Run, module: nn.Module, scene: Scene, part: Any, width: int) -> Any:
+    return stream_logits(
+        module,
+        part,
+        run.layers,
+        run.scaling,
+        reference=scene.reference,
+        classes=width,
+        window=run.window,
+        output_ratio=run.output_ratio,
+        device=next(run.model.parameters()).device,
+    )
+
+
+def _last_layer(run: Run, scene: Scene) -> nn.Module | None:
+    """The linear layer or 1×1 convolution that is called last, if its outputs are the classes."""
+    called: list[nn.Module] = []
+    kinds = (nn.Linear, nn.Conv2d)
+    hooks = [
+        module.register_forward_hook(lambda module, *_: called.append(module))
+        for module in run.model.modules()
+        if isinstance(module, kinds)
+    ]
+    try:
+        with closing(_stream(run, run.model, scene, scene.parts[0], len(run.classes))) as strips:
+            next(strips)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not called:
+        return None
+    head: Any = called[-1]
+    answers = head.out_features if isinstance(head, nn.Linear) else head.out_channels
+    return head if answers % len(run.classes) == 0 else None
+
+
+def _inputs(head: Any) -> int:
+    return head.in_features if isinstance(head, nn.Linear) else head.in_channels
+
+
+class _BeforeTheHead(nn.Module):
+    """A model that answers with what its last layer is given, at the size of its logits."""
+
+    def __init__(self, inner: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self._channels_last = isinstance(head, nn.Linear)
+        self._given: Tensor | None = None
+        self._hook = head.register_forward_pre_hook(self._keep)
+
+    def _keep(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+        self._given = given[0]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:  # how the model is fed, and what it takes for that
+            return getattr(super().__getattr__("inner"), name)
+
+    def forward(self, layers: dict[str, Tensor]) -> Output:
+        """Layers to features (B, D, H, W)."""
+        size = self.inner(layers).logits.shape[-2:]
+        assert self._given is not None
+        given = self._given.movedim(-1, 1) if self._channels_last else self._given
+        return Output(given if given.shape[-2:] == size else F.interpolate(given, size))
