@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bandweave.comparison.comparing import compare
     from bandweave.data.benchmark_scenes import benchmark_scene
     from bandweave.data.scene_file import open_scene
     from bandweave.data.simulate import simulated_scene
@@ -29,6 +30,7 @@ _HOME = {
     "Run": "bandweave.landcover.run",
     "SharpenRun": "bandweave.pansharp.run",
     "benchmark_scene": "bandweave.data.benchmark_scenes",
+    "compare": "bandweave.comparison.comparing",
     "map_scene": "bandweave.landcover.mapping",
     "open_scene": "bandweave.data.scene_file",
     "score": "bandweave.landcover.scoring",
@@ -44,6 +46,7 @@ __all__ = [
     "Run",
     "SharpenRun",
     "benchmark_scene",
+    "compare",
     "map_scene",
     "open_scene",
     "score",

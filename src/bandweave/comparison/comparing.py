@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.comparison.cell import Means, finished, run_cell
+from bandweave.comparison.page import page
 from bandweave.comparison.plan import Cell, Plan
 from bandweave.comparison.processes import in_processes, share_of_threads
 from bandweave.comparison.results import Result, read_results, results_csv, times_csv
@@ -130,7 +131,7 @@ def compare(
                 log.warning("%s: failed: %s", cell, made["failed"])
             bar.advance()
     results = read_results(root, plan, failures)
-    _write(root, results)
+    _write(root, plan, results)
     return Comparison(root, results)
 
 
@@ -209,12 +210,13 @@ def _conflicts(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return lines + [f"it has the seed {seed}" for seed in missing[:1]]
 
 
-def _write(root: Path, results: list[Result]) -> None:
+def _write(root: Path, plan: Plan, results: list[Result]) -> None:
     texts = {
         "results.csv": results_csv(results),
         "times.csv": times_csv(results),
         "table.md": markdown(results),
         "table.tex": tex(results),
+        "compare.html": page(root, plan, results),
     }
     for name, text in texts.items():
         write_text(root / name, text)

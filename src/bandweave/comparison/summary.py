@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -258,8 +259,13 @@ def _notes(panel: Panel) -> list[str]:
             said.setdefault(f"class {name!r} is left out: not on both sides", []).append(seed)
     for name, where in lacking.items():
         said[f"class {name!r} has no test pixel, and takes no part in the average accuracy"] = where
+    alike: dict[str, tuple[str, list[int]]] = {}  # but for the numbers in them
     for note, where in said.items():
-        which = "" if where == seeds else f" (seed {', '.join(map(str, where))})"
+        alike.setdefault(re.sub(r"\d+", "0", note), (note, []))[1].extend(where)
+    for note, where in alike.values():
+        which = "" if sorted(where) == seeds else f" (seed {', '.join(map(str, sorted(where)))})"
+        if said[note] != where:
+            which = f" (seed {said[note][0]}; alike with {', '.join(map(str, where[1:]))})"
         notes.append(f"{note[:1].upper()}{note[1:]}{which}")
     return notes
 

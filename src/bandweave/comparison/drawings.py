@@ -1,0 +1,141 @@
+"""Drawings of a page: box plots, what accuracy costs, and features in two dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bandweave.comparison.results import Panel, Result
+from bandweave.comparison.summary import values_of
+from bandweave.report.curves import INK, draw
+from bandweave.report.pictures import Picture, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = (  # of models: apart for any eye, on light and dark paper
+    *("#3b7ea6", "#e4572e", "#4c9f70", "#b583c9", "#d9a441", "#7a8b99", "#c2557a", "#5fb7b5"),
+    *("#8d6b4f", "#6f78d1"),
+)
+SIDE = 420  # px of a picture of features
+
+
+def model_colours(models: Sequence[str]) -> dict[str, str]:
+    """A colour for each model; they begin anew after ten."""
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(models)}
+
+
+def box_plots(name: str, panel: Panel, colours: Mapping[str, str]) -> str:
+    """Accuracy of each class over the seeds: a box a model, its seeds as points."""
+    models = [m for m, own in panel.results.items() if any(r.scores for r in own)]
+    share = 0.8 / max(len(models), 1)
+
+    def plot(axes: Axes) -> None:
+        for number, model in enumerate(models):
+            done = [r.scores for r in panel.results[model] if r.scores is not None]
+            table = 100 * np.array([scores.accuracy for scores in done])  # (seeds, K)
+            places = np.arange(table.shape[1]) - 0.4 + share * (number + 0.5)
+            columns = [column[~np.isnan(column)] for column in table.T]
+            line: dict[str, Any] = {"color": colours[model], "linewidth": 1.1}
+            if len(done) > 1:
+                axes.boxplot(
+                    columns,
+                    positions=places,
+                    widths=0.75 * share,
+                    showfliers=False,
+                    manage_ticks=False,
+                    boxprops=line,
+                    whiskerprops=line,
+                    capprops=line,
+                    medianprops={"color": INK, "linewidth": 1.4},
+                )
+            for place, column in zip(places, columns, strict=True):
+                axes.plot(
+                    np.full(column.size, place),
+                    column,
+                    linestyle="",
+                    marker="o",
+                    markersize=2.6,
+                    color=colours[model],
+                    alpha=0.7,
+                )
+        axes.set_xticks(range(len(panel.classes)), panel.classes, rotation=30, ha="right")
+        axes.set_xlim(-0.5, len(panel.classes) - 0.5)
+        axes.set_ylabel("accuracy, %")
+
+    width = max(11.0, 0.12 * len(panel.classes) * (len(models) + 2))
+    return draw(name, plot, (min(width, 30.0), 3.4))
+
+
+def cost_plot(name: str, panel: Panel, colours: Mapping[str, str], cost: str) -> str:
+    """Overall accuracy over seconds of training, or over parameters, each axis of its own scale.
+
+    cost  'train' or 'parameters'
+    """
+
+    def plot(axes: Axes) -> None:
+        from matplotlib.ticker import LogLocator, NullLocator
+
+        axes.set_xscale("log")
+        for model, results in panel.results.items():
+            points = [(_cost(r, cost), v) for r, v in _with_accuracy(results)]
+            known = [(x, y) for x, y in points if x and not math.isnan(x)]
+            if not known:
+                continue
+            x, y = np.array(known).T
+            axes.plot(x, y, linestyle="", marker="o", markersize=3, color=colours[model], alpha=0.5)
+            axes.plot(x.mean(), y.mean(), marker="o", markersize=7.5, color=colours[model])
+        axes.set_xlabel({"train": "seconds of training", "parameters": "parameters"}[cost])
+        axes.set_ylabel("overall accuracy, %")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda x, _: _short(x))
+        axes.xaxis.set_minor_locator(NullLocator())
+
+    return draw(name, plot, (4.6, 2.8))
+
+
+def _short(value: float) -> str:
+    """
+    >>> _short(0.5), _short(20000), _short(5e6)
+    ('0.5', '20k', '5M')
+    """
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def has_cost(panel: Panel, cost: str) -> bool:
+    """Whether any model has such a number."""
+    return any(_cost(result, cost) for result in panel.done)
+
+
+def _with_accuracy(results: Sequence[Result]) -> list[tuple[Result, float]]:
+    values = values_of(results, "overall_accuracy")
+    return [(r, values[r.cell.seed]) for r in results if r.cell.seed in values]
+
+
+def _cost(result: Result, cost: str) -> float | None:
+    facts = result.facts or {}
+    return facts.get("parameters") if cost == "parameters" else facts["seconds"].get("train")
+
+
+def feature_picture(title: str, stored: Mapping[str, Any], colours: Sequence[str]) -> Picture:
+    """Points of features.json in the colours of their classes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(SIDE / 100, SIDE / 100), dpi=100)
+    figure.patch.set_alpha(0)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+    axes.set_axis_off()
+    shown = [colours[index] for index in stored["classes"]]
+    size = 40 if len(shown) < 300 else 14
+    axes.scatter(stored["x"], stored["y"], s=size, c=shown, linewidths=0)
+    canvas.draw()
+    rgba = np.asarray(canvas.buffer_rgba()).copy()
+    return picture(title, f"{len(shown)} test px; {stored['what']}", rgba)
