@@ -70,11 +70,11 @@ def test_the_options_of_map(call, trained, scene_file, tmp_path):
     result = call(
         *("map", trained, scene_file, out, "--probabilities", tmp_path / "p.tif", "--confidence"),
         *("--overlap", "2", "--batch", "3", "--device", "cpu", "--overviews", "mode", "--tta"),
-        *("--match-bands", "--precision", "fp32"),
+        *("--match-bands", "--precision", "fp32", "--uncertainty"),
     )
     assert result.status == 0, result.err
     assert set(result.out.split()) == {
-        str(tmp_path / name) for name in ("m.tif", "m_confidence.tif", "p.tif")
+        str(tmp_path / name) for name in ("m.tif", "m_confidence.tif", "m_uncertainty.tif", "p.tif")
     }
     assert "mapping scene" in result.err or "mapping simulated-0" in result.err
     with rasterio.open(tmp_path / "p.tif") as written:

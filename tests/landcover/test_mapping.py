@@ -116,6 +116,29 @@ def test_map_with_confidence_and_probabilities(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_map_with_uncertainty(tmp_path):
+    array = random_logits()
+    array[:, 0, 0], array[:, 0, 1] = 5, [2000, 0, 0]  # all alike; and one that leaves no other
+    scene, out = make_scene(array), tmp_path / "map.tif"
+    both = {"uncertainty": True, "probabilities": True}
+    paths = map_scene(make_run(scene), scene, out, **both, quiet=True)
+    beside = [tmp_path / f"map_{kind}.tif" for kind in ("probabilities", "uncertainty")]
+    assert sorted(paths) == sorted([out, *beside])
+    with rasterio.open(beside[0]) as file:
+        odds = file.read().astype(np.float64)
+    with rasterio.open(beside[1]) as file:
+        assert file.dtypes == ("float32",)
+        assert file.descriptions == ("uncertainty",)
+        found = file.read(1)
+    terms = np.where(odds == 0, 0, odds * np.log(np.maximum(odds, 1e-300)))
+    np.testing.assert_allclose(found, -terms.sum(0) / np.log(3), rtol=1e-4, atol=1e-6)
+    assert found[0, :2] == pytest.approx([1, 0])
+    assert np.isnan(found).any()
+    alone = map_scene(make_run(scene), scene, tmp_path / "a.tif", uncertainty=True, quiet=True)
+    with rasterio.open(alone[1]) as file:
+        np.testing.assert_array_equal(file.read(1), found)
+
+
 def test_finer_output_lies_on_the_same_ground(tmp_path):
     array = random_logits(9, 11)
     scene = make_scene(array)

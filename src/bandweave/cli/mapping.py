@@ -38,6 +38,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="also write the probabilities of all classes, one band each",
     )
     add(
+        "--uncertainty",
+        nargs="?",
+        const=True,
+        metavar="PATH",
+        help="also write their entropy, from 0 (one class is certain) to 1 (all are alike)",
+    )
+    add(
         "--match-bands",
         action="store_true",
         help="take the scene's bands of the nearest wavelength where they are not the run's",
@@ -68,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         confidence=args.confidence,
         probabilities=args.probabilities,
+        uncertainty=args.uncertainty,
         match_bands=args.match_bands,
         overlap=args.overlap,
         batch=args.batch,

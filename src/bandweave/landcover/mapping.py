@@ -1,4 +1,4 @@
-"""Maps of a scene by a trained run: class codes, and on request confidence and probabilities.
+"""Maps of a scene by a trained run: class codes; on request confidence, uncertainty, probabilities.
 
 Windows of the training crop's size stream through the model (landcover/predict.py) into writers
 that hold no more than a strip, so that memory does not grow with the scene. All files appear
@@ -65,6 +65,7 @@ def map_scene(
     *,
     confidence: PathLike | bool | None = None,
     probabilities: PathLike | bool | None = None,
+    uncertainty: PathLike | bool | None = None,
     match_bands: bool = False,
     overlap: int | None = None,
     batch: int | None = None,
@@ -89,6 +90,8 @@ def map_scene(
                    map: a file (or folder) of that name, or True for `*_confidence.tif` beside the
                    map (the folder `confidence` inside `out`)
     probabilities  likewise all class probabilities, one band a class
+    uncertainty    likewise the entropy of the class probabilities over its largest: 0 where one
+                   class is certain, 1 where all are alike
     match_bands    take the scene's bands of the nearest wavelength where they are not the run's
     overlap        px of the grid that neighbouring windows share; None for half a window
     batch          windows, or patches around pixels, that go through the model together; None for
@@ -109,7 +112,8 @@ def map_scene(
         raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")
     run = _opened(run)
     scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
-    kinds = _kinds(scene, Path(out), confidence, probabilities)
+    asked = {"confidence": confidence, "probabilities": probabilities, "uncertainty": uncertainty}
+    kinds = _kinds(scene, Path(out), asked)
     forms = _forms(run.classes, overviews)
     written: dict[str, list[Path]] = {kind: [] for kind in kinds}
     pixels = [part.grid.height * part.grid.width * run.output_ratio**2 for part in scene.parts]
@@ -185,6 +189,7 @@ def _forms(classes: Sequence[ClassInfo], overviews: Overviews) -> dict[str, _For
     return {
         "map": _Form(["class"], dtype, nodata, overviews, colors),
         "confidence": _Form(["confidence"], share, np.nan, "average"),
+        "uncertainty": _Form(["uncertainty"], share, np.nan, "average"),
         "probabilities": _Form([one.name for one in classes], share, np.nan, "average"),
     }
 
@@ -234,9 +239,13 @@ class _PartWriters:
         total = odds.sum(axis=0)
         if "confidence" in self.writers:
             self.writers["confidence"].write(strip.window, 1 / total)
-        if "probabilities" in self.writers:
+        if "probabilities" in self.writers or "uncertainty" in self.writers:
             odds /= total
+        if "probabilities" in self.writers:
             self.writers["probabilities"].write(strip.window, odds)
+        if "uncertainty" in self.writers:
+            entropy = -(odds * np.log(np.where(odds > 0, odds, 1))).sum(axis=0)
+            self.writers["uncertainty"].write(strip.window, entropy / np.log(max(len(odds), 2)))
 
     def finish(self) -> None:
         """Complete the rasters and close them."""
@@ -291,12 +300,7 @@ def _opened(run: PathLike | TrainedRun) -> TrainedRun:
     return run
 
 
-def _kinds(
-    scene: Scene,
-    out: Path,
-    confidence: PathLike | bool | None,
-    probabilities: PathLike | bool | None,
-) -> dict[str, Path]:
+def _kinds(scene: Scene, out: Path, kinds: Mapping[str, PathLike | bool | None]) -> dict[str, Path]:
     """The file, or the folder of a scene of many parts, for each raster that is asked for."""
     many = len(scene.parts) > 1
     if many and out.is_file():
@@ -305,7 +309,7 @@ def _kinds(
             f"are a folder; give the name of a folder"
         )
     places = {"map": out}
-    for kind, asked in (("confidence", confidence), ("probabilities", probabilities)):
+    for kind, asked in kinds.items():
         if asked is True:
             places[kind] = out / kind if many else out.with_name(f"{out.stem}_{kind}{out.suffix}")
         elif asked:
