@@ -32,7 +32,7 @@ class ClipConfig:
     mode: Literal["none", "frozen", "adapters", "finetune"] = (
         "adapters"  # Table VII: Infer, Ours, Fine-tune; none is scheme A of Table I
     )
-    weights: str = "openai/clip-vit-base-patch16"  # hub id, folder, or OpenCLIP file
+    weights: str = "openai/clip-vit-base-patch16"  # hub id, folder, OpenCLIP file, or `embedded`
     download: bool = False  # fetch weights that are not on this machine
     guidance: Literal["tokens", "pooled"] = "tokens"  # pooled: the release's form
     fuse: Literal["concat", "sum"] = "concat"  # of the modalities; sum: the release's form
