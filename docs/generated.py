@@ -54,12 +54,12 @@ def options(path: str) -> str:
 
 
 def presets() -> str:
-    """A table of models and the values that differ from the first, the paper's."""
+    """A table of models and the values that differ from their paper's, the defaults."""
     from bandweave.models import LAND_COVER
 
-    paper = next(iter(LAND_COVER.values())).config
     lines = ["| `--model` | values that differ | training and samples |", "|---|---|---|"]
     for name, preset in LAND_COVER.items():
+        paper = type(preset.config)()
         differing = [
             f"`{field.name}` {getattr(preset.config, field.name)}"
             for field in dataclasses.fields(preset.config)

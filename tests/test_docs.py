@@ -58,7 +58,7 @@ def test_what_the_code_writes_is_written(generated, page):
 
 def test_options_are_those_of_the_dataclass(generated):
     table = generated.on_page_markdown("{{ options bandweave.data.samples.SampleConfig }}")
-    assert "| `crop` | whole number | `32` | px of the scene's grid: side of a crop |" in table
+    assert "| `crop` | whole number | `32` | px of the scene's grid: side of a crop; 0 for" in table
     assert "augment" not in table  # has a table of its own
 
 

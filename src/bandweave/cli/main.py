@@ -25,7 +25,7 @@ COMMANDS = {
     "map": ("mapping", "map a scene with a trained run"),
     "score": ("scoring", "score a run on the test pixels of a split"),
     "compare": ("comparing", "compare models on scenes, splits and seeds, in tables that hold up"),
-    "audit": ("auditing", "compare published scores with their benchmark"),
+    "audit": ("auditing", "what shortcuts of a protocol are worth; what published scores hide"),
     "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
     "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
     "sharpen-train": ("sharpen_training", "train a model to sharpen, on pairs of files"),
