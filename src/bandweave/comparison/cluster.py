@@ -15,6 +15,7 @@ from bandweave.comparison.cell import Means, run_cell
 from bandweave.comparison.plan import Cell
 from bandweave.errors import ConfigError
 
+PATIENCE = "20s"  # for the scheduler to answer
 DEATHS = 3  # of workers, that a cell survives beyond what the scheduler itself allows
 
 
@@ -35,7 +36,7 @@ def on_cluster(
             "`--processes` on this machine"
         ) from None
     try:
-        client = Client(address, timeout="20s", set_as_default=False)
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"dask: no scheduler answers at {address!r} ({error}); start one with `dask scheduler` "

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bandweave.comparison.plan import DRAWN
 from bandweave.comparison.results import Panel, Result, panels
 from bandweave.comparison.significance import LEAST_SEEDS, LEVEL, corrected_p, holm
 from bandweave.landcover.report_text import protocol_lines
@@ -226,9 +227,7 @@ def _protocol(panel: Panel) -> list[tuple[str, str]]:
     lines = [(f"{t} (seed {done[0].cell.seed})" if several and t == "Labelled pixels" else t, w)
              for t, w in lines]  # fmt: skip
     seeds = ", ".join(str(seed) for seed in sorted(hashes))
-    what = (
-        "of split and training" if config["name"] in first["split"] and several else "of training"
-    )
+    what = "of split and training" if config["name"] in DRAWN else "of training; one split"
     lines.append(("Seeds", f"{seeds} ({what})"))
     if several:
         text = ", ".join(f"{own[:12]}… (seed {seed})" for seed, own in sorted(hashes.items()))
