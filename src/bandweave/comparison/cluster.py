@@ -53,7 +53,7 @@ def on_cluster(
             waiting[future] = cell
             return future
 
-        answers = as_completed([give(cell) for cell in cells])
+        answers = as_completed([give(cell) for cell in cells], loop=client.loop)
         for future in answers:
             cell = waiting.pop(future)
             died = future.exception()
