@@ -6,6 +6,7 @@ landsat7-unregistered  the same as they are: PAN lies a pixel off, which a model
 wv2                    WorldView-2, 8 bands, ratio 4
 quickbird-toulouse     4 bands, without georeference, MS already resampled by 4
 landsat8-chip          6 bands in files of their own, half a PAN pixel off
+landsat7-zero-shot     those pairs without PAN, the trained model in its three ways, beside bicubic
 
     BANDWEAVE_DATA=folder python benchmarks/sharpening.py [--only landsat7] [--run RUN …]
 
@@ -22,7 +23,7 @@ import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "sharpening.jsonl"
@@ -38,6 +39,7 @@ class Table:
     pairs: dict[str, tuple[str, list[str]]]
     register: bool = True
     ratio: int | None = None
+    zero_shot: bool = False
 
 
 LANDSAT7 = {f"{n}": (f"{n}_pan.mat", [f"{n}_ms.mat"]) for n in TEST}
@@ -57,30 +59,34 @@ TABLES = {
         "landsat-8",
         {"chip": (CHIP.format(8), [CHIP.format(n) for n in range(2, 8)])},
     ),
+    "landsat7-zero-shot": Table("landsat7", "landsat-7", LANDSAT7, zero_shot=True),
 }
 
 
 # Scores ------------------------------------------------------------------------------------------
 
 
-def score(name: str, scene: str, method: str, run: str | None) -> list[dict[str, Any]]:
-    """The rows of a method on a pair, one a protocol."""
+def score(
+    name: str, scene: str, method: str, run: str | None, way: Any = None
+) -> list[dict[str, Any]]:
+    """The rows of a method on a pair, one a protocol; `way`: a run's without PAN."""
     from bandweave.pansharp.pair import open_pair
     from bandweave.pansharp.run import SharpenRun
     from bandweave.pansharp.score_names import plain
-    from bandweave.pansharp.scoring import score_sharpeners, trained
+    from bandweave.pansharp.scoring import PROTOCOLS, score_sharpeners, trained
 
     table = TABLES[name]
     folder = Path(os.environ["BANDWEAVE_DATA"]) / table.folder
     pan, ms = table.pairs[scene]
     pair = open_pair(folder / pan, [folder / file for file in ms], ratio=table.ratio)
-    runs = {method: trained(SharpenRun.open(run))} if run else {}
+    runs = {method: trained(SharpenRun.open(run), zero_shot=way)} if run else {}
     scores = score_sharpeners(
         {scene: pair},
         ["bicubic"] if run else [method],  # none would be all
         runs=runs,
         sensor=table.sensor,
         register=table.register,
+        protocols=("reduced",) if table.zero_shot else PROTOCOLS,
         samples=0,
         quiet=True,
     )
@@ -111,22 +117,31 @@ def finished() -> list[dict[str, Any]]:
 
 def score_all(only: str | None, runs: list[str]) -> None:
     """What is not finished yet, a line for each pair and protocol as it is."""
-    from bandweave.pansharp.classical import CLASSICAL
-
-    methods: dict[str, str | None] = dict.fromkeys(CLASSICAL)
-    methods |= {Path(run).resolve().name: run for run in runs}
     done = {(row["table"], row["scene"], row["method"]) for row in finished()}
     RESULTS.parent.mkdir(exist_ok=True)
     for name, table in TABLES.items():
         if only not in (None, name):
             continue
         for scene in table.pairs:
-            for method, run in methods.items():
+            for method, (run, way) in methods(table, runs).items():
                 if (name, scene, method) not in done:
-                    rows = score(name, scene, method, run)
+                    rows = score(name, scene, method, run, way)
                     with open(RESULTS, "a") as file:
                         file.writelines(json.dumps(row) + "\n" for row in rows)
             print(f"{name} {scene}: done", file=sys.stderr, flush=True)
+
+
+def methods(table: Table, runs: list[str]) -> dict[str, tuple[str | None, str | None]]:
+    """A method's run, and its way without PAN, by the name it has in a table."""
+    from bandweave.pansharp.classical import CLASSICAL
+    from bandweave.pansharp.sharpening import ZeroShot
+
+    named = {Path(run).resolve().name: run for run in runs}
+    if table.zero_shot:
+        ways = {f"{n}, {way}": (run, way) for n, run in named.items() for way in get_args(ZeroShot)}
+        return {"bicubic": (None, None), **ways}
+    classical = dict.fromkeys(CLASSICAL, (None, None))
+    return {**classical, **{name: (run, None) for name, run in named.items()}}
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
@@ -137,7 +152,8 @@ def tables(rows: list[dict[str, Any]]) -> str:
     lines = []
     for name in TABLES:
         own = [row for row in rows if row["table"] == name]
-        names = [key for protocol in ("reduced", "full") for key in NAMES[protocol]]
+        protocols = [p for p in NAMES if any(row["protocol"] == p for row in own)]
+        names = [key for protocol in protocols for key in NAMES[protocol]]
         means: dict[str, dict[str, float]] = {}
         for method in dict.fromkeys(row["method"] for row in own):
             means[method] = {}

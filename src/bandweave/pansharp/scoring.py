@@ -29,7 +29,13 @@ from bandweave.pansharp.registration import measure_shift, registered
 from bandweave.pansharp.score_samples import Sample, take_sample
 from bandweave.pansharp.score_tables import ScoreRow, csv_text, tables
 from bandweave.pansharp.sensors import Sensor, sensor_of
-from bandweave.pansharp.sharpening import Classical, Sharpener, partition, valid_pixels
+from bandweave.pansharp.sharpening import (
+    Classical,
+    Sharpener,
+    ZeroShot,
+    partition,
+    valid_pixels,
+)
 from bandweave.pansharp.threads import in_turn
 from bandweave.raster.grid import Window
 from bandweave.run.progress import Progress
@@ -218,14 +224,21 @@ def _classical(name: str) -> Maker:
     return lambda pair, sensor: Classical(name, sensor, pair)  # type: ignore[arg-type]
 
 
-def trained(run: SharpenRun, device: str | None = None) -> Maker:
+def trained(run: SharpenRun, device: str | None = None, zero_shot: ZeroShot | None = None) -> Maker:
     """A run among the methods that are scored.
 
-    device  'cpu', 'cuda', …; None for a GPU where there is one
+    device     'cpu', 'cuda', …; None for a GPU where there is one
+    zero_shot  None: with PAN; else the way in which the model does without, at reduced resolution,
+               where the MS pixels nest in those that are scored
     """
     from bandweave.pansharp.trained import Trained
 
-    return lambda pair, sensor: Trained(run, pair, device=device)  # type: ignore[arg-type]
+    return lambda pair, sensor: Trained(
+        run,
+        pair,  # type: ignore[arg-type]
+        zero_shot=zero_shot,
+        device=device,
+    )
 
 
 def _peak(name: str, pair: Pair, sensor: Sensor, given: float | None) -> float:
