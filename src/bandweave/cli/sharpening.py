@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from bandweave.cli.arguments import Parser, add_common
 
@@ -90,34 +91,27 @@ def run(args: argparse.Namespace) -> int:
     from bandweave.pansharp.sharpening import WINDOW, sharpen, super_resolve
 
     window = WINDOW if args.window is None else args.window
+    common: dict[str, Any] = {
+        "bands": args.bands,
+        "crs": args.crs,
+        "nodata": args.nodata,
+        "window": window,
+        "quiet": args.quiet,
+    }
     if args.ms_only:
-        written = super_resolve(
-            [args.pan, *args.ms],
+        way = args.zero_shot or "ms stream"
+        written = super_resolve([args.pan, *args.ms], args.out, args.run, zero_shot=way, **common)
+    else:
+        written = sharpen(
+            args.pan,
+            args.ms,
             args.out,
-            args.run,
-            zero_shot=args.zero_shot or "ms stream",
-            bands=args.bands,
-            crs=args.crs,
-            nodata=args.nodata,
-            window=window,
-            quiet=args.quiet,
+            method=args.method,
+            run=args.run,
+            sensor=args.sensor,
+            register=args.register,
+            ratio=args.ratio,
+            **common,
         )
-        print(written)
-        return 0
-    written = sharpen(
-        args.pan,
-        args.ms,
-        args.out,
-        method=args.method,
-        run=args.run,
-        sensor=args.sensor,
-        register=args.register,
-        ratio=args.ratio,
-        bands=args.bands,
-        crs=args.crs,
-        nodata=args.nodata,
-        window=window,
-        quiet=args.quiet,
-    )
     print(written)
     return 0
