@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         "quiet": args.quiet,
     }
     if args.ms_only:
-        way = args.zero_shot or "ms stream"
+        way: Any = args.zero_shot or "ms stream"
         written = super_resolve([args.pan, *args.ms], args.out, args.run, zero_shot=way, **common)
     else:
         written = sharpen(
