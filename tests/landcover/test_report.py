@@ -26,6 +26,7 @@ from bandweave.landcover import report_pictures
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import Scores, confusion_matrix, object_votes
 from bandweave.landcover.report import write_report
+from bandweave.landcover.report_experts import expert_shares
 from bandweave.landcover.report_figures import in_confidence_colours
 from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands, verdict
 from bandweave.landcover.run import Run, build_model
@@ -34,7 +35,7 @@ from bandweave.raster.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.source import BandInfo
 from bandweave.raster.write import MapWriter
-from bandweave.report.curves import Curve, draw_curve
+from bandweave.report.curves import Curve, draw_curve, draw_shares
 from bandweave.report.pictures import photograph
 from bandweave.run.atomic import write_json, write_yaml
 from bandweave.run.folder import RunFolder, machine
@@ -560,6 +561,35 @@ def test_curves_of_loss_parts_and_accuracy(finished):
     assert "points: validation" in page.text
     assert text.count("<svg") == 3
     assert "#0102" not in text  # the page's colours have taken their places
+
+
+def test_the_use_of_experts_is_drawn_where_a_run_has_some(finished):
+    run, scene, *_ = finished
+    assert "use of experts" not in read_page(write_report(run, scene, quiet=True))[1].titles
+    names = ("rows", "columns", "rows_back", "columns_back")
+    history = "step,loss," + ",".join(f"expert_{name}" for name in names) + "\n"
+    run.folder.history.write_text(history + "1,3,0.5,0.5,0,0\n2,2,0.25,0.25,0.5,0\n3,1,0,0\n")
+    text, page = read_page(write_report(run, scene, quiet=True))
+    assert page.titles[6:] == ["loss", "use of experts"]
+    assert "columns back" in page.text
+    assert text.count("<svg") == 2
+
+
+@pytest.mark.parametrize("steps", [1, 2, 900])
+def test_shares_stand_on_top_of_each_other(steps):
+    rng = np.random.default_rng(0)
+    values = rng.dirichlet(np.ones(3), steps).T
+    names = [f"expert_{name}" for name in "abc"]
+    rows = [
+        {"step": i + 1, **dict(zip(names, column, strict=True))}
+        for i, column in enumerate(values.T)
+    ]
+    shares = expert_shares(rows)
+    assert list(shares.parts) == ["a", "b", "c"]
+    np.testing.assert_array_equal(np.stack(list(shares.parts.values())), values)
+    Page(draw_shares(shares))
+    assert expert_shares([{"step": 1, "loss": 2}]) is None
+    assert expert_shares([]) is None
 
 
 @pytest.mark.parametrize("y", [[1.0], [np.nan, np.inf], [], [2.0] * 5000])

@@ -19,6 +19,7 @@ from bandweave.data.splits import Split
 from bandweave.errors import FileError, LabelError, RunError, SceneMismatch, SplitError
 from bandweave.landcover.mapping import file_names
 from bandweave.landcover.metrics import PER_CLASS, Scores
+from bandweave.landcover.report_experts import PREFIX, expert_shares
 from bandweave.landcover.report_figures import (
     RIGHT_COLOUR,
     WRONG_COLOUR,
@@ -35,7 +36,7 @@ from bandweave.landcover.report_text import (
 )
 from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import SceneScores, own_split
-from bandweave.report.curves import Curve, draw_curve
+from bandweave.report.curves import Curve, draw_curve, draw_shares
 from bandweave.report.page import render
 from bandweave.report.words import counted, percent, seconds_in_words
 from bandweave.run.folder import RunFolder
@@ -227,6 +228,7 @@ def _page(
     pixels = scores.pixels if scores else None
     protocol = pixels.protocol if pixels else trained
     rows, steps = _class_rows(run, scores, plates), _history(run.folder, notes)
+    experts = expert_shares(steps)
     return render(
         "landcover",
         "report.html.j2",
@@ -251,6 +253,8 @@ def _page(
         right_colour=RIGHT_COLOUR,
         wrong_colour=WRONG_COLOUR,
         curves=[(curve, draw_curve(curve)) for curve in _curves(steps)],
+        samples="crops" if run.window else "whole parts",
+        experts=draw_shares(experts) if experts else None,
         reference_words=shown_bands(scene.layers[scene.reference]).words,
         grid=described_grid(scene),
         layers=described_layers(scene, run),
@@ -321,7 +325,7 @@ def _curves(rows: list[Row]) -> list[Curve]:
         x, y = (np.array(axis, float) for axis in zip(*pairs, strict=True))
         return x, y
 
-    parts = [name for name in names if name not in NOT_A_LOSS]
+    parts = [name for name in names if name not in NOT_A_LOSS and not name.startswith(PREFIX)]
     curves = [Curve(name, *values(name)) for name in ("loss", *parts) if name in names]
     validation = values("validation") if "validation" in names else None
     if "accuracy" in names:
@@ -340,7 +344,7 @@ def _run_lines(run: Run) -> list[tuple[str, str]]:
         ("Scene", run.config.scene),
         ("Parameters", f"{counted(facts['parameters'])} that are trained"),
         ("Training", f"{counted(facts['steps'])} steps in {seconds_in_words(facts['seconds'])}"),
-        ("Crops and windows", f"{run.window} px of the grid"),
+        ("Crops and windows", f"{run.window} px of the grid" if run.window else "whole parts"),
         ("Pixels of the map", f"{run.output_ratio} for one of the grid, along each side"),
         ("Scaled by statistics of", facts["scaling_from"]),
     ]

@@ -102,6 +102,40 @@ def draw_curve(curve: Curve) -> str:
     return draw(curve.name, plot)
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Parts of a whole over the steps of training: x, and for each part its share."""
+
+    name: str
+    x: np.ndarray
+    parts: dict[str, np.ndarray]
+
+
+def draw_shares(shares: Shares) -> str:
+    """The parts on top of each other, in %, smoothed; named beside, from the uppermost."""
+
+    def plot(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        x, low = shares.x, np.zeros(0)
+        for i, (name, values) in enumerate(shares.parts.items()):
+            x, y = _thinned(shares.x, 100 * values)
+            low = np.zeros_like(y) if low.shape != y.shape else low
+            high = low + _smoothed(y)
+            style = {"color": (LINE, SECOND)[i % 2], "alpha": max(0.85 - 0.4 * (i // 2), 0.15)}
+            axes.fill_between(x, low, high, label=name, linewidth=0, **style)
+            low = high
+        axes.margins(0)
+        axes.set_ylim(0, 100)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, reverse=True, fontsize=8
+        )
+        axes.set_xlabel("step")
+
+    return draw(shares.name, plot)
+
+
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finite values, at most `POINTS`: each the mean of its share."""
     known = np.isfinite(y)
