@@ -122,7 +122,10 @@ def draw_shares(shares: Shares) -> str:
             x, y = _thinned(shares.x, 100 * values)
             low = np.zeros_like(y) if low.shape != y.shape else low
             high = low + _smoothed(y)
-            style = {"color": (LINE, SECOND)[i % 2], "alpha": max(0.85 - 0.4 * (i // 2), 0.15)}
+            style: dict[str, Any] = {
+                "color": (LINE, SECOND)[i % 2],
+                "alpha": max(0.85 - 0.4 * (i // 2), 0.15),
+            }
             axes.fill_between(x, low, high, label=name, linewidth=0, **style)
             low = high
         axes.margins(0)
