@@ -116,6 +116,19 @@ def test_every_head_learns_the_labels_of_which_it_is_unsure(monkeypatch):
     assert len({tuple(own.flatten().tolist()) for _, own in calls}) == 3  # each draws for itself
 
 
+def test_classes_are_balanced_in_the_loss():
+    target = torch.zeros(1, *SIZE, dtype=torch.long)
+    target[0, 0, 0], target[0, 1] = 1, IGNORED  # class 2 has no label
+    layers = scene(batch=1)
+    for balance, share in ((0.0, 1 / 104), (0.5, 1 / (1 + 103**0.5)), (1.0, 0.5)):
+        model = build(corrective="none", class_balance=balance)
+        out = model(layers, target)
+        each = torch.nn.functional.cross_entropy(out.logits, target.clamp(min=0), reduction="none")
+        of = [each[target == c].mean().item() for c in (0, 1)]
+        expected = (1 - share) * of[0] + share * of[1]
+        assert out.parts["supervised"].item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_in_evaluation_all_labels_count_and_nothing_is_drawn():
     model = build().eval()
     losses = {model(scene(), labels()).loss.item() for _ in range(3)}
@@ -248,6 +261,7 @@ def test_a_constant_map_is_constant_on_the_labels_grid(detail, output_ratio):
         ({"experts": "none"}, "experts is 'none'; it is one of both, spatial, spectral"),
         ({"corrective": "some"}, "corrective is 'some'"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"class_balance": 1.5}, "class_balance is 1.5"),
         ({"mlp_ratio": float("inf")}, "mlp_ratio is inf"),
         ({"load_balance": -1.0}, "load_balance is -1.0"),
         ({"load_balance": 1.0, "experts": "spectral"}, "no expert is chosen"),

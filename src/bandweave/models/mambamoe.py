@@ -33,7 +33,7 @@ from bandweave.nn.experts import DIRECTIONS, RoutedExperts, Routing
 from bandweave.nn.layer_grid import LayerGrid
 from bandweave.nn.output import Output
 from bandweave.nn.spectral import SpectralExpert
-from bandweave.nn.supervision import accuracy, cross_entropy
+from bandweave.nn.supervision import accuracy, balancing_weights, cross_entropy
 from bandweave.nn.window_statistics import WindowGroupNorm
 
 SCALES = 3
@@ -56,6 +56,8 @@ class MambaMoEConfig:
     corrective: Literal["entropy", "as_published", "none"] = "entropy"  # uncertainty by which
     # labels are kept for each head; 'as_published': the release's formula; 'none': all are kept
     load_balance: float = 0.0  # weight of the loss that evens out the use of experts
+    class_balance: float = 0.0  # of the loss; 0: by pixels (the paper's classes have as many each);
+    # 1: a class counts as much as any, however few its pixels
     label_smoothing: float = 0.0
     drop_path: float = 0.0  # of each mixture's two branches; the paper uses none
     dropout: float = 0.0  # of features before the heads; the paper uses none
@@ -80,6 +82,7 @@ class MambaMoEConfig:
         self._require("mlp_ratio", 1 <= hidden < math.inf, f"finite and 1/{self.width} or more")
         for name in ("drop_path", "dropout", "label_smoothing"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        self._require("class_balance", 0 <= self.class_balance <= 1, "from 0 to 1")
         self._require("load_balance", 0 <= self.load_balance < math.inf, "0 or more, and finite")
         if self.load_balance and (self.experts == "spectral" or self.active == len(DIRECTIONS)):
             raise ConfigError(
@@ -172,7 +175,12 @@ class MambaMoE(nn.Module):
         labels: Tensor,
     ) -> Output:
         config, logits = self.config, self._to_labels(answers[-1], size)
-        supervised = cross_entropy(logits, labels, config.label_smoothing)
+        weights = balancing_weights(labels, self.classes, config.class_balance)
+
+        def loss_on(given: Tensor, target: Tensor) -> Tensor:
+            return cross_entropy(given, target, config.label_smoothing, weights)
+
+        supervised = loss_on(logits, labels)
         corrective = torch.zeros_like(supervised)
         for answer in answers:
             finer = logits if answer is answers[-1] else self._to_labels(answer, size)
@@ -181,7 +189,7 @@ class MambaMoE(nn.Module):
                 with torch.no_grad():
                     u = uncertainty(answer, config.corrective)[:, None]
                     own = unsure_labels(self._to_labels(u, size)[:, 0], labels)
-            corrective = corrective + cross_entropy(finer, own, config.label_smoothing)
+            corrective = corrective + loss_on(finer, own)
         parts = {"supervised": supervised.detach(), "corrective": corrective.detach()}
         loss = supervised + corrective
         if routings:

@@ -6,20 +6,44 @@ labels  (B, H, W)      class indices, IGNORED or HIDDEN
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bandweave.nn.output import IGNORED
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean over the labelled pixels, in float32; 0 where there is none."""
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Mean over the labelled pixels, in float32; 0 where there is none.
+
+    class_weights  (K,) of each class's pixels, in the sum and in what it is divided by
+    """
     labelled = labels >= 0
     total = F.cross_entropy(
         logits.float(), labels.where(labelled, IGNORED), ignore_index=IGNORED, reduction="sum",
-        label_smoothing=label_smoothing,
+        label_smoothing=label_smoothing, weight=class_weights,
     )  # fmt: skip
-    return total / labelled.sum().clamp(min=1)
+    if class_weights is None:
+        return total / labelled.sum().clamp(min=1)
+    weight = (class_weights[labels.clamp(min=0)] * labelled).sum()
+    return total / torch.where(weight > 0, weight, 1)
+
+
+def balancing_weights(labels: Tensor, classes: int, balance: float) -> Tensor:
+    """Weights (K,) of classes by their number of labels: n^-balance; 0 where there is none.
+
+    balance  0: every pixel counts as much; 1: every class does
+
+    >>> balancing_weights(torch.tensor([[[0, 0, 0, 0, 1, -1]]]), 3, 0.5).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    counts = labels[labels >= 0].bincount(minlength=classes).float()
+    return torch.where(counts > 0, counts.clamp(min=1) ** -balance, 0)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
