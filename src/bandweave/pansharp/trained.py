@@ -28,8 +28,8 @@ from bandweave.run.processes import best_device
 
 TILE = 256  # PAN pixels of a tile's side, without its margin
 REMEMBERED = 32  # PAN pixels beyond what convolutions see, in which the scan forgets
-# Windows of which statistics are collected, at most about so many. On two Landsat-7 pairs 64 of them
-# give images that are 0.04 and 0.02 digital numbers (rms) from what all 156 give.
+# Windows of which statistics are collected, at most about so many. On two Landsat-7 pairs 64 of
+# them give images that are 0.04 and 0.02 digital numbers (rms) from what all 156 give.
 LOOKED_AT = 256
 
 
