@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bandweave.errors import ConfigError
 from bandweave.run.config import TrainConfig
-from bandweave.schema import OneOrMore, differences, from_dict, to_dict
+from bandweave.schema import OneOrMore, check_choices, differences, from_dict, to_dict
 from bandweave.yaml_files import parse_yaml, yaml_text
 
 
@@ -169,3 +169,17 @@ def test_differences_are_dotted_paths():
         "new.a: absent then, 1 now",
     ]
     assert differences(then, then) == []
+
+
+def test_values_are_among_their_choices():
+    @dataclass
+    class Choice:
+        way: Literal["up", "down"] = "up"
+        ways: Literal[1, 4] = 4
+        table: dict[str, int] | None = None
+
+    check_choices(Choice())
+    with pytest.raises(ConfigError, match=r"^clip\.way is 'left'; it is one of up, down$"):
+        check_choices(Choice("left"), "clip.")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^ways is 3; it is one of 1, 4$"):
+        check_choices(Choice(ways=3))  # type: ignore[arg-type]

@@ -63,6 +63,18 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "config") -
         raise _wrong(where, str(error)) from None
 
 
+def check_choices(config: Any, prefix: str = "") -> None:
+    """Raise ConfigError where a field of a dataclass is none of its Literal's values.
+
+    prefix  before the field's name in the message, such as 'clip.'
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        if choices and getattr(config, name) not in choices:
+            listed = ", ".join(str(choice) for choice in choices)
+            raise ConfigError(f"{prefix}{name} is {getattr(config, name)!r}; it is one of {listed}")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The dataclass as plain mappings, lists, texts and numbers; `from_dict` reads it back."""
     return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bandweave.cli.scene_argument import scene_from
+from bandweave.data.scene_argument import scene_from
 from bandweave.errors import BandweaveError
 
 

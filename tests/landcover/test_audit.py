@@ -112,6 +112,15 @@ def test_too_large_a_guard_is_explained(scene, tmp_path):
     config = LandCoverConfig.read({**TINY, "samples": {"crop": 32, "batch": 2}})
     with pytest.raises(SplitError, match=r"guard of 31 label px .* take smaller crops"):
         audit(config, scene, tmp_path / "audit", seeds=1, quiet=True)
+    for wrong, said in (
+        ({"name": "blcks"}, "no split 'blcks'"),
+        ({"name": "random"}, "what an audit warns of"),
+        ({"guard": -3}, "guard -3"),
+        ({"size": 0, "guard": 1}, "size 0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            audit(config, scene, tmp_path / "audit", seeds=1, quiet=True, **wrong)
+    assert not (tmp_path / "audit").exists()  # the corrected command may have it
     with pytest.raises(ConfigError, match="0 seeds"):
         audit(config, scene, tmp_path / "audit", seeds=0)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from bandweave.cli.arguments import SCENE, add_common, add_folder
 from bandweave.cli.options import ConfigParser
-from bandweave.cli.scene_argument import scene_from
 from bandweave.data.roles import SplitConfig
+from bandweave.data.scene_argument import scene_from
 
 DESCRIPTION = """\
 Score a run on the test pixels of a split of a scene, each pixel once. Prints the table and writes

@@ -17,7 +17,7 @@ from bandweave.cli.run_options import (
     resumable,
     trained_lines,
 )
-from bandweave.cli.scene_argument import scene_from
+from bandweave.data.scene_argument import scene_from
 from bandweave.data.splits import split
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig

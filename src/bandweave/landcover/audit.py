@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from bandweave.data.roles import Context
 from bandweave.data.scene import Scene
 from bandweave.data.splits import TEST, TRAIN, UNUSED, Split, SplitName, split
 from bandweave.errors import ConfigError, RunError, SplitError
@@ -66,6 +67,11 @@ def audit(
     """
     if seeds < 1:
         raise ConfigError(f"{seeds} seeds: at least one is needed, and five say something")
+    if name in ("random", "all"):
+        raise ConfigError(
+            f"the split {name!r} is what an audit warns of; take official, given, blocks, objects "
+            f"or parts"
+        )
     name = name or _honest_name(scene)
     ratio = scene.label_ratio
     window = seen_at_once(config.samples.crop, scene)
@@ -76,9 +82,11 @@ def audit(
     guard = reach if guard is None else guard
     options: dict[str, Any] = {"guard": guard}
     if name == "blocks":
-        options["size"] = size or max(64, 2 * guard + window * ratio // 2)
+        by_default = max(64, 2 * guard + window * ratio // 2)
+        options["size"] = by_default if size is None else size
     elif size is not None:
         raise ConfigError(f"the split {name!r} has no blocks; leave out size")
+    _honest_split(scene, name, 0, "inductive", options)  # before anything is written
     folder = _folder(Path(out), config, scene, {"name": name, **options})
     found: dict[str, list[Scores]] = {protocol: [] for protocol in PROTOCOLS}
     for seed in range(seeds):
@@ -132,15 +140,8 @@ class _Trial:
         drawn = make[protocol]()
         return self._counted(self._run(protocol, drawn), drawn, TEST, protocol)
 
-    def _honest(self, context: str) -> Split:
-        try:
-            options = {"seed": self.seed, "context": context, **self.options}
-            return split(self.scene, self.name, **options)
-        except SplitError as error:
-            raise SplitError(
-                f"{error}. The guard of {self.options['guard']} label px is as wide as the model "
-                f"looks: take smaller crops (--crop), other blocks (--size), or a smaller guard"
-            ) from None
+    def _honest(self, context: Context) -> Split:
+        return _honest_split(self.scene, self.name, self.seed, context, self.options)
 
     def _random(self) -> Split:
         counts = self._honest("transductive").counts
@@ -213,6 +214,18 @@ class _Trial:
                 total += confusion_matrix(part.labels.values[where], predicted[where], number)
         names = tuple(each.name for each in self.scene.classes)
         return Scores(total, names, {"protocol": PROTOCOLS[protocol], "hash": drawn.hash})
+
+
+def _honest_split(
+    scene: Scene, name: SplitName, seed: int, context: Context, options: dict[str, Any]
+) -> Split:
+    try:
+        return split(scene, name, seed=seed, context=context, **options)
+    except SplitError as error:
+        raise SplitError(
+            f"{error}. The guard of {options['guard']} label px is as wide as the model "
+            f"looks: take smaller crops (--crop), other blocks (--size), or a smaller guard"
+        ) from None
 
 
 def _starts(length: int, side: int) -> list[int]:

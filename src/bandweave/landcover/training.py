@@ -53,7 +53,7 @@ def train(
 ) -> Run:
     """Train a model and return the run, whose folder holds everything needed to use it.
 
-    model    name of a preset: m3amba, m3amba_small, m3amba_tiny
+    model    name of a preset, in bandweave.models.LAND_COVER
     out      the run folder, which must not hold another run
     config   all options at once, in place of those by name
     layers   names of the layers to use; all by default

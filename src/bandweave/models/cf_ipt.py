@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ from bandweave.nn.output import Output
 from bandweave.nn.prompted_clip import PromptedClip, PromptedClipConfig
 from bandweave.nn.prompts import HEADS, PromptTransfer
 from bandweave.nn.supervision import accuracy, cross_entropy
+from bandweave.schema import check_choices
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +73,7 @@ class CFIPTConfig:
     clip: PromptedClipConfig = field(default_factory=PromptedClipConfig)
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            choices = get_args(hint)
-            if choices and getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}"
-                )
+        check_choices(self)
         for name, least in {"patch": 1, "prompts": 1, "width": 4, "state": 1}.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be {least} or more")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from bandweave.nn.layer_grid import LayerGrid
 from bandweave.nn.output import HIDDEN, Output
 from bandweave.nn.ss2d import Average
 from bandweave.nn.supervision import accuracy, cross_entropy
+from bandweave.schema import check_choices
 
 
 @dataclass
@@ -55,12 +56,7 @@ class M3ambaConfig:
     clip: ClipConfig = field(default_factory=lambda: ClipConfig(mode="none"))  # none is scheme A
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            choices = get_args(hint)
-            if choices and getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}"
-                )
+        check_choices(self)
         for name in ("width", "depth", "state", "detail"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         for name in ("expand", "mlp_ratio"):

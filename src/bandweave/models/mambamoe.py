@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,7 @@ from bandweave.nn.output import Output
 from bandweave.nn.spectral import SpectralExpert
 from bandweave.nn.supervision import accuracy, balancing_weights, cross_entropy
 from bandweave.nn.window_statistics import WindowGroupNorm
+from bandweave.schema import check_choices
 
 SCALES = 3
 GROUPS = 4  # of every group norm
@@ -64,11 +65,7 @@ class MambaMoEConfig:
     detail: int = 1  # pixels of X per pixel of the grid, along each side
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            if isinstance(getattr(self, name), str) and getattr(self, name) not in get_args(hint):
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(hint))}"
-                )
+        check_choices(self)
         groups = (
             self.width % GROUPS == 0 and self.width > GROUPS
         )  # a pixel's group is not one number

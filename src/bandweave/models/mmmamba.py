@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from bandweave.nn.interleaved import InterleavedScan, Interleaving
 from bandweave.nn.output import Sharpened
 from bandweave.nn.upsampling import SUPPORT, Kernel, upsample
 from bandweave.nn.window_statistics import ChannelAttention, HalfInstanceNorm
+from bandweave.schema import check_choices
 
 Corner = tuple[float, float]
 ZeroShot = Literal["ms stream", "ms twice", "ms as pan"]
@@ -56,13 +57,7 @@ class MMMambaConfig:
     channel_attention: bool = True  # in the tail (release); False: its convolutions alone
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            choices = get_args(hint)
-            if choices and getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; it is one of "
-                    f"{', '.join(str(choice) for choice in choices)}"
-                )
+        check_choices(self)
         for name in ("width", "depth", "state", "window"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("residuals", self.residuals >= 0, "0 or more")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from bandweave.nn.clip_weights import (
     load_tower,
     load_vision_weights,
 )
+from bandweave.schema import check_choices
 
 
 @dataclass
@@ -48,12 +49,7 @@ class ClipConfig:
     )
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            choices = get_args(hint)
-            if choices and isinstance(choices[0], str) and getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"clip.{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}"
-                )
+        check_choices(self, "clip.")
         if self.bottleneck < 1:
             raise ConfigError(f"clip.bottleneck is {self.bottleneck}; it is 1 or more")
         if self.cache < 0:
