@@ -19,7 +19,6 @@ What the models are given stands in timing/subjects.py; values are random number
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -175,8 +174,10 @@ def lines(row: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
 
 def main() -> None:
     options = parse()
-    if not options.active:  # read when torch is loaded; as the command `bandweave` sets it
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not options.active:  # before torch is loaded, as the command `bandweave` does
+        from bandweave.cli.process import set_up_process
+
+        set_up_process()
 
     import torch
 
@@ -208,7 +209,7 @@ def parse() -> argparse.Namespace:
     add("--repeats", type=int, default=7)
     add("--budget", type=float, default=60.0, help="seconds after which nothing is repeated")
     add("--threads", type=int, help="of torch and of the kernels; all cores by default")
-    add("--active", action="store_true", help="let torch's waiting threads spin, as torch does")
+    add("--active", action="store_true", help="leave waiting and freed memory as torch has them")
     add("--device", default="cpu")
     add("--crop", type=int, help="px, in the place of the preset's")
     add("--batch", type=int, help="crops of a training step, in the place of the preset's")

@@ -22,13 +22,14 @@ from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, LayerInfo, Part, Scene
 from bandweave.data.splits import TEST, split
 from bandweave.errors import FileError, OutputError, SceneMismatch, SplitError
-from bandweave.landcover import report_pictures
+from bandweave.landcover import map_files, report_pictures
 from bandweave.landcover.config import LandCoverConfig
+from bandweave.landcover.map_files import verdict
 from bandweave.landcover.metrics import Scores, confusion_matrix, object_votes
 from bandweave.landcover.report import write_report
 from bandweave.landcover.report_experts import expert_shares
 from bandweave.landcover.report_figures import in_confidence_colours
-from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands, verdict
+from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.scoring import SceneScores
 from bandweave.raster.arrays import ArraySource
@@ -379,8 +380,12 @@ def test_map_of_a_scene_without_labels(tmp_path):
     assert "no scores" in page.text
     assert "no labels to score a map by" in page.text
     assert drawn.hash in page.text  # what it was trained on
-    shares = [page.row(info.name)[-1] for info in CLASSES]
-    assert shares == ["71.4 %", "0.0 %", "28.6 %"]
+    shares = [[row for row in page.rows if row and row[0] == c.name][-1][1:] for c in CLASSES]
+    assert shares == [["0.0801 ha", "71.4 %"], ["0 ha", "0.0 %"], ["0.0320 ha", "28.6 %"]]
+    assert "no standard error" in page.text
+    lines = run.folder.areas.read_text().splitlines()
+    assert lines[0] == "class,mapped_ha"
+    assert [line.split(",")[0] for line in lines[1:]] == [c.name for c in CLASSES]
 
 
 def test_scores_without_a_map(finished):
@@ -452,7 +457,8 @@ def test_contact_sheet_of_many_parts(tmp_path):
     assert "plot_13" not in shown
     assert page.titles.count("confidence") == 12
     assert page.titles.count("right and wrong") == len(tested)
-    assert "share of map" not in page.text  # as two parts were not looked at
+    rows = [row for row in page.rows if row and row[0] == CLASSES[0].name]
+    assert rows[-1][2] == "100.0 %"  # of all parts, also those that are not shown
 
 
 def test_absent_and_dropped_classes(tmp_path):
@@ -678,11 +684,11 @@ def test_large_maps_are_read_reduced(tmp_path):
     mapped[750:] = 2
     write_map(tmp_path / "map.tif", part, mapped)
     write_confidence(tmp_path / "conf.tif", part, value=0.25)
-    indices = report_pictures.read_map(tmp_path / "map.tif", [3, 7, 12], 300)
+    indices = map_files.read_map(tmp_path / "map.tif", [3, 7, 12], 300)
     assert indices.shape == (300, 140)
     assert (indices[:149] == 0).all()
     assert (indices[151:] == 2).all()
-    confidence = report_pictures.read_confidence(tmp_path / "conf.tif", 300)
+    confidence = map_files.read_confidence(tmp_path / "conf.tif", 300)
     np.testing.assert_allclose(confidence, 0.25)
 
 

@@ -168,7 +168,7 @@ def test_a_join_counts_what_has_no_row(tmp_path):
     assert polygons.codes == ("oak", "pine")
     assert polygons.counts == {
         "read": 4,
-        "not_polygons": 0,
+        "unusable": 0,
         "without_row": 1,
         "without_code": 1,
         "repeated_rows": 1,
@@ -183,19 +183,38 @@ def test_codes_and_geometries(tmp_path):
     shapes = [
         box(0, 5, 2, 7),
         bow,
-        shapely.Point(500_001, 4_000_001),
+        shapely.LineString([(500_000, 4_000_001), (500_003, 4_000_001)]),
         None,
         shapely.MultiPolygon([box(5, 5, 6, 6), box(8, 8, 9, 9)]),
     ]
     path = write(tmp_path / "a.gpkg", shapes, code=[1.0, 2.5, 3.0, 4.0, 12.0])
     polygons = read_polygons(path, "code")
     assert polygons.codes == (1, "2.5", 12)
-    assert polygons.counts["not_polygons"] == 2
+    assert polygons.counts["unusable"] == 2
     burned = burn(polygons, GRID)
     assert burned.counts["polygons"] == 3
     assert (burned.objects == burned.codes.index(12) + 1).sum() == 2
     text = write(tmp_path / "b.gpkg", shapes[:2], code=["07", " "])
     assert read_polygons(text, "code").codes == (7,)
+
+
+def test_points_own_their_pixel_even_inside_a_polygon(tmp_path):
+    x, y = 500_000, 4_000_000  # of GRID's lower left corner
+    shapes = [
+        box(0, 0, 4, 4),
+        shapely.Point(x + 1.1, y + 2.9),
+        shapely.MultiPoint([(x + 6.5, y + 6.5), (x + 8.5, y + 0.5)]),
+        shapely.Point(x + 99, y),
+    ]
+    burned = burn(
+        read_polygons(write(tmp_path / "a.gpkg", shapes, code=["p", "q", "r", "s"]), "code"), GRID
+    )
+    assert burned.codes == ("p", "q", "r")
+    assert burned.counts["outside"] == 1
+    q, r = (np.argwhere(burned.objects == number).tolist() for number in (2, 3))
+    assert q == [[GRID.height - 3, 1]]
+    assert r == [[GRID.height - 7, 6], [GRID.height - 1, 8]]
+    assert (burned.objects == 1).sum() == 15
 
 
 def test_several_files_in_their_own_crs(tmp_path):

@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": ("comparing", "compare models on scenes, splits and seeds, in tables that hold up"),
     "audit": ("auditing", "what shortcuts of a protocol are worth; what published scores hide"),
     "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
+    "sample": ("area_sampling", "draw places in each class of a map, to label for its areas"),
     "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
     "sharpen-train": ("sharpen_training", "train a model to sharpen, on pairs of files"),
     "sharpen-score": ("sharpen_scoring", "score sharpening methods on pairs of files"),

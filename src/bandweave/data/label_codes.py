@@ -99,8 +99,10 @@ def _code_polygons(
     )
     if counts["repeated_rows"]:
         notes.append(f"{key}: {counts['repeated_rows']} repeated rows in the CSV; the first counts")
-    if counts["not_polygons"]:
-        notes.append(f"{key}: {counts['not_polygons']} geometries that are no polygon left out")
+    if counts["unusable"]:
+        notes.append(
+            f"{key}: {counts['unusable']} geometries that are neither polygons nor points left out"
+        )
     touched = "every pixel they touch" if entry.all_touched else "pixels whose centre they hold"
     notes.append(
         f"{key}: polygons own {touched}; {overlapped} px in several: {_RULES[entry.overlap]}"

@@ -76,6 +76,8 @@ class Scene:
                trained, mapped or scored
     classes    in the order of label indices; empty where the scene has no labels
     official   the `given` roles are a benchmark's official masks
+    sampling   the design by which the labelled places (those given for tests, where labels have
+               roles) were drawn at random from a map; '' where none is declared
     origin     how to open it again: a path, a benchmark's name or the simulation's seed
     notes      what was decided on the way (warps, joins, overlaps), one line each
     """
@@ -85,6 +87,7 @@ class Scene:
     reference: str
     classes: tuple[ClassInfo, ...] = ()
     official: bool = False
+    sampling: str = ""
     origin: str = ""
     notes: list[str] = field(default_factory=list)
 

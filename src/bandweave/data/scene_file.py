@@ -13,7 +13,7 @@ from bandweave.data.label_codes import label_shape
 from bandweave.data.labels import label_scene
 from bandweave.data.parts import find_parts, of_part
 from bandweave.data.scene import Layer, Part, Scene
-from bandweave.data.scene_schema import LayerFile, SceneFile, read_scene_file
+from bandweave.data.scene_schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
 from bandweave.raster.grid import Grid
@@ -71,6 +71,7 @@ def open_scene(
         parts=tuple(parts),
         reference=file.grid,
         classes=classes,
+        sampling=next((each.sampling for each in label_files(file).values() if each.sampling), ""),
         origin=str(path.resolve()) if path else "",
         notes=notes,
     )

@@ -19,6 +19,7 @@ from bandweave.yaml_files import read_yaml
 
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode"]
 Code = int | str  # how files name a class: a number, or a text of a polygon's field
+Sampling = Literal["stratified by map class", "simple random"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class JoinFile:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """Where labels are: a raster of class codes, or polygons with a field."""
+    """Where labels are: a raster of class codes, or polygons or points with a field."""
 
     path: OneOrMore[str]  # one raster (may hold {part}), or vector files
     key: str | None = None  # variable in a .mat or .h5, layer of a .gpkg
@@ -61,6 +62,7 @@ class LabelFile:
     join: JoinFile | None = None  # polygons: the table with the class
     overlap: Literal["smallest", "largest", "first", "last", "ignore"] = "smallest"  # whose pixel
     all_touched: bool = False  # polygons: every pixel they touch, not only centres
+    sampling: Sampling | None = None  # how these places were drawn, if at random from the map
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,11 @@ def _checked(scene: SceneFile, where: str) -> SceneFile:
             raise wrong(f"{key}.ratio: {entry.ratio} is less than 1")
         if entry.join and not entry.field:
             raise wrong(f"{key}: `join` needs `field`, the column with the class")
+        if entry.sampling and key == "labels.train":
+            raise wrong(
+                f"{key}.sampling: a sample that areas are estimated from is not trained on; "
+                f"it belongs to `labels.test`, or is the `labels` of a scene of its own"
+            )
     patterns = [path for layer in scene.layers.values() for path in layer.path if "{part}" in path]
     if scene.parts != "all" and not patterns:
         raise wrong("parts: no layer's path holds {part}, so there is one part only")

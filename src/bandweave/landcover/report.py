@@ -1,13 +1,15 @@
 """The report of a run: one HTML page that needs nothing else.
 
-Numbers come from scores.json and the run, pictures from the scene and the map. What is missing
-(labels, scores, a map) is left out, and said where someone would look for it.
+Numbers come from scores.json and the run, pictures from the scene and the map, areas from the map;
+they are written to areas.csv too. What is missing (labels, scores, a map) is left out, and said
+where someone would look for it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,19 @@ import numpy as np
 from bandweave.data.scene import ClassInfo, Scene
 from bandweave.data.splits import Split
 from bandweave.errors import FileError, LabelError, RunError, SceneMismatch, SplitError
+from bandweave.landcover.class_areas import ClassAreas, class_areas
+from bandweave.landcover.map_files import check_map
 from bandweave.landcover.mapping import file_names
 from bandweave.landcover.metrics import PER_CLASS, Scores
+from bandweave.landcover.report_areas import area_rows
+from bandweave.landcover.report_confidence import confidence_figures
 from bandweave.landcover.report_experts import PREFIX, expert_shares
 from bandweave.landcover.report_figures import (
     RIGHT_COLOUR,
     WRONG_COLOUR,
     confidence_ramp,
 )
-from bandweave.landcover.report_pictures import check_map, shown_bands
+from bandweave.landcover.report_pictures import shown_bands
 from bandweave.landcover.report_plates import MapFiles, Plates, draw_plates
 from bandweave.landcover.report_text import (
     changed_options,
@@ -58,6 +64,8 @@ def write_report(
 ) -> Path:
     """Write report.html into the run's folder, whole or not at all, and return its path.
 
+    Where there is a map, areas.csv beside it says how much ground each class covers.
+
     run              its folder, or the run itself
     scene            what the map shows; large ones are read reduced, so that memory stays small
     map_path         file, or folder where the scene has many parts; None for the one that stands
@@ -84,7 +92,11 @@ def write_report(
     plates = draw_plates(run, scene, split, files, quiet=quiet)
     if scores is not None and plates.tested and _same_split(scores, split):
         _compare(scores.pixels, plates, notes)
-    run.folder.write_report(_page(run, scene, scores, plates, notes))
+    areas = _areas(run, scene, files, split)
+    page = _page(run, scene, scores, plates, areas, notes)
+    if areas is not None:
+        run.folder.write_areas(areas.rows())
+    run.folder.write_report(page)
     return run.folder.report
 
 
@@ -118,6 +130,17 @@ def _split(
             "The scores were measured under another split than the one whose sides are shown here."
         )
     return split
+
+
+def _areas(run: Run, scene: Scene, files: MapFiles, split: Split | None) -> ClassAreas | None:
+    """Of the map's classes; None without a map."""
+    if not files.maps:
+        return None
+    own = split if split is not None and split.hash == run.facts["split_hash"] else None
+    if own is None:
+        with suppress(SplitError, LabelError):
+            own = own_split(run, scene)
+    return class_areas(scene, files.maps, run.classes, run.output_ratio, own)
 
 
 def _same_split(scores: SceneScores, split: Split | None) -> bool:
@@ -204,7 +227,6 @@ class ClassRow:
     test: str
     numbers: list[str]
     objects: list[str]
-    mapped: str
 
 
 @dataclass
@@ -222,12 +244,13 @@ def _page(
     scene: Scene,
     scores: SceneScores | None,
     plates: Plates,
+    areas: ClassAreas | None,
     notes: list[str],
 ) -> str:
     trained = run.facts["protocol"]
     pixels = scores.pixels if scores else None
     protocol = pixels.protocol if pixels else trained
-    rows, steps = _class_rows(run, scores, plates), _history(run.folder, notes)
+    rows, steps = _class_rows(run, scores), _history(run.folder, notes)
     experts = expert_shares(steps)
     return render(
         "landcover",
@@ -245,8 +268,10 @@ def _page(
         protocol_notes=protocol.get("notes", []),
         rows=rows,
         has_train=any(row.train for row in rows),
-        has_mapped=any(row.mapped for row in rows),
+        areas=areas,
+        area_rows=area_rows(areas) if areas is not None else [],
         confusion=_confusion(pixels) if pixels else [],
+        confidence=confidence_figures(scores.calibration) if scores else None,
         plates=plates,
         ramp=confidence_ramp(),
         least_confidence=percent(1 / len(run.classes), 0),
@@ -267,13 +292,12 @@ def _page(
     )
 
 
-def _class_rows(run: Run, scores: SceneScores | None, plates: Plates) -> list[ClassRow]:
+def _class_rows(run: Run, scores: SceneScores | None) -> list[ClassRow]:
     train = run.facts["protocol"].get("pixels_per_class", {})
     pixels, objects = (scores.pixels, scores.objects) if scores else (None, None)
     columns = [getattr(pixels, name) for name in PER_CLASS] if pixels else []
     rows = []
     for index, info in enumerate(run.classes):
-        share = None if plates.shares is None else plates.shares[index]
         rows.append(
             ClassRow(
                 info,
@@ -283,7 +307,6 @@ def _class_rows(run: Run, scores: SceneScores | None, plates: Plates) -> list[Cl
                 objects=[counted(objects.support[index]), percent(objects.accuracy[index])]
                 if objects
                 else [],
-                mapped="" if share is None else percent(share, 1),
             )
         )
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.scene import ClassInfo
-from bandweave.landcover.report_pictures import RIGHT, WRONG
+from bandweave.landcover.map_files import RIGHT, WRONG
 from bandweave.report.pictures import in_colours
 
 RIGHT_COLOUR, WRONG_COLOUR = "#3b7ea6", "#e4572e"  # apart for any eye

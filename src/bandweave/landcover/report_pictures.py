@@ -1,4 +1,4 @@
-"""Layers, labels and maps reduced to the size of a picture, read window by window.
+"""Layers and labels reduced to the size of a picture, read window by window.
 
 A picture's pixel is the mean of the layer's pixels it covers, or the commonest class among them. No
 more than a window of `MEMORY` bytes is read at once, whatever the size of the scene.
@@ -7,28 +7,18 @@ more than a window of `MEMORY` bytes is read at once, whatever the size of the s
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rasterio._err import CPLE_BaseError
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.windows import Window as RasterioWindow
 
 from bandweave.data.scene import IGNORED, Layer, LayerInfo, Part
-from bandweave.errors import FileError, SceneMismatch
-from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import read_nan
 
 MEMORY = 2**25  # bytes of a window
 TRUE_COLOUR = (650.0, 550.0, 450.0)  # nm shown as red, green and blue
 NEAR = 60.0  # nm that a band may lie off them
-ROWS = 512  # of a map, read at once
-
-WRONG, RIGHT = 0, 1  # of a verdict; IGNORED where nothing is tested
 
 
 @dataclass(frozen=True)
@@ -133,83 +123,3 @@ def commonest(values: np.ndarray, longest: int) -> np.ndarray:
                 most = np.maximum(most, count)
         strips.append(best)
     return np.concatenate(strips)
-
-
-def check_map(path: str | os.PathLike[str], grid: Grid) -> None:
-    """Raise FileError where a map cannot be opened, SceneMismatch where it is of another grid."""
-    with open_dataset(str(path)) as dataset:
-        if dataset.shape != (grid.height, grid.width) or (
-            grid.georeferenced and not dataset.transform.almost_equals(grid.transform, 1e-6)
-        ):
-            there = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
-            raise SceneMismatch(
-                f"{path} is {there} from {there.xy(0, 0)}, a map of this scene by this run is "
-                f"{grid} from {grid.xy(0, 0)}; map the scene again"
-            )
-
-
-def read_map(path: str | os.PathLike[str], codes: Sequence[int], longest: int) -> np.ndarray:
-    """A map as class indices (h, w) int16, IGNORED without data, from its overviews if it is large.
-
-    codes  of the classes, in their order
-    """
-    values, nodata = _reduced(path, longest, Resampling.nearest)
-    return _indices(values, codes, nodata)
-
-
-def read_confidence(path: str | os.PathLike[str], longest: int) -> np.ndarray:
-    """A confidence raster (h, w) float32, NaN without data, from its overviews if it is large."""
-    values, nodata = _reduced(path, longest, Resampling.average)
-    values = values.astype(np.float32)
-    if nodata is not None:
-        values[values == nodata] = np.nan
-    return values
-
-
-def _reduced(
-    path: str | os.PathLike[str], longest: int, resampling: Resampling
-) -> tuple[np.ndarray, float | None]:
-    try:
-        with open_dataset(str(path)) as dataset:
-            step = step_of(dataset.height, dataset.width, longest)
-            shape = (math.ceil(dataset.height / step), math.ceil(dataset.width / step))
-            return dataset.read(1, out_shape=shape, resampling=resampling), dataset.nodata
-    except (RasterioError, CPLE_BaseError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: str | os.PathLike[str], error: Exception) -> FileError:
-    return FileError(f"{path} is truncated or damaged ({error.__cause__ or error}); map again")
-
-
-def _indices(values: np.ndarray, codes: Sequence[int], nodata: float | None) -> np.ndarray:
-    indices = np.full(values.shape, IGNORED, np.int16)
-    for index, code in enumerate(codes):
-        if code != nodata:
-            indices[values == code] = index
-    return indices
-
-
-def verdict(
-    path: str | os.PathLike[str], truth: np.ndarray, test: np.ndarray, codes: Sequence[int]
-) -> np.ndarray:
-    """Where the map is right on test pixels: (H, W) int8 of RIGHT, WRONG, and IGNORED elsewhere.
-
-    truth  class indices (H, W) of the labels
-    test   (H, W) bool: pixels that are tested
-    """
-    result = np.full(truth.shape, IGNORED, np.int8)
-    try:
-        with open_dataset(str(path)) as dataset:
-            for row in range(0, truth.shape[0], ROWS):
-                rows = slice(row, row + ROWS)
-                if not test[rows].any():
-                    continue
-                height = min(ROWS, truth.shape[0] - row)
-                window = RasterioWindow(0, row, truth.shape[1], height)
-                mapped = _indices(dataset.read(1, window=window), codes, dataset.nodata)
-                right = np.where(mapped == truth[rows], RIGHT, WRONG)
-                result[rows][test[rows]] = right[test[rows]]
-    except (RasterioError, CPLE_BaseError) as error:
-        raise _damaged(path, error) from error
-    return result

@@ -11,20 +11,13 @@ import rasterio
 
 from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
 from bandweave.data.splits import TEST, TRAIN, VALIDATION, Split
+from bandweave.landcover.map_files import RIGHT, read_confidence, read_map, verdict
 from bandweave.landcover.report_figures import (
     in_class_colours,
     in_confidence_colours,
     in_verdict_colours,
 )
-from bandweave.landcover.report_pictures import (
-    RIGHT,
-    commonest,
-    read_confidence,
-    read_layer,
-    read_map,
-    shown_bands,
-    verdict,
-)
+from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands
 from bandweave.landcover.run import Run
 from bandweave.raster.outputs import CACHE_BYTES
 from bandweave.report.pictures import Picture, photograph, picture
@@ -60,8 +53,6 @@ class Plates:
 
     parts          of the scene; not all may be shown
     right, tested  test pixels on which the map is right, and all that were tested
-    shares         (K,) of each class in the map, estimated from the pictures; None where not all
-                   parts are shown, or there is no map
     label_classes  of the labels, where they are not the run's
     """
 
@@ -69,7 +60,6 @@ class Plates:
     parts: int = 0
     right: int = 0
     tested: int = 0
-    shares: np.ndarray | None = None
     has_map: bool = False
     has_confidence: bool = False
     has_labels: bool = False
@@ -93,7 +83,6 @@ def draw_plates(
     if plates.has_labels and scene.classes != run.classes:
         plates.label_classes = scene.classes
     chosen = _chosen(scene, split)
-    areas = np.zeros(len(run.classes))
     longest = LONGEST_OF_MANY if len(chosen) > 1 else LONGEST
     with (
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
@@ -110,15 +99,13 @@ def draw_plates(
                 if _labelled(part):
                     painter.labels(split, None if split is None else split.roles[index])
                 if files.maps:
-                    areas += painter.map(files.maps[index])
+                    painter.map(files.maps[index])
                 if files.confidences:
                     painter.confidence(files.confidences[index])
                 if judged is not None and (judged != IGNORED).any():
                     painter.errors(judged)
                 plates.shown.append(Plate(part.name, painter.main, painter.layers()))
             bar.advance()
-    if files.maps and len(chosen) == len(scene.parts) and areas.any():
-        plates.shares = areas / areas.sum()
     return plates
 
 
@@ -200,14 +187,11 @@ class _Painter:
         rgba = in_class_colours(commonest(values, self.longest), classes)
         self.main.append(picture(title, caption, rgba))
 
-    def map(self, path: Path) -> np.ndarray:
-        """The map; returns the area of each class in pixels, estimated from the picture."""
+    def map(self, path: Path) -> None:
+        """The map."""
         indices = read_map(path, [each.code for each in self.run.classes], self.longest)
-        grid = self.part.grid.finer(self.run.output_ratio)
         rgba = in_class_colours(indices, self.run.classes)
         self.main.append(picture("map", "" if self.brief else path.name, rgba))
-        counts = np.bincount(indices[indices >= 0].ravel(), minlength=len(self.run.classes))
-        return counts * (grid.height * grid.width / indices.size)
 
     def confidence(self, path: Path) -> None:
         """The largest class probability."""

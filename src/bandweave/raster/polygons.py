@@ -1,4 +1,4 @@
-"""Polygons with a class, read from vector files and burned onto a grid."""
+"""Polygons and points with a class, read from vector files and burned onto a grid."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from bandweave.raster.grid import Grid
 Overlap = Literal["smallest", "largest", "first", "last", "ignore"]
 OVERLAPS = ("smallest", "largest", "first", "last", "ignore")
 Code = str | int
+USABLE = ("Polygon", "MultiPolygon", "Point", "MultiPoint")
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """Polygons of one or several files, in the order of the files.
+    """Polygons and points of one or several files, in the order of the files.
 
-    shapes   polygons and multipolygons, in the CRS of their file
+    shapes   polygons, points and several of either, in the CRS of their file
     codes    the class of each: the field's value, whole numbers as int
     files    (n,) int: the number of its file, from 0
     crs      of each file; None where it has none
-    counts   what was read and what was left out, for the log: `read`, `not_polygons` (other or
+    counts   what was read and what was left out, for the log: `read`, `unusable` (lines,
              empty geometries), `without_row` (no match in the CSV), `without_code` (empty value),
              `repeated_rows` (rows of the CSV whose key stood there before; the first counts)
     """
@@ -77,20 +78,18 @@ def read_polygons(
     join: Mapping[str, str] | None = None,
     layer: str | None = None,
 ) -> Polygons:
-    """Read the polygons of shapefiles, GeoJSON or GeoPackages with the class in `field`.
+    """Read the polygons and points of shapefiles, GeoJSON or GeoPackages with the class in `field`.
 
     join    {"csv": path, "on": column}: a table whose column `on`, found in the vector file too,
             gives each polygon its row; `field` may then be a column of the table
     layer   of a GeoPackage with several
 
-    Polygons that have no row or no code are left out and counted. Raises FileError for files that
+    What has no row or no code is left out and counted. Raises FileError for files that
     cannot be read, LabelError for a field or column that does not exist.
     """
     several = not isinstance(paths, str | os.PathLike)
     files = [Path(path) for path in paths] if several else [Path(paths)]  # type: ignore[union-attr, arg-type]
-    counts = dict.fromkeys(
-        ("read", "not_polygons", "without_row", "without_code", "repeated_rows"), 0
-    )
+    counts = dict.fromkeys(("read", "unusable", "without_row", "without_code", "repeated_rows"), 0)
     table = None
     if join is not None:
         table, on = _read_table(join, field, counts)
@@ -111,8 +110,8 @@ def read_polygons(
             found = list(_column(file, columns, field))
         for geometry, key, value in zip(geometries, keys, found, strict=True):
             counts["read"] += 1
-            if geometry is None or geometry.is_empty or "Polygon" not in geometry.geom_type:
-                counts["not_polygons"] += 1
+            if geometry is None or geometry.is_empty or geometry.geom_type not in USABLE:
+                counts["unusable"] += 1
             elif table is not None and key not in table:
                 counts["without_row"] += 1
             elif (code := _code(value)) is None:
@@ -135,6 +134,8 @@ def burn(
     all_touched: bool = False,
 ) -> Burned:
     """Rasterise polygons onto a grid, reprojected to its CRS; what has no CRS is taken to be in it.
+
+    A point owns the pixel it lies in; where pixels go to the smallest, points come before polygons.
 
     overlap      who owns a pixel that lies in several: the 'smallest' or 'largest' by area, the
                  'first' or 'last' of the files, or with 'ignore' nobody

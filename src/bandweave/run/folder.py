@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import platform
 import shutil
@@ -32,6 +34,7 @@ class RunFolder:
     history.csv        numbers of every step
     scores.json        scores with their protocol
     map.tif            the map of the scene it was trained on
+    areas.csv          how much ground each class of the map covers
     report.html        all of it, to look at
     """
 
@@ -43,6 +46,7 @@ class RunFolder:
         self.history = self.path / "history.csv"
         self.scores = self.path / "scores.json"
         self.map = self.path / "map.tif"
+        self.areas = self.path / "areas.csv"
         self.report = self.path / "report.html"
 
     def __repr__(self) -> str:
@@ -134,6 +138,14 @@ class RunFolder:
     def write_scores(self, scores: Mapping[str, Any]) -> None:
         """Write scores.json."""
         write_json(self.scores, scores)
+
+    def write_areas(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write areas.csv, one row a class."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_text(self.areas, text.getvalue())
 
     def write_report(self, html: str) -> None:
         """Write report.html."""

@@ -1,0 +1,143 @@
+"""Places drawn at random within each class of a map, to be labelled by someone.
+
+What they turn out to be tells how far the map's areas can be believed (landcover/class_areas.py).
+The map's class is not written beside a place: who labels it should not know.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from bandweave.errors import ConfigError, FileError, GridMismatch, OutputError
+from bandweave.landcover.map_files import ROWS
+from bandweave.raster.gdal import open_dataset
+from bandweave.raster.grid import Grid
+from bandweave.run.atomic import whole
+
+log = logging.getLogger(__name__)
+
+DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
+LARGEST_CODE = np.iinfo(np.uint16).max
+
+
+def draw_sample(
+    map_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    per_class: int = 50,
+    *,
+    seed: int = 0,
+) -> dict[int, int]:
+    """Write points (centres of pixels) drawn without replacement; returns how many of each code.
+
+    map_path   a raster of class codes, such as `bandweave map` writes
+    out        .gpkg or .geojson; fields `unit` (1, 2, … in random order) and `class`, empty
+    per_class  places in each class, or all its pixels where there are fewer
+
+    Raises FileError for what is no raster of class codes, GridMismatch for one without a place on
+    the ground, ConfigError for fewer than two places or another kind of file, OutputError where it
+    cannot be written.
+    """
+    out = Path(out)
+    if per_class < 2:
+        raise ConfigError(f"{per_class} places a class: 2 at least, 50 are usual")
+    if out.suffix.lower() not in DRIVERS:
+        raise ConfigError(f"{out}: points are written as {' or '.join(DRIVERS)}")
+    counts, grid = _counts(map_path)
+    rng = np.random.default_rng(seed)
+    ranks = {}
+    for code, count in counts.items():
+        number = min(per_class, count)
+        ranks[code] = np.sort(rng.choice(count, number, replace=False))
+        if number < per_class:
+            log.warning("class %d covers %d pixels, not %d: all drawn", code, count, per_class)
+    rows, cols = _at(map_path, ranks)
+    order = rng.permutation(len(rows))
+    _write(out, grid, rows[order], cols[order])
+    return {code: len(own) for code, own in ranks.items()}
+
+
+def _pieces(path: str | os.PathLike[str]) -> Iterator[tuple[int, np.ndarray, Grid]]:
+    """The first row of each piece, its codes (h, w) int64, -1 without data, and the map's grid."""
+    try:
+        with open_dataset(str(path)) as dataset:
+            if dataset.count != 1 or not np.issubdtype(dataset.dtypes[0], np.integer):
+                raise FileError(
+                    f"{path} has {dataset.count} bands of {dataset.dtypes[0]}; a map is one band "
+                    f"of whole numbers"
+                )
+            grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            for row in range(0, dataset.height, ROWS):
+                window = RasterioWindow(0, row, dataset.width, min(ROWS, dataset.height - row))
+                codes = dataset.read(1, window=window).astype(np.int64)
+                codes[codes == dataset.nodata] = -1
+                if codes.max(initial=0) > LARGEST_CODE:
+                    raise FileError(f"{path} holds {codes.max()}, which is no class code")
+                yield row, np.maximum(codes, -1), grid
+    except (RasterioError, CPLE_BaseError) as error:
+        raise FileError(f"{path} is truncated or damaged ({error.__cause__ or error})") from error
+
+
+def _counts(path: str | os.PathLike[str]) -> tuple[dict[int, int], Grid]:
+    """Pixels of each code."""
+    counts = np.zeros(LARGEST_CODE + 1, np.int64)
+    grid = None
+    for _, codes, grid in _pieces(path):
+        if not grid.georeferenced or grid.crs is None:
+            raise GridMismatch(f"{path} has no place on the ground, so points have none either")
+        found, number = np.unique(codes[codes >= 0], return_counts=True)
+        counts[found] += number
+    if grid is None or not counts.any():
+        raise FileError(f"{path} holds no class")
+    return {int(code): int(counts[code]) for code in np.flatnonzero(counts)}, grid
+
+
+def _at(
+    path: str | os.PathLike[str], ranks: dict[int, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels of those ranks, among all of their code from the top left."""
+    before = dict.fromkeys(ranks, 0)
+    rows, cols = [], []
+    for first, codes, grid in _pieces(path):
+        flat = codes.ravel()
+        for code, wanted in ranks.items():
+            places = np.flatnonzero(flat == code)
+            low, high = np.searchsorted(wanted, [before[code], before[code] + len(places)])
+            chosen = places[wanted[low:high] - before[code]]
+            rows.append(first + chosen // grid.width)
+            cols.append(chosen % grid.width)
+            before[code] += len(places)
+    return np.concatenate(rows), np.concatenate(cols)
+
+
+def _write(out: Path, grid: Grid, rows: np.ndarray, cols: np.ndarray) -> None:
+    import pyogrio.errors
+    import pyogrio.raw
+    import shapely
+
+    x, y = grid.xy(rows + 0.5, cols + 0.5)  # type: ignore[arg-type]
+    units = np.arange(1, len(rows) + 1)
+    file = io.BytesIO()
+    try:
+        pyogrio.raw.write(
+            file,
+            shapely.to_wkb(shapely.points(x, y)),
+            [units, np.full(len(units), "", object)],
+            ["unit", "class"],
+            geometry_type="Point",
+            crs=grid.crs.to_wkt() if grid.crs is not None else None,
+            driver=DRIVERS[out.suffix.lower()],
+            layer=out.stem,
+        )
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise OutputError(f"{out} could not be written: {error}") from error
+    with whole(out) as beside:
+        beside.write_bytes(file.getvalue())

@@ -1,0 +1,108 @@
+"""Reading maps that stand on disk: whole by pieces, or reduced to the size of a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from bandweave.data.scene import IGNORED
+from bandweave.errors import FileError, SceneMismatch
+from bandweave.landcover.report_pictures import step_of
+from bandweave.raster.gdal import open_dataset
+from bandweave.raster.grid import Grid
+
+ROWS = 512  # of a map, read at once
+
+WRONG, RIGHT = 0, 1  # of a verdict; IGNORED where nothing is tested
+
+
+def check_map(path: str | os.PathLike[str], grid: Grid) -> None:
+    """Raise FileError where a map cannot be opened, SceneMismatch where it is of another grid."""
+    with open_dataset(str(path)) as dataset:
+        if dataset.shape != (grid.height, grid.width) or (
+            grid.georeferenced and not dataset.transform.almost_equals(grid.transform, 1e-6)
+        ):
+            there = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            raise SceneMismatch(
+                f"{path} is {there} from {there.xy(0, 0)}, a map of this scene by this run is "
+                f"{grid} from {grid.xy(0, 0)}; map the scene again"
+            )
+
+
+def read_map(path: str | os.PathLike[str], codes: Sequence[int], longest: int) -> np.ndarray:
+    """A map as class indices (h, w) int16, IGNORED without data, from its overviews if it is large.
+
+    codes  of the classes, in their order
+    """
+    values, nodata = _reduced(path, longest, Resampling.nearest)
+    return _indices(values, codes, nodata)
+
+
+def read_confidence(path: str | os.PathLike[str], longest: int) -> np.ndarray:
+    """A confidence raster (h, w) float32, NaN without data, from its overviews if it is large."""
+    values, nodata = _reduced(path, longest, Resampling.average)
+    values = values.astype(np.float32)
+    if nodata is not None:
+        values[values == nodata] = np.nan
+    return values
+
+
+def _reduced(
+    path: str | os.PathLike[str], longest: int, resampling: Resampling
+) -> tuple[np.ndarray, float | None]:
+    try:
+        with open_dataset(str(path)) as dataset:
+            step = step_of(dataset.height, dataset.width, longest)
+            shape = (math.ceil(dataset.height / step), math.ceil(dataset.width / step))
+            return dataset.read(1, out_shape=shape, resampling=resampling), dataset.nodata
+    except (RasterioError, CPLE_BaseError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> FileError:
+    return FileError(f"{path} is truncated or damaged ({error.__cause__ or error}); map again")
+
+
+def _indices(values: np.ndarray, codes: Sequence[int], nodata: float | None) -> np.ndarray:
+    indices = np.full(values.shape, IGNORED, np.int16)
+    for index, code in enumerate(codes):
+        if code != nodata:
+            indices[values == code] = index
+    return indices
+
+
+def map_rows(
+    path: str | os.PathLike[str], codes: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """All of a map from the top: the first row of each piece, and its class indices (h, w)."""
+    try:
+        with open_dataset(str(path)) as dataset:
+            for row in range(0, dataset.height, ROWS):
+                height = min(ROWS, dataset.height - row)
+                window = RasterioWindow(0, row, dataset.width, height)
+                yield row, _indices(dataset.read(1, window=window), codes, dataset.nodata)
+    except (RasterioError, CPLE_BaseError) as error:
+        raise _damaged(path, error) from error
+
+
+def verdict(
+    path: str | os.PathLike[str], truth: np.ndarray, test: np.ndarray, codes: Sequence[int]
+) -> np.ndarray:
+    """Where the map is right on test pixels: (H, W) int8 of RIGHT, WRONG, and IGNORED elsewhere.
+
+    truth  class indices (H, W) of the labels
+    test   (H, W) bool: pixels that are tested
+    """
+    result = np.full(truth.shape, IGNORED, np.int8)
+    for row, mapped in map_rows(path, codes):
+        rows = slice(row, row + len(mapped))
+        right = np.where(mapped == truth[rows], RIGHT, WRONG)
+        result[rows][test[rows]] = right[test[rows]]
+    return result
