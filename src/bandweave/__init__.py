@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandweave.comparison.comparing import compare
+    from bandweave.comparison.sharpening.comparing import compare_sharpeners
     from bandweave.data.benchmark_scenes import benchmark_scene
     from bandweave.data.scene_file import open_scene
     from bandweave.data.simulate import simulated_scene
@@ -31,6 +32,7 @@ _HOME = {
     "SharpenRun": "bandweave.pansharp.run",
     "benchmark_scene": "bandweave.data.benchmark_scenes",
     "compare": "bandweave.comparison.comparing",
+    "compare_sharpeners": "bandweave.comparison.sharpening.comparing",
     "map_scene": "bandweave.landcover.mapping",
     "open_scene": "bandweave.data.scene_file",
     "score": "bandweave.landcover.scoring",
@@ -47,6 +49,7 @@ __all__ = [
     "SharpenRun",
     "benchmark_scene",
     "compare",
+    "compare_sharpeners",
     "map_scene",
     "open_scene",
     "score",

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import f, ttest_1samp
 
-from bandweave.comparison.significance import corrected_p, holm
+from bandweave.comparison.significance import bests_that_hold, corrected_p, crossed_p, holm
 
 
 def two_sided_of_four_degrees(t: float) -> float:
@@ -39,3 +40,42 @@ def test_holm_by_hand():
     assert holm([0.03, 0.005, 0.04, 0.01]) == pytest.approx([0.06, 0.02, 0.06, 0.03])
     assert holm([0.6, 0.7]) == [1, 1]
     assert holm([]) == []
+
+
+def test_min_f_as_clark_writes_it():
+    """F₁ F₂ / (F₁ + F₂) with (F₁ + F₂)² / (F₁² / n₂ + F₂² / n₁) degrees of freedom."""
+    values = 0.8 + np.random.default_rng(0).standard_normal((6, 9))
+    over_seeds = ttest_1samp(values.mean(axis=1), 0).statistic ** 2
+    over_images = ttest_1samp(values.mean(axis=0), 0).statistic ** 2
+    least = over_seeds * over_images / (over_seeds + over_images)
+    freedom = (over_seeds + over_images) ** 2 / (over_seeds**2 / 8 + over_images**2 / 5)
+    assert crossed_p(values) == pytest.approx(f.sf(least, 1, freedom))
+    assert crossed_p(-values) == crossed_p(values)
+
+
+def test_without_seeds_it_is_the_paired_test_over_images():
+    values = np.array([[0.4, 1.1, -0.3, 0.9, 1.6, 0.2]])
+    assert crossed_p(values) == pytest.approx(ttest_1samp(values[0], 0).pvalue)
+    assert math.isnan(crossed_p(values[:, :1])), "one image has no scatter"
+    assert math.isnan(crossed_p(np.array([[math.inf, 1, 2]])))
+    assert crossed_p(np.zeros((5, 6))) == 1
+    assert crossed_p(np.full((5, 6), 0.1)) == 0
+
+
+def test_it_errs_on_fewer_than_five_of_a_hundred():
+    """Two methods that are alike: differences of seeds, of images, and of both."""
+    draw = np.random.default_rng(1).standard_normal
+    found = [crossed_p(draw((5, 1)) + 2 * draw((1, 6)) + draw((5, 6))) < 0.05 for _ in range(2000)]
+    assert np.mean(found) < 0.05
+
+
+def test_the_best_must_be_better_than_each_other():
+    p = {frozenset("ab"): 0.001, frozenset("ac"): 0.02, frozenset("bc"): 0.9}
+    means = [{"a": 3.0, "b": 2.0, "c": 1.0}]
+    found = bests_that_hold(means, lambda _, one, other: p[frozenset((one, other))])
+    assert found == ({(0, "a")}, 3)
+    p[frozenset("ac")] = 0.03  # twice that is too much
+    assert bests_that_hold(means, lambda _, *two: p[frozenset(two)])[0] == set()
+    assert bests_that_hold(means, lambda _, *two: math.nan) == (set(), 0)
+    lower = bests_that_hold([{"a": 1.0, "b": 2.0}], lambda *_: 0.001, higher=False)
+    assert lower == ({(0, "a")}, 1)

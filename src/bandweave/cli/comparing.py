@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandweave.cli.arguments import SCENE, add_common, add_folder
+from bandweave.cli.comparison_options import SECTIONS, laid_over, seeds_of, stored_options
 from bandweave.cli.options import ConfigParser
 from bandweave.data.roles import SplitConfig
 from bandweave.data.samples import SampleConfig
@@ -15,7 +16,6 @@ from bandweave.errors import ConfigError
 from bandweave.landcover.baselines import BASELINES
 from bandweave.models import LAND_COVER
 from bandweave.run.config import TrainConfig
-from bandweave.yaml_files import read_yaml
 
 USAGE = "--models A,B --scenes S,T [--splits official,blocks] [--seeds 10] --out DIR"
 DESCRIPTION = f"""\
@@ -60,23 +60,15 @@ _DEFAULTS: dict[str, Any] = {
     "debug": False,
 }
 _LISTS = ("models", "scenes", "splits")
-_KEYS = (*_LISTS, "seeds", "layers", "pca", "split", "samples", "train")
+_KEYS = (*_LISTS, "seeds", "layers", "pca", *SECTIONS)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of `compare`, over those of a configuration file."""
     given = _parser().read(argv)
     config = given.pop("config", None)
-    stored = read_yaml(config) if config else {}
-    if unknown := [key for key in stored if key not in _KEYS]:
-        from bandweave.schema import nearest
-
-        raise ConfigError(f"{config}: {unknown[0]}: no such option{nearest(unknown[0], _KEYS)}")
-    chosen = {**_DEFAULTS, **stored}
-    for key, value in given.items():
-        if key in ("split", "samples", "train"):
-            value = {**(stored.get(key) or {}), **value}
-        chosen[key] = _listed(value) if key in _LISTS else value
+    stored = stored_options(config, _KEYS)
+    chosen = laid_over(_DEFAULTS, stored, given, _LISTS)
     for key, example in (("models", "m3amba_small,random_forest"), ("scenes", "scene.yaml")):
         if not chosen[key]:
             raise ConfigError(f"which {key}? Give --{key}, such as {example}")
@@ -85,7 +77,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for section in ("split", "train"):
         if "seed" in (chosen.get(section) or {}):
             raise ConfigError(f"--{section}.seed: the seeds are those of the comparison, --seeds")
-    chosen["seeds"] = _seeds(chosen["seeds"])
+    chosen["seeds"] = seeds_of(chosen["seeds"])
     chosen["command"] = shlex.join(["bandweave", "compare", *argv])
     return argparse.Namespace(**chosen)
 
@@ -116,31 +108,6 @@ def run(args: argparse.Namespace) -> int:
     )
     print(made)
     return int(bool(made.failed))
-
-
-def _listed(value: str) -> list[str]:
-    """Names between commas, but not those inside brackets."""
-    names, depth, name = [], 0, ""
-    for sign in value:
-        depth += {"(": 1, ")": -1}.get(sign, 0)
-        if sign == "," and not depth:
-            names.append(name)
-            name = ""
-        else:
-            name += sign
-    return [each.strip() for each in (*names, name) if each.strip()]
-
-
-def _seeds(value: Any) -> int | list[int]:
-    """A number of seeds, or the seeds themselves."""
-    if value is None:
-        return 10
-    words = value if isinstance(value, list) else str(value).split(",")
-    try:
-        numbers = [int(word) for word in words]
-    except (TypeError, ValueError):
-        raise ConfigError(f"--seeds {value}: how many, as in 10, or which, as in 0,3,5") from None
-    return numbers if isinstance(value, list) or len(numbers) > 1 else numbers[0]
 
 
 def _parser() -> ConfigParser:

@@ -31,6 +31,7 @@ COMMANDS = {
     "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
     "sharpen-train": ("sharpen_training", "train a model to sharpen, on pairs of files"),
     "sharpen-score": ("sharpen_scoring", "score sharpening methods on pairs of files"),
+    "sharpen-compare": ("sharpen_comparing", "compare sharpening methods over pairs and seeds"),
     "scenes": ("scenes", "list, get and check benchmarks; check and draft scene files"),
     "info": ("info", "facts on this installation, a file, or a run"),
 }
@@ -39,8 +40,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0, or 2 for errors.
 
-    1 is for what was not foreseen, of `audit` for scores that do not fit, and of `compare` for
-    cells that failed.
+    1 is for what was not foreseen, of `audit` for scores that do not fit, and of `compare` and
+    `sharpen-compare` for cells that failed.
 
     >>> main(["--version"])  # doctest: +ELLIPSIS
     bandweave ...

@@ -90,7 +90,7 @@ def _pairs(pan: list[str], ms: list[str], listed: str | None) -> dict[str, Any]:
     if listed is not None:
         if pan or ms:
             raise ConfigError("--pairs and --pan with --ms: give one of the two")
-        return _listed(Path(listed))
+        return listed_pairs(Path(listed))
     if len(pan) == 1 and ms:
         return {"pairs": [{"pan": pan[0], "ms": ms}]}
     if len(pan) != len(ms):
@@ -102,7 +102,7 @@ def _pairs(pan: list[str], ms: list[str], listed: str | None) -> dict[str, Any]:
     return {"pairs": [{"pan": p, "ms": m} for p, m in zip(pan, ms, strict=True)]} if pan else {}
 
 
-def _listed(path: Path) -> dict[str, Any]:
+def listed_pairs(path: Path) -> dict[str, Any]:
     """The pairs that a file lists. Raises ConfigError where it is no such list."""
     stored = read_yaml(path)
     try:

@@ -13,22 +13,19 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bandweave.comparison.cell_folder import attempt, reason, versions
 from bandweave.comparison.features import Features, baseline_features, picture_of, run_features
-from bandweave.comparison.lock import only_one
 from bandweave.comparison.plan import Cell
 from bandweave.data.scene import Scene
 from bandweave.data.scene_argument import scene_from
 from bandweave.data.splits import Split, split
-from bandweave.errors import BandweaveError, RunError
+from bandweave.errors import RunError
 from bandweave.landcover.baseline_run import BaselineRun
 from bandweave.landcover.baselines import fit_baseline
 from bandweave.landcover.config import LandCoverConfig
@@ -38,7 +35,7 @@ from bandweave.landcover.scoring import SceneScores, score
 from bandweave.landcover.training import train
 from bandweave.run.atomic import write_json, write_yaml
 from bandweave.run.config import conflicts
-from bandweave.run.folder import VERSIONS, RunFolder, machine
+from bandweave.run.folder import RunFolder, machine
 
 log = logging.getLogger(__name__)
 
@@ -62,54 +59,9 @@ class Means:
 
 
 def run_cell(root: Path, cell: Cell, means: Means, scene: Scene | None = None) -> dict[str, Any]:
-    """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds.
-
-    An error is written down and returned: it is this cell's alone. Raises nothing but what is no
-    `Exception`.
-    """
+    """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds."""
     folder = RunFolder(root / cell.place)
-    try:
-        with only_one(folder.path):
-            done = finished(root, cell)
-            if done is not None:
-                return done
-            (folder.path / "failed.json").unlink(missing_ok=True)
-            try:
-                return _made(folder, cell, means, scene)
-            except Exception as error:
-                return _failed(folder, cell, error)
-    except Exception as error:  # not even the folder could be made, or the error written
-        return {"failed": _reason(error)}
-
-
-def finished(root: Path, cell: Cell) -> dict[str, Any] | None:
-    """What stands in cell.json, None where the cell is not done.
-
-    Raises RunError where the folder is of another configuration.
-    """
-    path = root / cell.place / "cell.json"
-    if not path.exists():
-        return None
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        identity = stored["identity"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove {path.parent}") from error
-    differing = conflicts(identity, json.loads(json.dumps(cell.identity)))
-    if differing:
-        raise RunError(
-            f"{path.parent} was made with another configuration: {'; '.join(differing)}. "
-            f"Compare into another folder"
-        )
-    return stored
-
-
-def failure(root: Path, cell: Cell) -> dict[str, Any] | None:
-    """What stands in failed.json, None where the cell did not fail."""
-    try:
-        return json.loads((root / cell.place / "failed.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    return attempt(root, cell, lambda: _made(folder, cell, means, scene))
 
 
 _last: dict[str, Any] = {}  # the scene and the split that this process had last
@@ -147,7 +99,7 @@ def _made(folder: RunFolder, cell: Cell, means: Means, scene: Scene | None) -> d
     made = (_baseline if cell.baseline else _model)(
         folder, cell, scene, drawn, mapped, timed, means
     )
-    facts = {
+    return {
         "identity": cell.identity,
         "scene": scene.name,
         "protocol": made.pop("protocol"),
@@ -156,12 +108,10 @@ def _made(folder: RunFolder, cell: Cell, means: Means, scene: Scene | None) -> d
         "command": means.command,
         "mapped": mapped,
         **made,
-        "versions": _versions(),
+        "versions": versions("scikit-learn", "scikit-image"),
         "machine": machine(),
         "seconds": {**seconds, **made.get("seconds", {})},
     }
-    write_json(folder.path / "cell.json", facts)
-    return facts
 
 
 def _model(
@@ -262,41 +212,10 @@ def _picture(folder: RunFolder, features: Callable[[], Features]) -> None:
     try:
         picture = picture_of(features())
     except Exception as error:
-        log.warning("%s: no picture of features: %s", folder.path, _reason(error))
-        picture = {"what": f"not pictured: {_reason(error)}", "x": [], "y": [], "classes": []}
+        log.warning("%s: no picture of features: %s", folder.path, reason(error))
+        picture = {"what": f"not pictured: {reason(error)}", "x": [], "y": [], "classes": []}
     write_json(path, picture)
 
 
 def _map_size(scene: Scene) -> int:
     return sum(p.grid.height * p.grid.width for p in scene.parts) * scene.label_ratio**2
-
-
-def _versions() -> dict[str, str]:
-    found = {name: version(name) for name in (*VERSIONS, "scikit-learn", "scikit-image")}
-    return {"python": platform.python_version(), **found}
-
-
-def _reason(error: BaseException) -> str:
-    """Why, in a line."""
-    if isinstance(error, BandweaveError):
-        text = str(error)
-    elif isinstance(error, MemoryError):
-        text = "not enough memory"
-    else:
-        text = f"this was not foreseen: {type(error).__name__}: {error}".rstrip(": ")
-    return " ".join(text.split())
-
-
-def _failed(folder: RunFolder, cell: Cell, error: Exception) -> dict[str, Any]:
-    stored = {
-        "failed": _reason(error),
-        "identity": cell.identity,
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-    write_json(folder.path / "failed.json", stored)
-    return stored
-
-
-def as_plain(cell: Cell) -> dict[str, Any]:
-    """A cell as JSON holds it, for another process; `Cell(**…)` gives it back."""
-    return asdict(cell)

@@ -7,22 +7,27 @@ folder's lock and goes on from what stands there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bandweave.comparison.cell import Means, run_cell
-from bandweave.comparison.plan import Cell
 from bandweave.errors import ConfigError
+
+C = TypeVar("C")  # a cell
+M = TypeVar("M")  # by what means cells are made
 
 PATIENCE = "20s"  # for the scheduler to answer
 DEATHS = 3  # of workers, that a cell survives beyond what the scheduler itself allows
 
 
 def on_cluster(
-    root: Path, cells: Sequence[Cell], means: Means, address: str
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Make the cells on a cluster; each with what came of it, as they are done.
+    root: Path,
+    cells: Sequence[C],
+    means: M,
+    address: str,
+    run_cell: Callable[[Path, C, M], dict[str, Any]],
+) -> Iterator[tuple[C, dict[str, Any]]]:
+    """Make the cells on a cluster by `run_cell`; each with what came of it, as they are done.
 
     Raises ConfigError where Dask is not installed, the scheduler does not answer, it has no worker,
     or a worker does not see the folder.
@@ -45,10 +50,10 @@ def on_cluster(
     with client:
         _check(client, root, address)
         place = root.absolute()
-        waiting: dict[Any, Cell] = {}
+        waiting: dict[Any, C] = {}
         deaths: dict[str, int] = {}
 
-        def give(cell: Cell) -> Any:
+        def give(cell: C) -> Any:
             future = client.submit(run_cell, place, cell, means, pure=False, retries=1)
             waiting[future] = cell
             return future

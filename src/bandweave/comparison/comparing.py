@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.cell import Means, finished, run_cell
+from bandweave.comparison.cell import Means, run_cell
+from bandweave.comparison.cell_folder import finished
+from bandweave.comparison.making import claim, failures_of, made_cells, threads_of_a_cell
 from bandweave.comparison.page import page
 from bandweave.comparison.plan import Cell, Plan
-from bandweave.comparison.processes import in_processes, share_of_threads
 from bandweave.comparison.results import Result, read_results, results_csv, times_csv
 from bandweave.comparison.tables import markdown, tex
 from bandweave.data.scene import Scene
 from bandweave.data.scene_argument import scene_from
-from bandweave.errors import ConfigError, OutputError, RunError
+from bandweave.errors import ConfigError
 from bandweave.landcover.metrics import Scores
-from bandweave.run.atomic import write_text, write_yaml
-from bandweave.run.progress import Progress
-from bandweave.schema import differences
-from bandweave.yaml_files import read_yaml
+from bandweave.run.atomic import write_text
 
-log = logging.getLogger(__name__)
-
-PLAN = "compare.yaml"
+GROWING = ("models", "scenes", "splits", "seeds")  # may be added to a comparison
 
 
 @dataclass(frozen=True)
@@ -112,24 +107,13 @@ def compare(
         layers=layers,
         pca=pca,
     )
-    if processes < 1 or (threads is not None and threads < 1):
-        raise ConfigError(f"processes {processes}, threads {threads}: at least 1 of each")
+    threads = threads_of_a_cell(processes, threads, dask)
     root = Path(out)
-    _claim(root, plan)
+    claim(root, plan.to_dict(), GROWING)
     cells = [cell for cell in plan.cells() if finished(root, cell) is None]
-    if threads is None and (processes > 1 or dask):
-        threads = 1 if dask else share_of_threads(processes)
     means = Means(command, maps, plan.seeds[0] if features else None, threads)
-    failures: dict[str, str] = {}
-    done = len(list(plan.cells())) - len(cells)
-    if done:
-        log.info("%d of %d cells are finished already", done, done + len(cells))
-    with Progress("comparing, cells", done + len(cells), done, quiet=quiet) as bar:
-        for cell, made in _made(root, cells, means, plan, processes, dask):
-            if "failed" in made:
-                failures[str(cell.place)] = made["failed"]
-                log.warning("%s: failed: %s", cell, made["failed"])
-            bar.advance()
+    made = _made(root, cells, means, plan, processes, dask)
+    failures = failures_of(made, len(cells), len(list(plan.cells())), quiet=quiet)
     results = read_results(root, plan, failures)
     _write(root, plan, results)
     return Comparison(root, results)
@@ -139,13 +123,9 @@ def _made(
     root: Path, cells: list[Cell], means: Means, plan: Plan, processes: int, dask: str | None
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """The cells and what comes of them."""
-    if dask is not None:
-        from bandweave.comparison.cluster import on_cluster
-
-        return on_cluster(root, _openable(cells), means, dask)
-    if processes > 1 and len(cells) > 1:
-        return in_processes(root, _openable(cells), means, min(processes, len(cells)))
-    return ((cell, run_cell(root, cell, means, plan.opened.get(cell.scene))) for cell in cells)
+    if dask is None and (processes == 1 or len(cells) < 2):
+        return ((cell, run_cell(root, cell, means, plan.opened.get(cell.scene))) for cell in cells)
+    return made_cells(root, _openable(cells), means, run_cell, processes, dask)
 
 
 def _openable(cells: Iterable[Cell]) -> list[Cell]:
@@ -173,41 +153,6 @@ def _named_scenes(
             name, number = f"{scene.name}-{number}", number + 1
         named[name] = scene.origin, scene
     return named
-
-
-def _claim(root: Path, plan: Plan) -> None:
-    """Take the folder for this comparison, or refuse one that holds another."""
-    if root.exists() and not root.is_dir():
-        raise OutputError(f"{root} is a file; a comparison is a folder, choose another name")
-    now, path = plan.to_dict(), root / PLAN
-    if path.exists():
-        then = read_yaml(path)
-        if differing := _conflicts(then, now):
-            raise RunError(
-                f"{root} holds another comparison: {'; '.join(differing)}. Take the options as "
-                f"they were then (models, scenes, splits and seeds may be added), or compare into "
-                f"another folder"
-            )
-    elif root.exists() and any(root.iterdir()):
-        there = ", ".join(sorted(each.name for each in root.iterdir())[:6])
-        raise RunError(
-            f"{root} is not empty and holds no comparison (there is: {there}); choose another "
-            f"folder"
-        )
-    write_yaml(path, now)
-
-
-def _conflicts(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two plans, but for what was added."""
-    lines = []
-    for part in ("models", "scenes", "splits"):
-        for name, options in then.get(part, {}).items():
-            if name not in now[part]:
-                lines.append(f"it has {name!r} among its {part}")
-            else:
-                lines += differences({name: options}, {name: now[part][name]})
-    missing = [seed for seed in then.get("seeds", []) if seed not in now["seeds"]]
-    return lines + [f"it has the seed {seed}" for seed in missing[:1]]
 
 
 def _write(root: Path, plan: Plan, results: list[Result]) -> None:

@@ -76,20 +76,41 @@ def cost_plot(name: str, panel: Panel, colours: Mapping[str, str], cost: str) ->
     cost  'train' or 'parameters'
     """
 
+    points = {
+        model: [(_cost(r, cost) or math.nan, v) for r, v in _with_accuracy(results)]
+        for model, results in panel.results.items()
+    }
+    what = {"train": "seconds of training", "parameters": "parameters"}[cost]
+    return scatter(name, points, colours, (what, "overall accuracy, %"))
+
+
+def scatter(
+    name: str,
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    colours: Mapping[str, str],
+    labels: tuple[str, str],
+    lines: bool = False,
+) -> str:
+    """Costs and scores of each model's runs, and larger their mean.
+
+    lines   those without a cost, NaN, are drawn too, as lines at their scores
+    """
+
     def plot(axes: Axes) -> None:
         from matplotlib.ticker import LogLocator, NullLocator
 
         axes.set_xscale("log")
-        for model, results in panel.results.items():
-            points = [(_cost(r, cost), v) for r, v in _with_accuracy(results)]
-            known = [(x, y) for x, y in points if x and not math.isnan(x)]
+        for model, own in points.items():
+            known = [(x, y) for x, y in own if not math.isnan(x)]
             if not known:
+                for _, y in own if lines else []:
+                    axes.axhline(y, color=colours[model], linewidth=1, linestyle="--", alpha=0.7)
                 continue
             x, y = np.array(known).T
             axes.plot(x, y, linestyle="", marker="o", markersize=3, color=colours[model], alpha=0.5)
             axes.plot(x.mean(), y.mean(), marker="o", markersize=7.5, color=colours[model])
-        axes.set_xlabel({"train": "seconds of training", "parameters": "parameters"}[cost])
-        axes.set_ylabel("overall accuracy, %")
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda x, _: _short(x))
         axes.xaxis.set_minor_locator(NullLocator())

@@ -18,7 +18,7 @@ from bandweave.comparison.drawings import (
     model_colours,
 )
 from bandweave.comparison.plan import Plan
-from bandweave.comparison.results import Panel, Result
+from bandweave.comparison.results import Panel, Result, said_of
 from bandweave.comparison.summary import HEADS, SCORES, Summary, summarise, values_of
 from bandweave.data.scene import IGNORED, ClassInfo, Scene
 from bandweave.data.splits import TEST, TRAIN, split
@@ -64,6 +64,7 @@ def page(root: Path, plan: Plan, results: Sequence[Result]) -> str:
     found = summarise(results)
     colours = model_colours(list(plan.models))
     done = sum(result.scores is not None for result in results)
+    facts = [result.facts for result in results]
     return render(
         "comparison",
         "compare.html.j2",
@@ -79,9 +80,9 @@ def page(root: Path, plan: Plan, results: Sequence[Result]) -> str:
         cells=f"{counted(done)} of {counted(len(results))} cells are done",
         scenes=[(name, origin) for name, origin in plan.scenes.items()],
         seconds=seconds_in_words,
-        versions=_facts(results, "versions"),
-        machines=_facts(results, "machine"),
-        commands=_facts(results, "command"),
+        versions=said_of(facts, "versions"),
+        machines=said_of(facts, "machine"),
+        commands=said_of(facts, "command"),
     )
 
 
@@ -173,15 +174,3 @@ def _features(root: Path, results: Sequence[Result]) -> dict[str, Any] | None:
         except (OSError, ValueError):
             continue
     return None
-
-
-def _facts(results: Sequence[Result], name: str) -> list[str]:
-    """What cells say of themselves, each only once."""
-    found: dict[str, None] = {}
-    for result in results:
-        value = (result.facts or {}).get(name)
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {entry}" for key, entry in value.items())
-        if value:
-            found[str(value)] = None
-    return list(found)

@@ -101,8 +101,8 @@ class Plan:
         Raises ConfigError for a name or option that does not exist, with the nearest right one.
         """
         shared = {**(options or {}), "layers": list(layers), "pca": dict(pca or {})}
-        named = models if isinstance(models, Mapping) else dict.fromkeys(_once(models, "model"))
-        drawn = splits if isinstance(splits, Mapping) else dict.fromkeys(_once(splits, "split"))
+        named = models if isinstance(models, Mapping) else dict.fromkeys(once(models, "model"))
+        drawn = splits if isinstance(splits, Mapping) else dict.fromkeys(once(splits, "split"))
         for what, given in (("models", named), ("scenes", scenes), ("splits", drawn)):
             if not given:
                 raise ConfigError(f"nothing to compare: name some {what}")
@@ -110,7 +110,7 @@ class Plan:
             models={name: _model(name, own, shared) for name, own in named.items()},
             scenes={name: origin for name, (origin, _) in scenes.items()},
             splits=_splits(drawn, dict(split_options or {})),
-            seeds=_seeds(seeds),
+            seeds=seeds_of(seeds),
             opened={name: scene for name, (_, scene) in scenes.items() if scene is not None},
         )
         places = [cell.place for cell in plan.cells()]
@@ -146,7 +146,8 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "_"
 
 
-def _once(names: Sequence[str], what: str) -> list[str]:
+def once(names: Sequence[str], what: str) -> list[str]:
+    """The names. Raises ConfigError where one stands there twice."""
     for name in names:
         if list(names).count(name) > 1:
             raise ConfigError(f"the {what} {name!r} is named twice; once is enough")
@@ -223,8 +224,8 @@ def _has_use(kind: SplitName, option: str, value: Any) -> bool:
     return True
 
 
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """A number of seeds, from 0; or the seeds themselves."""
+def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """A number of seeds, from 0; or the seeds themselves. Raises ConfigError for others."""
     listed = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
     if not listed or min(listed) < 0 or len(set(listed)) < len(listed):
         raise ConfigError(

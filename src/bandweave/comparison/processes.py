@@ -15,10 +15,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bandweave.comparison.cell import Means, as_plain
-from bandweave.comparison.plan import Cell
+C = TypeVar("C")
 
 TRIES = 3  # of a cell whose process dies
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -26,10 +25,14 @@ RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "SLURM_P
 
 
 def in_processes(
-    root: Path, cells: Iterable[Cell], means: Means, processes: int
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Make the cells, `processes` at a time; each with what came of it, as they are done."""
-    workers = _Workers(means.threads or 1)
+    root: Path, cells: Iterable[C], means: Any, processes: int, module: str
+) -> Iterator[tuple[C, dict[str, Any]]]:
+    """Make the cells, `processes` at a time; each with what came of it, as they are done.
+
+    cells, means   dataclasses of plain values
+    module         has `run_cell`, and their classes as `Cell` and `Means`
+    """
+    workers = _Workers(means.threads or 1, module)
     pool = ThreadPoolExecutor(processes)
     try:
         waiting = {pool.submit(workers.make, root, cell, means): cell for cell in cells}
@@ -49,7 +52,8 @@ def share_of_threads(processes: int) -> int:
 class _Workers:
     """A process for each thread that asks."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, module: str) -> None:
+        self.module = module
         # OMP_WAIT_POLICY: threads that wait sleep; MALLOC_…: memory that is freed is kept
         self.environment = {key: v for key, v in os.environ.items() if key not in RANKS}
         self.environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
@@ -62,9 +66,10 @@ class _Workers:
         self._all: list[subprocess.Popen[str]] = []
         self._stopped = False
 
-    def make(self, root: Path, cell: Cell, means: Means) -> dict[str, Any]:
+    def make(self, root: Path, cell: Any, means: Any) -> dict[str, Any]:
         """What came of a cell."""
-        work = {"root": str(root.absolute()), "cell": as_plain(cell), "means": asdict(means)}
+        work = {"root": str(root.absolute()), "cell": asdict(cell), "means": asdict(means)}
+        work["module"] = self.module
         ended = 0
         for _ in range(TRIES):
             process = self._process()

@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.cell import failure, finished
+from bandweave.comparison.cell_folder import finished, why_not_done
 from bandweave.comparison.plan import Cell, Plan
 from bandweave.errors import RunError
 from bandweave.landcover.metrics import PER_CLASS, Scores
@@ -88,9 +88,7 @@ def read_results(root: Path, plan: Plan, failures: dict[str, str] | None = None)
 def _result(root: Path, cell: Cell, failures: dict[str, str]) -> Result:
     facts = finished(root, cell)
     if facts is None:
-        failed = failure(root, cell) or {}
-        why = failed.get("failed") or failures.get(str(cell.place)) or "not done yet"
-        return Result(cell, failed=why)
+        return Result(cell, failed=why_not_done(root, cell, failures))
     path = root / cell.place / "scores.json"
     try:
         scores = SceneScores.from_dict(json.loads(path.read_text(encoding="utf-8"))).pixels
@@ -111,7 +109,7 @@ def panels(results: list[Result]) -> list[Panel]:
 
 def results_csv(results: list[Result]) -> str:
     """A line for each class of each cell, and one of its totals; nothing that depends on when."""
-    return _csv(COLUMNS, (row for result in results for row in _rows(result)))
+    return csv_of(COLUMNS, (row for result in results for row in _rows(result)))
 
 
 def _rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -157,10 +155,23 @@ def times_csv(results: list[Result]) -> str:
         head = {name: getattr(cell, name) for name in ("scene", "split", "model", "seed")}
         where = {name: machine[name] for name in ("threads", "cpu", "gpu")}
         rows.append({**head, **result.facts["seconds"], **where, "run": cell.place.as_posix()})
-    return _csv(TIMES, rows)
+    return csv_of(TIMES, rows)
 
 
-def _csv(columns: tuple[str, ...], rows: Any) -> str:
+def said_of(facts: Iterable[Mapping[str, Any] | None], name: str) -> list[str]:
+    """What cells say of themselves under a name, each only once."""
+    found: dict[str, None] = {}
+    for each in facts:
+        value = (each or {}).get(name)
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {entry}" for key, entry in value.items())
+        if value:
+            found[str(value)] = None
+    return list(found)
+
+
+def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV; what is None or NaN is empty, and floats have all their digits."""
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()

@@ -1,7 +1,11 @@
-"""Whether a difference between two methods holds, over runs that share the same seeds.
+"""Whether a difference between two methods holds: over seeds, and over images.
 
 Sources: Nadeau and Bengio 2003, "Inference for the generalization error", section 3.1 (corrected
-resampled t-test); Holm 1979, "A simple sequentially rejective multiple test procedure".
+resampled t-test); Holm 1979, "A simple sequentially rejective multiple test procedure"; Clark 1973,
+"The language-as-fixed-effect fallacy", Journal of Verbal Learning and Verbal Behavior 12, and
+Satterthwaite 1946, "An approximate distribution of estimates of variance components" (min F′).
+
+Seeds that each draw a split of one scene, by the corrected resampled t-test:
 
     d    (k,) differences of a score, of one seed each: both methods had the same split
     ρ    n_test / n_train, pixels: how much of what a run learns the next one learns again
@@ -15,11 +19,13 @@ by m − i, and no adjusted p is smaller than one before it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
 LEAST_SEEDS = 5  # with fewer nothing is claimed
+LEAST_IMAGES = 5
 LEVEL = 0.05
 
 
@@ -44,6 +50,65 @@ def corrected_p(differences: Sequence[float] | np.ndarray, test_to_train: float)
     from scipy.stats import t
 
     return float(2 * t.sf(abs(mean) / scatter, values.size - 1))
+
+
+def crossed_p(differences: np.ndarray) -> float:
+    """Two-sided p of min F′ over seeds and images.
+
+    differences   (k, n); where k is 1, over images alone
+
+    Differences that are all 0 give 1, and all the same other number 0; NaN for fewer than two
+    images.
+
+    >>> round(crossed_p(np.array([[1.0, 2.0, 4.0], [3.0, 2.0, 3.0]])), 4)
+    0.0286
+    """
+    values = np.asarray(differences, np.float64)
+    seeds, images = values.shape
+    if images < 2 or not np.isfinite(values).all():
+        return math.nan
+    mean = float(values.mean())
+    of_images = values.mean(axis=0).var(ddof=1) / images
+    of_seeds = values.mean(axis=1).var(ddof=1) / seeds if seeds > 1 else 0.0
+    square = of_images + of_seeds
+    if math.sqrt(square) <= 1e-12 * abs(mean):
+        return 1.0 if mean == 0 else 0.0
+    inner = of_images**2 / (images - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
+    from scipy.stats import t
+
+    return float(2 * t.sf(abs(mean) / math.sqrt(square), square**2 / inner))
+
+
+def bests_that_hold(
+    means: Sequence[Mapping[str, float]],
+    p: Callable[[int, str, str], float],
+    higher: bool = True,
+) -> tuple[set[tuple[int, str]], int]:
+    """(table, method) where a method is better than each other by a difference that holds.
+
+    means    of each table, by method: of those that may be claimed to be the best
+    p        of the difference of two methods in a table; NaN where nothing can be claimed
+    higher   a greater value is a better one
+
+    The best is chosen by the data, so every pair of every table counts as a comparison; their
+    number is returned too.
+    """
+    found = {
+        (i, frozenset((one, other))): p(i, one, other)
+        for i, table in enumerate(means)
+        for one, other in combinations(table, 2)
+    }
+    tested = {pair: value for pair, value in found.items() if not math.isnan(value)}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    best = set()
+    for i, table in enumerate(means):
+        if len(table) < 2:
+            continue
+        first = (max if higher else min)(table, key=lambda method: table[method])
+        others = [method for method in table if method != first]
+        if max(adjusted.get((i, frozenset((first, m))), 1.0) for m in others) < LEVEL:
+            best.add((i, first))
+    return best, len(tested)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from bandweave.comparison.plan import DRAWN
 from bandweave.comparison.results import Panel, Result, panels
-from bandweave.comparison.significance import LEAST_SEEDS, LEVEL, corrected_p, holm
+from bandweave.comparison.significance import LEAST_SEEDS, LEVEL, bests_that_hold, corrected_p
 from bandweave.landcover.report_text import protocol_lines
 
 SCORES = ("overall_accuracy", "average_accuracy", "kappa")
@@ -112,31 +111,20 @@ def values_of(results: Sequence[Result], score: str) -> dict[int, float]:
 
 
 def _differences_that_hold(found: Sequence[Panel], score: str) -> tuple[set[tuple[int, str]], int]:
-    """(panel, model) where the model is better than each other by a difference that holds.
+    """(panel, model) where the model is better than each other by a difference that holds."""
+    means = [
+        {
+            model: float(np.mean([*values_of(own, score).values()]))
+            for model, own in panel.results.items()
+            if _whole(own)
+        }
+        for panel in found
+    ]
 
-    The best is chosen by the data, so every pair of every panel counts as a comparison; their
-    number is returned too.
-    """
-    pairs: list[tuple[int, str, str]] = []
-    values: list[float] = []
-    for number, panel in enumerate(found):
-        for one, other in combinations(panel.results, 2):
-            p = _compared(panel.results[one], panel.results[other], score)
-            if not math.isnan(p):
-                pairs.append((number, one, other))
-                values.append(p)
-    adjusted = {frozenset(pair): p for pair, p in zip(pairs, holm(values), strict=True)}
-    best = set()
-    for number, panel in enumerate(found):
-        whole = {m: [*values_of(own, score).values()] for m, own in panel.results.items()}
-        whole = {m: v for m, v in whole.items() if _whole(panel.results[m])}
-        if len(whole) < 2:
-            continue
-        first = max(whole, key=lambda model: float(np.mean(whole[model])))
-        others = [model for model in whole if model != first]
-        if max(adjusted.get(frozenset((number, first, m)), 1.0) for m in others) < LEVEL:
-            best.add((number, first))
-    return best, len(pairs)
+    def p(number: int, one: str, other: str) -> float:
+        return _compared(found[number].results[one], found[number].results[other], score)
+
+    return bests_that_hold(means, p)
 
 
 def _whole(results: Sequence[Result]) -> bool:

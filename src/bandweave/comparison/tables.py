@@ -24,11 +24,12 @@ def markdown(results: Sequence[Result]) -> str:
 
 def _panel(summary: Summary) -> list[str]:
     heads = ["model", *HEADS.values(), "seeds", "parameters", "reach, test px within it", "runs"]
-    lines = [f"## {summary.title}", "", *_rows(heads, [_line(row) for row in summary.rows]), ""]
+    rows = [_line(row) for row in summary.rows]
+    lines = [f"## {summary.title}", "", *markdown_rows(heads, rows), ""]
     if summary.panel.classes:
         heads = ["accuracy of class", *(row.model for row in summary.rows)]
-        lines += _rows(heads, [
-            [name, *(_marked(row.classes[k]) for row in summary.rows)]
+        lines += markdown_rows(heads, [
+            [name, *(marked(row.classes[k]) for row in summary.rows)]
             for k, name in enumerate(summary.panel.classes)
         ])  # fmt: skip
         lines.append("")
@@ -40,7 +41,7 @@ def _panel(summary: Summary) -> list[str]:
 def _line(row: Row) -> list[str]:
     return [
         row.model,
-        *(_marked(row.scores[score]) for score in SCORES),
+        *(marked(row.scores[score]) for score in SCORES),
         str(row.seeds),
         "–" if row.parameters is None else counted(row.parameters),
         row.reach,
@@ -48,13 +49,15 @@ def _line(row: Row) -> list[str]:
     ]
 
 
-def _marked(entry: Entry) -> str:
+def marked(entry: Entry) -> str:
+    """An entry in Markdown."""
     if entry.footnote is not None:
         return f"– [{entry.footnote}]"
     return f"**{entry}**" if entry.holds else str(entry)
 
 
-def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (heads, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
@@ -78,24 +81,24 @@ def _table(summary: Summary, found: Comparisons, last: bool) -> list[str]:
     lines += [
         "\\begin{table}",
         "\\centering",
-        f"\\caption{{{_escaped(_caption(summary, found))}}}",
+        f"\\caption{{{escaped(_caption(summary, found))}}}",
         f"\\begin{{tabular}}{{l{'r' * len(rows)}}}",
         "\\toprule",
-        " & ".join(["Class", *(_escaped(row.model) for row in rows)]) + " \\\\",
+        " & ".join(["Class", *(escaped(row.model) for row in rows)]) + " \\\\",
         "\\midrule",
     ]
     for k, name in enumerate(summary.panel.classes):
-        lines.append(" & ".join([_escaped(name), *(_cell(r.classes[k]) for r in rows)]) + " \\\\")
+        lines.append(" & ".join([escaped(name), *(tex_cell(r.classes[k]) for r in rows)]) + " \\\\")
     if summary.panel.classes:
         lines.append("\\midrule")
     for score, head in HEADS.items():
-        cells = [_cell(row.scores[score]) for row in rows]
+        cells = [tex_cell(row.scores[score]) for row in rows]
         lines.append(" & ".join([head.replace("κ×100", "$\\kappa \\times 100$"), *cells]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     for note in (row.scores[SCORES[0]].footnote for row in rows):
         if note is None:
             continue
-        lines.append(f"\\\\[2pt] {{\\footnotesize [{note}] {_escaped(found.footnotes[note - 1])}}}")
+        lines.append(f"\\\\[2pt] {{\\footnotesize [{note}] {escaped(found.footnotes[note - 1])}}}")
     return [*lines, "\\end{table}"]
 
 
@@ -108,17 +111,18 @@ def _caption(summary: Summary, found: Comparisons) -> str:
     return " ".join([*parts, *notes])
 
 
-def _cell(entry: Entry) -> str:
+def tex_cell(entry: Entry) -> str:
+    """An entry in LaTeX."""
     if entry.footnote is not None:
         return f"-- [{entry.footnote}]"
     text = str(entry).replace("–", "--").replace("±", "$\\pm$")
     return f"\\textbf{{{text}}}" if entry.holds else text
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text for LaTeX.
 
-    >>> _escaped("m3amba_tiny & 50 %")
+    >>> escaped("m3amba_tiny & 50 %")
     'm3amba\\\\_tiny \\\\& 50 \\\\%'
     """
     text = text.replace("\\", "\\textbackslash ")

@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 
 
@@ -21,14 +22,14 @@ def main() -> None:
     asked: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
 
-    from bandweave.comparison.cell import Means, run_cell
-    from bandweave.comparison.plan import Cell
     from bandweave.run.progress import set_up_logging
 
     set_up_logging(quiet=True)
     while True:
         work = json.loads(asked.get())
-        answer = run_cell(Path(work["root"]), Cell(**work["cell"]), Means(**work["means"]))
+        kind = import_module(work["module"])
+        cell, means = kind.Cell(**work["cell"]), kind.Means(**work["means"])
+        answer = kind.run_cell(Path(work["root"]), cell, means)
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -232,7 +232,7 @@ def open_pair(
     Raises FileError for a file that is missing, damaged or no PAN image; GridMismatch where the two
     do not fit, with what to do; ConfigError for an impossible option.
     """
-    pan_path, pan_key = _split_key(pan, pan_key)
+    pan_path, pan_key = split_key(pan, pan_key)
     pan_source = open_source(pan_path, key=pan_key, crs=crs, nodata=nodata)
     if pan_source.bands != 1:
         raise FileError(
@@ -309,11 +309,11 @@ def _ms_source(
         if not paths:
             raise ConfigError("`ms` is an empty list; give the MS file, or one file a band")
     else:
-        paths, key = _split_key(ms[0] if several else ms, key)  # type: ignore[index, arg-type]
+        paths, key = split_key(ms[0] if several else ms, key)  # type: ignore[index, arg-type]
     return open_source(paths, key=key, bands=bands, crs=crs, nodata=nodata)
 
 
-def _split_key(path: PathLike, key: str | None) -> tuple[PathLike, str | None]:
+def split_key(path: PathLike, key: str | None) -> tuple[PathLike, str | None]:
     """FILE and KEY of 'FILE:KEY' where that is no file and FILE is one."""
     name, colon, inner = os.fspath(path).rpartition(":")
     if key is None and colon and inner and not os.path.exists(path) and os.path.isfile(name):

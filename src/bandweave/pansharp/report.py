@@ -42,11 +42,11 @@ def write_scores(
     check_folder(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    plates = [_plate(sample, scores.rows, trained) for sample in scores.samples]
+    plates = [plate_of(sample, scores.rows, trained) for sample in scores.samples]
     texts = {"scores.csv": scores.csv(), "report.html": _page(scores, plates)}
     strips: dict[str, bytes] = {}
     for number, plate in enumerate(plates, 1):
-        name = f"strip-{_stem(plate.sample)}.png"
+        name = strip_name(plate.sample)
         strips[name if name not in strips else f"{number}-{name}"] = plate.png
     with OutputSet() as outputs:
         for name, text in texts.items():
@@ -56,18 +56,19 @@ def write_scores(
     return [folder / name for name in (*texts, *strips)]
 
 
-def _protocol(sample: Sample) -> str:
-    return "full" if sample.truth is None else "reduced"
-
-
-def _stem(sample: Sample) -> str:
-    """For a file's name."""
+def strip_name(sample: Sample) -> str:
+    """The file of its strip."""
     name = re.sub(r"[^\w.]+", "-", sample.facts.name).strip("-")
-    return f"{name}-{_protocol(sample)}"
+    return f"strip-{name}-{sample.protocol}.png"
 
 
-def _plate(sample: Sample, rows: Sequence[ScoreRow], trained: Sequence[str]) -> Plate:
-    protocol = _protocol(sample)
+def plate_of(sample: Sample, rows: Sequence[ScoreRow], trained: Sequence[str]) -> Plate:
+    """The pictures of a sample, each with its method's leading score.
+
+    rows     the scores of all methods on it
+    trained  methods whose spectra are shown in any case
+    """
+    protocol = sample.protocol
     own = [row for row in rows if (row.scene, row.protocol) == (sample.facts.name, protocol)]
     name = LEADING[protocol]
     score = SCORES[name]

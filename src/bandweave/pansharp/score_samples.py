@@ -15,7 +15,7 @@ from bandweave.pansharp.sharpening import valid_pixels
 from bandweave.raster.grid import Window
 
 if TYPE_CHECKING:
-    from bandweave.pansharp.scoring import SceneFacts
+    from bandweave.pansharp.score_scenes import SceneFacts
 
 REGION = 256  # pixels of the PAN that is scored
 CROP = 64
@@ -43,6 +43,11 @@ class Sample:
     truth: np.ndarray | None
     valid: np.ndarray
     images: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def protocol(self) -> str:
+        """By which it was scored: there is a truth at reduced resolution only."""
+        return "full" if self.truth is None else "reduced"
 
 
 def take_sample(scene: Pair | ReducedScene, shape: tuple[int, int], facts: SceneFacts) -> Sample:

@@ -10,100 +10,32 @@ Definitions are those of reduced_metrics.py and full_metrics.py; scenes are gone
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bandweave.errors import ConfigError, FileError, GridMismatch
-from bandweave.pansharp.block_quality import BLOCK, block_windows
+from bandweave.errors import ConfigError, FileError
+from bandweave.pansharp.block_quality import BLOCK
 from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.full_metrics import FullScorer, degraded, low_pass_reach
 from bandweave.pansharp.pair import Pair
-from bandweave.pansharp.reduced_metrics import ReducedScorer
-from bandweave.pansharp.reduced_scene import ReducedScene
-from bandweave.pansharp.registration import measure_shift, registered
 from bandweave.pansharp.score_samples import Sample, take_sample
+from bandweave.pansharp.score_scenes import SceneFacts, peak_of, prepared
+from bandweave.pansharp.score_stages import PROTOCOLS, STAGES, WINDOW, Maker
 from bandweave.pansharp.score_tables import ScoreRow, csv_text, tables
-from bandweave.pansharp.sensors import Sensor, sensor_of
-from bandweave.pansharp.sharpening import (
-    Classical,
-    Sharpener,
-    ZeroShot,
-    partition,
-    valid_pixels,
-)
-from bandweave.pansharp.threads import in_turn
-from bandweave.raster.grid import Window
+from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sharpening import Classical, ZeroShot
 from bandweave.run.progress import Progress
 from bandweave.schema import nearest
 
 if TYPE_CHECKING:
     from bandweave.pansharp.run import SharpenRun
 
-log = logging.getLogger(__name__)
-
-REDUCED_RESOLUTION, FULL_RESOLUTION = "reduced", "full"
-PROTOCOLS = (REDUCED_RESOLUTION, FULL_RESOLUTION)
 BLOCKS = (
     f"Q, Q2ⁿ, D_λ and D_s: blocks of {BLOCK} px of the PAN scored, side by side, none across the "
     "border; SSIM: windows inside the image."
 )
-WINDOW = 1024  # PAN pixels scored at a time
 SAMPLES = 3  # scenes of which pictures are kept
-
-Maker = Callable[["Pair | ReducedScene", Sensor], Sharpener]
-
-
-@dataclass(frozen=True)
-class SceneFacts:
-    """What the scores of a scene depend on.
-
-    shift     measured, in words; None where it was not asked for
-    counted   valid pixels, windows and blocks, by protocol
-    """
-
-    name: str
-    size: tuple[int, int]
-    ratio: int
-    bands: tuple[str, ...]
-    sensor: Sensor
-    peak: float
-    registered: bool
-    shift: str
-    shift_rows: float
-    shift_cols: float
-    notes: tuple[str, ...]
-    counted: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def lines(self) -> list[tuple[str, str]]:
-        """The protocol as terms and what they are."""
-        gains = dict.fromkeys(self.sensor.mtf)
-        return [
-            ("PAN", f"{self.size[0]}×{self.size[1]} px, {self.ratio} to an MS pixel"),
-            ("Bands", f"{len(self.bands)}: {', '.join(self.bands)}"),
-            ("Sensor", f"{self.sensor.name} ({', '.join(self.sensor.bands)})"),
-            (
-                "MTF at Nyquist",
-                f"{', '.join(f'{gain:g}' for gain in gains)}, PAN {self.sensor.mtf_pan:g} "
-                f"({self.sensor.source})",
-            ),
-            ("Peak", f"{self.peak:g}"),
-            ("Registered" if self.registered else "Not registered", self.shift),
-        ]
-
-    def line(self) -> str:
-        """The protocol in a line."""
-        gains = "/".join(f"{gain:g}" for gain in dict.fromkeys(self.sensor.mtf))
-        return (
-            f"{self.name}: PAN {self.size[0]}×{self.size[1]} px, ratio {self.ratio}, "
-            f"{len(self.bands)} bands; sensor {self.sensor.name} (MTF at Nyquist {gains}, "
-            f"PAN {self.sensor.mtf_pan:g}); peak {self.peak:g}; "
-            f"{'registered' if self.registered else 'not registered'}: {self.shift}"
-        )
 
 
 @dataclass
@@ -121,23 +53,12 @@ class SharpeningScores:
 
     def csv(self) -> str:
         """One line a method, scene and protocol, with what it depends on."""
-        return csv_text(self.rows, {facts.name: _csv_facts(facts) for facts in self.scenes})
+        return csv_text(self.rows, {facts.name: facts.columns() for facts in self.scenes})
 
     def __str__(self) -> str:
         lines = [facts.line() for facts in self.scenes]
         lines.append(f"{BLOCKS} Values in float, before rounding.")
         return "\n\n".join([*tables(self.rows), "\n".join(lines)])
-
-
-def _csv_facts(facts: SceneFacts) -> dict[str, Any]:
-    return {
-        "sensor": facts.sensor.name,
-        "ratio": facts.ratio,
-        "peak": facts.peak,
-        "registered": facts.registered,
-        "shift_rows": facts.shift_rows,
-        "shift_cols": facts.shift_cols,
-    }
 
 
 def score_sharpeners(
@@ -157,7 +78,7 @@ def score_sharpeners(
 
     Args:
         pairs: by the names that the table gives them.
-        methods: of `CLASSICAL`; empty is all of them.
+        methods: of `CLASSICAL`; empty is all of them where there is no run.
         runs: trained sharpeners by name; see `trained`.
         sensor: one of `SENSORS`, of all pairs.
         register: correct the misregistration that is measured, for every method alike.
@@ -177,15 +98,15 @@ def score_sharpeners(
     if not pairs:
         raise ConfigError("no pair to score; give a PAN and an MS file")
     known = {name: sensor_of(sensor, pair.names) for name, pair in pairs.items()}
-    peaks = {name: _peak(name, pair, known[name], peak) for name, pair in pairs.items()}
+    peaks = {name: peak_of(name, pair, known[name], peak) for name, pair in pairs.items()}
     result = SharpeningScores()
     steps = len(pairs) * len(makers) * len(protocols)
     with Progress("scoring, methods", steps, quiet=quiet) as bar:
         for number, (name, pair) in enumerate(pairs.items()):
-            pair, facts = _prepared(name, pair, known[name], peaks[name], register)
+            pair, facts = prepared(name, pair, known[name], peaks[name], register)
             result.scenes.append(facts)
             for protocol in protocols:
-                stage = _STAGES[protocol](pair, known[name], facts.peak, window)
+                stage = STAGES[protocol](pair, known[name], facts.peak, window)
                 sample = take_sample(stage.scene, stage.shape, facts) if number < samples else None
                 for method, make in makers.items():
                     began = time.monotonic()
@@ -207,7 +128,7 @@ def score_sharpeners(
 
 
 def _makers(methods: Sequence[str], runs: Mapping[str, Maker]) -> dict[str, Maker]:
-    names = list(methods) or list(CLASSICAL)
+    names = list(methods) if methods or runs else list(CLASSICAL)
     makers: dict[str, Maker] = {}
     for name in names:
         if name not in CLASSICAL:
@@ -239,165 +160,3 @@ def trained(run: SharpenRun, device: str | None = None, zero_shot: ZeroShot | No
         zero_shot=zero_shot,
         device=device,
     )
-
-
-def _peak(name: str, pair: Pair, sensor: Sensor, given: float | None) -> float:
-    """What is declared: by the user, by the sensor's bits, or by eight bits."""
-    if given is not None:
-        if not (np.isfinite(given) and given > 0):
-            raise ConfigError(f"peak {given:g}: it is the largest value the data can take")
-        return float(given)
-    whole = pair.ms_dtype.kind in "iu"
-    if whole and sensor.bits is not None:
-        return float(min(2**sensor.bits - 1, np.iinfo(pair.ms_dtype).max))
-    if pair.ms_dtype == np.uint8:
-        return 255.0
-    raise ConfigError(
-        f"{name}: nothing tells the largest value that {pair.ms_dtype} of the sensor "
-        f"{sensor.name!r} can take, on which PSNR and SSIM depend; state `peak` (2047 for 11 bits, "
-        "1 for reflectances)"
-    )
-
-
-def _prepared(
-    name: str, pair: Pair, sensor: Sensor, peak: float, register: bool
-) -> tuple[Pair, SceneFacts]:
-    """The pair as all methods get it, and its facts."""
-    shift = measure_shift(pair)
-    if register:
-        pair = registered(pair, shift)
-    corrected = register and shift.measured
-    facts = SceneFacts(
-        name=name,
-        size=(pair.grid.height, pair.grid.width),
-        ratio=pair.ratio,
-        bands=pair.names,
-        sensor=sensor,
-        peak=peak,
-        registered=corrected,
-        shift=str(shift),
-        shift_rows=shift.row,
-        shift_cols=shift.col,
-        notes=(*pair.notes, *sensor.notes),
-    )
-    log.info("%s", facts.line())
-    return pair, facts
-
-
-# The two protocols -------------------------------------------------------------------------------
-
-
-class _Windows(NamedTuple):
-    """What a window adds to a score: see the scorers' add."""
-
-    window: Window
-    arrays: tuple[np.ndarray, ...]
-
-
-class ReducedStage:
-    """A pair at reduced resolution, and how a sharpener is scored on it."""
-
-    def __init__(self, pair: Pair, sensor: Sensor, peak: float, window: int) -> None:
-        self.pair, self.sensor, self.peak = pair, sensor, peak
-        try:
-            self.scene = ReducedScene(pair, sensor)
-        except ValueError as error:
-            raise GridMismatch(str(error)) from None
-        self.shape = self.scene.shape
-        self.window = max(window // pair.ratio, BLOCK)
-
-    def fitted(self, make: Maker) -> Sharpener:
-        """A sharpener that has looked at the scene."""
-        return _fit(make(self.scene, self.sensor), self.scene, self.shape, self.window)
-
-    def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
-        """The scores, and what was counted."""
-        scorer = ReducedScorer(self.shape, self.scene.bands, self.scene.ratio, self.peak)
-
-        def make(window: Window) -> _Windows:
-            around = scorer.around(window)
-            truth, valid = self.scene.truth(around)
-            return _Windows(window, (truth, self.sharp(sharpener, around), valid))
-
-        for window, (truth, image, valid) in in_turn(make, block_windows(self.shape, self.window)):
-            scorer.add(truth, image, valid, window)
-        return scorer.result(), scorer.counted
-
-    def sharp(self, sharpener: Sharpener, window: Window) -> np.ndarray:
-        """(C, h, w) of a window."""
-        return _sharp(sharpener, self.scene, window)
-
-
-class FullStage:
-    """A pair as it is, and how a sharpener is scored on it."""
-
-    def __init__(self, pair: Pair, sensor: Sensor, peak: float, window: int) -> None:
-        self.pair = self.scene = pair
-        self.sensor = sensor
-        self.shape = pair.grid.height, pair.grid.width
-        self.window = window
-        self._reach = low_pass_reach(pair.ratio, sensor.mtf, sensor.mtf_pan)
-
-    def fitted(self, make: Maker) -> Sharpener:
-        """A sharpener that has looked at the scene."""
-        return _fit(make(self.pair, self.sensor), self.pair, self.shape, self.window)
-
-    def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
-        """The scores, and what was counted."""
-        pair, r = self.pair, self.pair.ratio
-        scorer = FullScorer(self.shape, pair.ms_shape, pair.bands, r)
-        pixels = 0
-
-        def make(coarse: Window) -> _Windows:
-            inner = coarse.finer(r)
-            outer = Window(
-                inner.row - self._reach,
-                inner.col - self._reach,
-                inner.height + 2 * self._reach,
-                inner.width + 2 * self._reach,
-            ).clip(*self.shape)
-            assert outer is not None
-            seen = pair.read(outer, sharpener.margin)
-            core = seen.core
-            image, pan = sharpener.apply(seen)[:, *core], seen.pan[core]
-            valid = valid_pixels(seen)[core]
-            nesting = pair.nesting.cropped((outer.row, outer.col), (coarse.row, coarse.col))
-            low = degraded(
-                image, pan, nesting, coarse[2:], self.sensor.mtf, self.sensor.mtf_pan, valid
-            )
-            exact = pair.read(inner)
-            cut = inner.slices((outer.row, outer.col))
-            high = image[:, *cut], pan[cut], valid[cut]
-            return _Windows(coarse, (*high, exact.ms, *low[:2], low[2] & exact.ms_valid))
-
-        coarse_windows = block_windows(
-            pair.ms_shape, max(self.window // r, scorer.blocks[1]), scorer.blocks[1]
-        )
-        for coarse, arrays in in_turn(make, coarse_windows):
-            image, pan, valid, ms, image_low, pan_low, seen = arrays
-            scorer.add(image, pan, valid, coarse.finer(r))
-            scorer.add_low(ms, image_low, pan_low, seen, coarse)
-            pixels += int(valid.sum())
-        return scorer.result(), {"pixels": pixels, **scorer.counted}
-
-    def sharp(self, sharpener: Sharpener, window: Window) -> np.ndarray:
-        """(C, h, w) of a window."""
-        return _sharp(sharpener, self.pair, window)
-
-
-_STAGES: dict[str, Any] = {REDUCED_RESOLUTION: ReducedStage, FULL_RESOLUTION: FullStage}
-
-
-def _fit(
-    sharpener: Sharpener, scene: Pair | ReducedScene, shape: tuple[int, int], window: int
-) -> Sharpener:
-    def windows() -> Iterator[Any]:
-        yield from in_turn(lambda at: scene.read(at, sharpener.margin), partition(*shape, window))
-
-    sharpener.fit(windows())
-    return sharpener
-
-
-def _sharp(sharpener: Sharpener, scene: Pair | ReducedScene, window: Window) -> np.ndarray:
-    seen = scene.read(window, sharpener.margin)
-    return sharpener.apply(seen)[:, *seen.core]

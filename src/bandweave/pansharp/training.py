@@ -80,27 +80,18 @@ def train_sharpener(
         given = {"sensor": sensor, "register": register, "ratio": ratio, "crs": crs}
         stored = merged(grouped(option_groups(model), options), {"model": {"name": model}})
         config = SharpenConfig.read({**stored, **given, "nodata": nodata})
-        config.pairs = [_files(pair) for pair in pairs]
-        config.validation = [_files(pair) for pair in validation]
+        config.pairs = [as_pair_files(pair) for pair in pairs]
+        config.validation = [as_pair_files(pair) for pair in validation]
     elif options or pairs or validation:
         raise ConfigError("give options and pairs either in `config` or by name, not both")
-    if not config.pairs:
-        raise ConfigError("there is no pair to train on; give at least one PAN and its MS file")
-    if config.validation and not config.train.validate_every:
-        raise ConfigError(
-            "there are validation pairs, but validate_every is 0; set it to a number of steps"
-        )
-    if config.train.validate_every and not config.validation:
-        raise ConfigError(
-            "validate_every is set, but there is no validation pair; give one, and no test pair"
-        )
+    check_pairs(config)
     folder = RunFolder(Path(out))
     folder.check(config.to_dict(), resume, overwrite)
     check_devices(config.train.precision, accelerator, devices, nodes)
 
     opened = open_pairs(config.pairs, config)
     held_out = open_pairs(config.validation, config)
-    known = _sensor(config, [*opened, *held_out])
+    known = common_sensor(config, [*opened, *held_out])
     scale = fit_scale(opened, known)
     log.info("values are divided by %g (MS) and %g (PAN): %s", scale.ms, scale.pan, scale.source)
     first = opened[0]
@@ -141,6 +132,20 @@ def train_sharpener(
     return run
 
 
+def check_pairs(config: SharpenConfig) -> None:
+    """Raise ConfigError where there is no pair, or validation lacks its pairs or its steps."""
+    if not config.pairs:
+        raise ConfigError("there is no pair to train on; give at least one PAN and its MS file")
+    if config.validation and not config.train.validate_every:
+        raise ConfigError(
+            "there are validation pairs, but validate_every is 0; set it to a number of steps"
+        )
+    if config.train.validate_every and not config.validation:
+        raise ConfigError(
+            "validate_every is set, but there is no validation pair; give one, and no test pair"
+        )
+
+
 def open_pairs(files: Sequence[PairFiles], config: SharpenConfig) -> list[Pair]:
     """Open pairs as a run wants them, registered where it does."""
     pairs = []
@@ -155,7 +160,8 @@ def open_pairs(files: Sequence[PairFiles], config: SharpenConfig) -> list[Pair]:
     return pairs
 
 
-def _files(pair: Files | PairFiles) -> PairFiles:
+def as_pair_files(pair: Files | PairFiles) -> PairFiles:
+    """A pair as configurations hold it. Raises ConfigError for what is none."""
     if isinstance(pair, PairFiles):
         return pair
     try:
@@ -168,8 +174,13 @@ def _files(pair: Files | PairFiles) -> PairFiles:
         ) from None
 
 
-def _sensor(config: SharpenConfig, pairs: Sequence[Pair]) -> Sensor:
-    """The sensor with the bands of the first pair; all others must have the same."""
+def common_sensor(config: SharpenConfig, pairs: Sequence[Pair]) -> Sensor:
+    """The sensor with the bands of the first pair.
+
+    pairs   those of the configuration, and then those to validate on, open
+
+    Raises SceneMismatch where another one has other bands or another ratio.
+    """
     first = pairs[0]
     known = sensor_of(config.sensor, first.names)
     for note in known.notes:

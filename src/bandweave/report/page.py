@@ -6,6 +6,7 @@ A template extends `page.html.j2` (blocks title, style, header, main) and import
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from typing import Any
@@ -13,11 +14,15 @@ from typing import Any
 from bandweave.report.words import counted, percent
 
 
-def render(package: str, template: str, **values: Any) -> str:
-    """HTML of a template in a part of bandweave, such as 'landcover'."""
+def render(package: str | Sequence[str], template: str, **values: Any) -> str:
+    """HTML of a template in a part of bandweave, such as 'landcover'.
+
+    package   one, or several in which templates are looked for
+    """
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    parts = [PackageLoader("bandweave", folder) for folder in (package, "report")]
+    packages = [package] if isinstance(package, str) else package
+    parts = [PackageLoader("bandweave", folder) for folder in (*packages, "report")]
     environment = Environment(
         loader=ChoiceLoader(parts),
         autoescape=True,

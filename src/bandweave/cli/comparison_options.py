@@ -1,0 +1,66 @@
+"""What the commands that compare share: a configuration file below the flags, names, and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bandweave.errors import ConfigError
+from bandweave.schema import nearest
+from bandweave.yaml_files import read_yaml
+
+SECTIONS = ("split", "samples", "train")
+
+
+def stored_options(path: str | None, known: Sequence[str]) -> dict[str, Any]:
+    """What a configuration file holds; nothing without one. Raises ConfigError for other keys."""
+    stored = read_yaml(path) if path else {}
+    if unknown := [key for key in stored if key not in known]:
+        raise ConfigError(f"{path}: {unknown[0]}: no such option{nearest(unknown[0], known)}")
+    return stored
+
+
+def laid_over(
+    defaults: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    given: Mapping[str, Any],
+    lists: Sequence[str],
+) -> dict[str, Any]:
+    """All options: the flags' over the file's over the defaults; sections key by key.
+
+    lists   options that may be names between commas
+    """
+    chosen = {**defaults, **stored}
+    for key, value in given.items():
+        if key in SECTIONS:
+            value = {**(stored.get(key) or {}), **value}
+        chosen[key] = value
+    return {
+        key: names_of(value) if key in lists and isinstance(value, str) else value
+        for key, value in chosen.items()
+    }
+
+
+def names_of(value: str) -> list[str]:
+    """Names between commas, but not those inside brackets."""
+    names, depth, name = [], 0, ""
+    for sign in value:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if sign == "," and not depth:
+            names.append(name)
+            name = ""
+        else:
+            name += sign
+    return [each.strip() for each in (*names, name) if each.strip()]
+
+
+def seeds_of(value: Any) -> int | list[int]:
+    """A number of seeds, or the seeds themselves."""
+    if value is None:
+        return 10
+    words = value if isinstance(value, list) else str(value).split(",")
+    try:
+        numbers = [int(word) for word in words]
+    except (TypeError, ValueError):
+        raise ConfigError(f"--seeds {value}: how many, as in 10, or which, as in 0,3,5") from None
+    return numbers if isinstance(value, list) or len(numbers) > 1 else numbers[0]

@@ -1,0 +1,129 @@
+"""A folder is taken for a comparison, and its cells are made: here, in processes, or by Dask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bandweave.comparison.cell_folder import AnyCell
+from bandweave.comparison.processes import in_processes, share_of_threads
+from bandweave.errors import ConfigError, OutputError, RunError
+from bandweave.run.atomic import write_yaml
+from bandweave.run.progress import Progress
+from bandweave.schema import differences, listed
+from bandweave.yaml_files import read_yaml
+
+log = logging.getLogger(__name__)
+
+PLAN = "compare.yaml"
+SHOWN = 5  # differences that an error names
+
+C = TypeVar("C", bound=AnyCell)
+M = TypeVar("M")
+
+
+# The folder --------------------------------------------------------------------------------------
+
+
+def claim(root: Path, now: Mapping[str, Any], growing: Sequence[str]) -> None:
+    """Take the folder for a comparison, as compare.yaml holds it, or refuse one of another.
+
+    growing   mappings by name, or lists, to which may be added; all else must be as it was
+
+    Raises OutputError where it is a file, RunError where something else stands in it.
+    """
+    if root.exists() and not root.is_dir():
+        raise OutputError(f"{root} is a file; a comparison is a folder, choose another name")
+    path = root / PLAN
+    if path.exists():
+        if differing := _conflicts(read_yaml(path), now, growing):
+            if len(differing) > SHOWN:
+                differing[SHOWN:] = [f"and {len(differing) - SHOWN} more"]
+            raise RunError(
+                f"{root} holds another comparison: {'; '.join(differing)}. Take the options as "
+                f"they were then ({listed(growing, 'and')} may be added), or compare into another "
+                f"folder"
+            )
+    elif root.exists() and any(root.iterdir()):
+        there = ", ".join(sorted(each.name for each in root.iterdir())[:6])
+        raise RunError(
+            f"{root} is not empty and holds no comparison (there is: {there}); choose another "
+            f"folder"
+        )
+    write_yaml(path, now)
+
+
+def _conflicts(
+    then: Mapping[str, Any], now: Mapping[str, Any], growing: Sequence[str]
+) -> list[str]:
+    """What differs between two plans, but for what was added."""
+    lines = []
+    for part in dict.fromkeys([*growing, *then]):
+        old, new = then.get(part), now.get(part)
+        if isinstance(old, Mapping) and part in growing:
+            for name, options in old.items():
+                if name not in (new or {}):
+                    lines.append(f"it has {name!r} among its {part}")
+                else:
+                    lines += differences({name: options}, {name: now[part][name]})
+        elif isinstance(old, list) and part in growing:
+            missing = [each for each in old if each not in (new or [])]
+            lines += [f"it has the {part.removesuffix('s')} {each}" for each in missing[:1]]
+        elif part not in growing:
+            lines += differences({part: old}, {part: new})
+    return lines
+
+
+# Its cells ---------------------------------------------------------------------------------------
+
+
+def threads_of_a_cell(processes: int, threads: int | None, dask: str | None) -> int | None:
+    """What a cell may compute with; None for what the process has.
+
+    Raises ConfigError for numbers below 1.
+    """
+    if processes < 1 or (threads is not None and threads < 1):
+        raise ConfigError(f"processes {processes}, threads {threads}: at least 1 of each")
+    if threads is None and (processes > 1 or dask):
+        return 1 if dask else share_of_threads(processes)
+    return threads
+
+
+def made_cells(
+    root: Path,
+    cells: Sequence[C],
+    means: M,
+    run_cell: Callable[[Path, C, M], dict[str, Any]],
+    processes: int,
+    dask: str | None,
+) -> Iterator[tuple[C, dict[str, Any]]]:
+    """The cells and what came of them, as they are done.
+
+    run_cell   of a module that has the classes of `cells` and `means` as `Cell` and `Means`
+    """
+    if dask is not None:
+        from bandweave.comparison.cluster import on_cluster
+
+        return on_cluster(root, cells, means, dask, run_cell)
+    if processes > 1 and len(cells) > 1:
+        return in_processes(root, cells, means, min(processes, len(cells)), run_cell.__module__)
+    return ((cell, run_cell(root, cell, means)) for cell in cells)
+
+
+def failures_of(
+    made: Iterable[tuple[C, dict[str, Any]]], missing: int, total: int, *, quiet: bool
+) -> dict[str, str]:
+    """Make them all; why some are not done, by their place."""
+    failures: dict[str, str] = {}
+    done = total - missing
+    if done:
+        log.info("%d of %d cells are finished already", done, total)
+    with Progress("comparing, cells", total, done, quiet=quiet) as bar:
+        for cell, facts in made:
+            if "failed" in facts:
+                failures[str(cell.place)] = facts["failed"]
+                log.warning("%s: failed: %s", cell, facts["failed"])
+            bar.advance()
+    return failures

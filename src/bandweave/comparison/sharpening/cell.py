@@ -1,0 +1,165 @@
+"""One cell of a comparison of sharpening, in its run folder: trained, and scored on all test pairs.
+
+    scores.json   scores of each test pair, what they depend on, and seconds; grows pair by pair
+    images/       what the method made of the region of a pair that the page shows, float32
+    cell.json     what the cell was, when all is done
+
+and the files of a run (run/folder.py). What a cell that was killed left is continued: training from
+its checkpoint, scoring with the next pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandweave.comparison.cell_folder import attempt, versions
+from bandweave.comparison.plan import file_name
+from bandweave.comparison.sharpening.plan import Cell
+from bandweave.errors import RunError
+from bandweave.pansharp.config import SharpenConfig
+from bandweave.pansharp.pair import Pair, open_pair
+from bandweave.pansharp.run import SharpenRun
+from bandweave.pansharp.score_names import plain
+from bandweave.pansharp.score_stages import PROTOCOLS
+from bandweave.pansharp.scoring import SAMPLES, SharpeningScores, score_sharpeners, trained
+from bandweave.pansharp.training import train_sharpener
+from bandweave.run.atomic import whole, write_yaml
+from bandweave.run.config import conflicts
+from bandweave.run.folder import RunFolder, machine
+
+
+@dataclass(frozen=True)
+class Means:
+    """How cells are made; nothing here may change a score.
+
+    command   as the user gave it
+    pictured  the seed that is pictured, and classical methods beside it; None for none at all
+    threads   that a cell may compute with; None for what the process has
+    """
+
+    command: str = ""
+    pictured: int | None = 0
+    threads: int | None = None
+
+
+def run_cell(root: Path, cell: Cell, means: Means) -> dict[str, Any]:
+    """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds."""
+    folder = RunFolder(root / cell.place)
+    return attempt(root, cell, lambda: _made(folder, cell, means))
+
+
+def image_file(folder: Path, pair: str, protocol: str) -> Path:
+    """Where a cell keeps what it made of a test pair."""
+    return folder / "images" / f"{file_name(pair)}-{protocol}.npy"
+
+
+def open_test_pair(files: Mapping[str, Any], options: Mapping[str, Any]) -> Pair:
+    """A test pair as the plan has it, open."""
+    given = {name: options[name] for name in ("ratio", "crs", "nodata")}
+    return open_pair(files["pan"], list(files["ms"]), **given)
+
+
+def _made(folder: RunFolder, cell: Cell, means: Means) -> dict[str, Any]:
+    if means.threads is not None:
+        import torch
+
+        torch.set_num_threads(means.threads)
+    run = None
+    if cell.method is None:
+        run = _trained(folder, cell)
+    else:
+        write_yaml(folder.config, {**cell.config, **cell.options})
+    pairs = _stored(folder, cell)
+    pictured = means.pictured is not None and cell.seed in (None, means.pictured)
+    for number, (name, files) in enumerate(cell.test.items()):
+        shown = pictured and number < SAMPLES
+        if name in pairs and not (shown and _lacks_images(folder, name)):
+            continue
+        scores = score_sharpeners(
+            {name: open_test_pair(files, cell.options)},
+            [] if cell.method is None else [cell.method],
+            runs={} if run is None else {cell.model: trained(run)},
+            sensor=cell.options["sensor"],
+            register=cell.options["register"],
+            peak=cell.options["peak"],
+            samples=int(shown),
+            quiet=True,
+        )
+        _keep_images(folder, name, scores)
+        pairs[name] = _as_plain(scores)
+        folder.write_scores({"identity": cell.identity, "pairs": pairs})
+    facts = {
+        "identity": cell.identity,
+        "seed": cell.seed,
+        "command": means.command,
+        "parameters": None if run is None else run.parameters,
+        "versions": versions(),
+        "machine": machine(),
+        "seconds": {
+            "train": None if run is None else round(run.facts["seconds"], 3),
+            **{p: round(sum(e["seconds"][p] for e in pairs.values()), 3) for p in PROTOCOLS},
+        },
+    }
+    if run is not None:
+        facts["again"] = f"bandweave sharpen-train --config {folder.config} --out OTHER"
+    return facts
+
+
+def _trained(folder: RunFolder, cell: Cell) -> SharpenRun:
+    """The run of a model: read where it is whole, else trained from where it stands."""
+    if folder.finished:
+        run = SharpenRun.open(folder.path)
+        if not conflicts(run.config.to_dict(), cell.config):
+            return run
+        raise RunError(
+            f"{folder.path} holds a run of another configuration; compare into another folder"
+        )
+    config = SharpenConfig.read(cell.config)
+    return train_sharpener(out=folder.path, config=config, resume=True, quiet=True)
+
+
+def _stored(folder: RunFolder, cell: Cell) -> dict[str, Any]:
+    """The scores that stand in the folder, if they are whole and this cell's."""
+    try:
+        stored = json.loads(folder.scores.read_text(encoding="utf-8"))
+        same = not conflicts(stored["identity"], json.loads(json.dumps(cell.identity)))
+        return stored["pairs"] if same else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _as_plain(scores: SharpeningScores) -> dict[str, Any]:
+    """Scores of one method on one pair as JSON holds them."""
+    (facts,) = scores.scenes
+    return {
+        "facts": {
+            **facts.columns(),
+            "size": list(facts.size),
+            "bands": list(facts.bands),
+            "lines": [list(line) for line in facts.lines()],
+            "notes": list(facts.notes),
+            "counted": facts.counted,
+        },
+        "scores": {row.protocol: plain(row.scores) for row in scores.rows},
+        "seconds": {row.protocol: row.seconds for row in scores.rows},
+    }
+
+
+def _lacks_images(folder: RunFolder, pair: str) -> bool:
+    return not all(image_file(folder.path, pair, protocol).exists() for protocol in PROTOCOLS)
+
+
+def _keep_images(folder: RunFolder, pair: str, scores: SharpeningScores) -> None:
+    for sample in scores.samples:
+        (image,) = sample.images.values()
+        with (
+            whole(image_file(folder.path, pair, sample.protocol)) as beside,
+            open(beside, "wb") as file,
+        ):
+            np.save(file, image.astype(np.float32), allow_pickle=False)

@@ -1,0 +1,185 @@
+"""Compare sharpening methods on test pairs, into a folder of runs and tables."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bandweave.comparison.cell_folder import finished
+from bandweave.comparison.making import claim, failures_of, made_cells, threads_of_a_cell
+from bandweave.comparison.sharpening.cell import Means, open_test_pair, run_cell
+from bandweave.comparison.sharpening.leaks import check_apart, shared_ground
+from bandweave.comparison.sharpening.page import page, pictures_of
+from bandweave.comparison.sharpening.plan import Options, Plan
+from bandweave.comparison.sharpening.results import (
+    Result,
+    read_results,
+    results_csv,
+    times_csv,
+)
+from bandweave.comparison.sharpening.summary import summarise
+from bandweave.comparison.sharpening.tables import markdown, tex
+from bandweave.errors import ConfigError
+from bandweave.pansharp.config import PairFiles
+from bandweave.pansharp.pair import Pair, open_pair
+from bandweave.pansharp.report import strip_name
+from bandweave.pansharp.score_scenes import peak_of
+from bandweave.pansharp.score_stages import STAGES, WINDOW
+from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.training import Files, common_sensor
+from bandweave.run.atomic import whole, write_text
+from bandweave.schema import from_dict, to_dict
+
+log = logging.getLogger(__name__)
+
+GROWING = ("models", "seeds")  # may be added to a comparison
+
+
+@dataclass(frozen=True)
+class SharpenerComparison:
+    """What came of a comparison."""
+
+    folder: Path
+    results: list[Result]
+    table: str
+
+    @property
+    def failed(self) -> list[Result]:
+        """Cells that are not done."""
+        return [each for each in self.results if not each.done]
+
+    @property
+    def scores(self) -> dict[tuple[str, int | None, str, str], dict[str, float]]:
+        """By model, seed (None of a classical method), test pair and protocol."""
+        return {
+            (each.cell.model, each.cell.seed, pair, protocol): found
+            for each in self.results
+            for pair, protocols in each.scores.items()
+            for protocol, found in protocols.items()
+        }
+
+    def __str__(self) -> str:
+        return self.table
+
+
+def compare_sharpeners(
+    models: Sequence[str] | Mapping[str, Mapping[str, Any] | None],
+    pairs: Sequence[Files | PairFiles] = (),
+    test: Mapping[str, Files | PairFiles] | Sequence[Files | PairFiles] = (),
+    seeds: int | Sequence[int] = 10,
+    out: str | os.PathLike[str] = "comparison",
+    *,
+    validation: Sequence[Files | PairFiles] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    sensor: str = "generic",
+    register: bool = False,
+    ratio: int | None = None,
+    crs: str | None = None,
+    nodata: float | None = None,
+    peak: float | None = None,
+    processes: int = 1,
+    threads: int | None = None,
+    dask: str | None = None,
+    pictures: bool = True,
+    command: str = "",
+    quiet: bool = False,
+) -> SharpenerComparison:
+    """Train every model by every seed, score it and classical methods, and write the tables.
+
+    Args:
+        models: names of presets and of classical methods; or options of each by the name that the
+            table gives it, `{"plain": {"model": "mmmamba_small", "less_blur": 0}}`.
+        pairs: (PAN file, MS file or one file a band) of each pair to train on.
+        test: pairs that all methods are scored on, by name or named after their PAN files.
+        seeds: how many, from 0; or which. Each trains every model; classical methods have none.
+        out: the folder, which may hold the same comparison, unfinished or of fewer models or seeds.
+        validation: pairs that choose the weights, as in `train_sharpener`.
+        options: of every trained model, in sections: `{"train": {"steps": 100}}`.
+        sensor, register, ratio, crs, nodata: of all pairs, as in `train_sharpener`.
+        peak: largest value the data can take, as in `score_sharpeners`.
+        processes: cells at a time on this machine; 1 makes them in this process.
+        threads: of each cell; by default the cores are shared out.
+        dask: address of the scheduler of a Dask cluster that makes the cells instead.
+        pictures: whether what the first seed makes of the first test pairs is kept and shown.
+        command: what the run folders name as the command that made them.
+        quiet: no progress.
+
+    A cell that fails does not stop the others: `SharpenerComparison.failed`. What was finished
+    before is not repeated, and what was begun is continued.
+
+    Raises ConfigError for what does not exist and for a file that is both trained and tested on,
+    FileError, GridMismatch and SceneMismatch for files that cannot be compared on, RunError where
+    `out` holds another comparison, OutputError where it cannot be written.
+    """
+    given = {"sensor": sensor, "register": register, "ratio": ratio, "crs": crs}
+    asked = from_dict(Options, {**given, "nodata": nodata, "peak": peak}, "options")
+    plan = Plan.make(models, pairs, validation, test, seeds, asked, options)
+    threads = threads_of_a_cell(processes, threads, dask)
+    check_apart(plan)
+    learnt, opened = _opened(plan)
+    notes = shared_ground(plan, learnt, opened)
+    for note in notes:
+        log.warning("%s", note)
+    root = Path(out)
+    claim(root, plan.to_dict(), GROWING)
+    cells = list(plan.cells())
+    todo = [cell for cell in cells if finished(root, cell) is None]
+    means = Means(command, plan.seeds[0] if pictures else None, threads)
+    made = made_cells(root, todo, means, run_cell, processes, dask)
+    failures = failures_of(made, len(todo), len(cells), quiet=quiet)
+    results = read_results(root, plan, failures)
+    table = _write(root, plan, opened, results, notes)
+    return SharpenerComparison(root, results, table)
+
+
+def _opened(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
+    """Pairs to learn from, where anything does, and test pairs: what can be refused of them is."""
+    asked = asdict(plan.options)
+    test = {name: open_test_pair(to_dict(files), asked) for name, files in plan.test.items()}
+    for name, pair in test.items():
+        known = sensor_of(plan.options.sensor, pair.names)
+        peak = peak_of(name, pair, known, plan.options.peak)
+        for stage in STAGES.values():
+            stage(pair, known, peak, WINDOW)
+    learnt = []
+    for files in (*plan.pairs, *plan.validation):
+        given = {name: asked[name] for name in ("ratio", "crs", "nodata")}
+        learnt.append(open_pair(files.pan, list(files.ms), **given))
+    if plan.trained:
+        config = plan.config(plan.trained[0])
+        config.validation = [*plan.validation, *plan.test.values()]
+        common_sensor(config, [*learnt, *test.values()])
+    elif len({pair.ratio for pair in test.values()}) > 1:
+        ratios = ", ".join(f"{name} {pair.ratio}" for name, pair in test.items())
+        raise ConfigError(f"the test pairs have different ratios ({ratios}); compare them apart")
+    return learnt, test
+
+
+def _write(
+    root: Path,
+    plan: Plan,
+    opened: Mapping[str, Pair],
+    results: list[Result],
+    notes: Sequence[str],
+) -> str:
+    """Write all tables, the page and its strips; returns the table as text."""
+    found = summarise(results, plan.training_names, notes)
+    pictures = pictures_of(root, plan, opened, results, found)
+    for each in pictures:
+        with whole(root / strip_name(each.plate.sample)) as beside:
+            beside.write_bytes(each.plate.png)
+    table = markdown(found)
+    texts = {
+        "results.csv": results_csv(results),
+        "times.csv": times_csv(results),
+        "table.md": table,
+        "table.tex": tex(found),
+        "compare.html": page(plan, results, found, pictures),
+    }
+    for name, text in texts.items():
+        write_text(root / name, text)
+    return table
