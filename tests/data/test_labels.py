@@ -71,8 +71,8 @@ def test_polygons_become_labels_and_objects(folder):
     assert labels.objects.dtype == np.int32
     assert ((labels.objects > 0) == (labels.values != IGNORED)).all()
     assert len(np.unique(labels.objects)) == 4
-    (note,) = [note for note in scene.notes if "polygons read" in note]
-    assert "6 polygons read" in note
+    (note,) = [note for note in scene.notes if "polygons or points read" in note]
+    assert "6 polygons or points read" in note
     assert "1 without a value of 'species'" in note
     assert "1 outside the scene" in note
     assert "1 without a pixel" in note
@@ -217,7 +217,7 @@ def test_idtrees2020():
     values = np.concatenate([part.labels.values.ravel() for part in scene.parts])
     assert (np.bincount(values[values >= 0], minlength=8) > 300).all()
     notes = " ".join(scene.notes)
-    assert "1215 polygons read, 67 without a row" in notes
+    assert "1215 polygons or points read, 67 without a row" in notes
     assert "outside the scene" in notes
     assert all(part.labels.objects is not None for part in scene.parts)
 

@@ -91,7 +91,8 @@ def _code_polygons(
         overlapped += burned.counts["overlapped_pixels"]
     counts = polygons.counts
     notes.append(
-        f"{key}: {counts['read']} polygons read, {counts['without_row']} without a row in the CSV, "
+        f"{key}: {counts['read']} polygons or points read, "
+        f"{counts['without_row']} without a row in the CSV, "
         f"{counts['without_code']} without a value of '{entry.field}', "
         f"{len(polygons.codes) - len(near)} outside the scene, "
         f"{len(near) - len(owners)} without a pixel (too small, or under others), "

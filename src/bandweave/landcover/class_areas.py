@@ -25,8 +25,8 @@ from bandweave.raster.grid import Window
 
 COUNTED = (
     "Areas are counts of the map's pixels: they carry its confusions, and have no standard error. "
-    "For one, draw places at random within each class of the map, label them, and declare them in "
-    "a scene file: `labels: {path: …, field: …, sampling: stratified by map class}`."
+    "For one, draw places at random within each class of the map (bandweave sample), label them, "
+    "and declare their design in a scene file (sampling: stratified by map class)."
 )
 
 
@@ -116,12 +116,12 @@ def _no_sample(scene: Scene, classes: Sequence[ClassInfo], ratio: int, own: Spli
     if scene.classes != tuple(classes):
         return (
             f"{refused}they have other classes than the map. Give the sample's scene file the "
-            f"`classes:` of the one that was trained on."
+            f"classes of the one that was trained on."
         )
     if scene.label_ratio != ratio:
         return (
             f"{refused}they are {scene.label_ratio} times finer than the grid, the map {ratio} "
-            f"times; give them `ratio: {ratio}`."
+            f"times; give them ratio: {ratio}."
         )
     trained = 0
     if own is not None:
@@ -131,7 +131,7 @@ def _no_sample(scene: Scene, classes: Sequence[ClassInfo], ratio: int, own: Spli
     if trained:
         return (
             f"{refused}the map's model was trained on {trained} of their pixels. Draw them after "
-            f"mapping, and keep them in `labels.test` or in a scene of their own."
+            f"mapping, and keep them in labels.test or in a scene of their own."
         )
     return ""
 
@@ -167,7 +167,8 @@ def _basis(scene: Scene, sampled: np.ndarray, polygons: int) -> str:
         design += ", stratified afterwards by the map's classes"
     note = (
         f"Estimated from {sampled.sum()} sample units ({design}) by the stratified estimator of "
-        f"Olofsson et al. (2014); ± is half a 95 % interval."
+        f"Olofsson et al. (2014); ± is half a 95 % interval, and 0 where the sample found no "
+        f"confusion, which a small one may miss."
     )
     if polygons:
         note += (

@@ -17,14 +17,14 @@ def area_rows(areas: ClassAreas) -> list[list[str]]:
     Where there is a sample, also the estimated area, user's and producer's accuracy, sample units.
     """
     rows = [
-        [_amount(mapped, areas.unit), percent(float(share), 1)]
+        [f"{mapped:,.{_digits(mapped)}f} {areas.unit}", percent(float(share), 1)]
         for mapped, share in zip(areas.mapped, areas.shares, strict=True)
     ]
     found = areas.estimate
     if found is not None:
         for k, row in enumerate(rows):
             row += [
-                f"{_amount(found.area[k], areas.unit)} ± {_amount(found.half_interval[k])}",
+                f"{_interval(found.area[k], found.half_interval[k])} {areas.unit}",
                 _accuracy(found.users[k], found.users_error[k]),
                 _accuracy(found.producers[k], found.producers_error[k]),
                 str(int(found.sampled[k].sum())),
@@ -32,14 +32,23 @@ def area_rows(areas: ClassAreas) -> list[list[str]]:
     return rows
 
 
-def _amount(value: float, unit: str = "") -> str:
-    """With three digits that count, or all of a large one's.
+def _digits(value: float) -> int:
+    """After the point, so that three digits count, or all of a large number's.
 
-    >>> _amount(12345.6, "ha"), _amount(12.345), _amount(0.0)
-    ('12,346 ha', '12.3', '0')
+    >>> _digits(12345.6), _digits(12.345), _digits(0.0)
+    (0, 1, 0)
     """
-    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-    return f"{value:,.{digits}f} {unit}".rstrip()
+    return max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+
+
+def _interval(value: float, half: float) -> str:
+    """Both with as many digits.
+
+    >>> _interval(4.1018, 0.9912)
+    '4.10 ± 0.99'
+    """
+    digits = _digits(value)
+    return f"{value:,.{digits}f} ± {half:,.{digits}f}"
 
 
 def _accuracy(value: float, error: float) -> str:

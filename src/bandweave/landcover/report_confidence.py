@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = (3.6, 2.9)
+LEAST = 0.01  # share of the pixels whose accuracy says something
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def _reliability(axes: Axes, calibration: Calibration) -> None:
 def _coverage(axes: Axes, calibration: Calibration) -> None:
     """Accuracy of what is kept when the unsure is left out."""
     kept, accuracy = calibration.coverage()
+    many = kept >= LEAST
+    kept, accuracy = kept[many], accuracy[many]
     axes.plot(100 * kept, 100 * accuracy, color=SECOND, linewidth=1.6)
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the pixels kept, the surest first, %")
