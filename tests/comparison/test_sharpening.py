@@ -148,7 +148,8 @@ def test_the_page_shows_all_methods_and_says_the_protocol(made):
     for protocol in ("reduced", "full"):
         assert f"<h2>north, {protocol} resolution</h2>" in page
     assert "Trained with seed 0." in page
-    line = "test pairs 2: north, south/1; training pairs 2: 0/pan, 1/pan; seeds 0, 1 (of training)"
+    line = "test pairs: 2 (north, south/1); training pairs: 2; seeds 0, 1 (of training)"
+    assert "2 (0/pan, 1/pan)" in page
     assert page.count(line) == 2 * 3 + 4, "tables, pairs, costs, and four strips"
     for method in ("tiny", "gsa"):
         assert page.count(f'alt="{method}, a crop of north"') == 2, "each resolution"

@@ -58,7 +58,7 @@ def test_a_difference_over_seeds_and_pairs_is_bold():
     assert re.search(r"\| good \| \*\*32\.\d\d ± 0\.\d\d\*\* \|", text)
     assert "for the 3 pairs of methods" in text
     assert "of other pairs like these 6" in text
-    assert "- Note: band 2 is outside PAN" in text
+    assert "- Note: Band 2 is outside PAN" in text
     latex = tex(found)
     assert "good & \\textbf{32." in latex
     assert "min F$'$" in latex

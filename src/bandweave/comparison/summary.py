@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -246,13 +246,27 @@ def _notes(panel: Panel) -> list[str]:
             said.setdefault(f"class {name!r} is left out: not on both sides", []).append(seed)
     for name, where in lacking.items():
         said[f"class {name!r} has no test pixel, and takes no part in the average accuracy"] = where
-    alike: dict[str, tuple[str, list[int]]] = {}  # but for the numbers in them
+    return notes + said_once(said, seeds, "seed")
+
+
+def said_once(said: Mapping[str, Sequence[Any]], everywhere: Sequence[Any], what: str) -> list[str]:
+    """Notes, each with where it holds unless everywhere; those alike but for numbers stand once.
+
+    said   where each was said, such as by which seeds
+    what   is named before these, such as 'seed'
+
+    >>> said_once({"guard: 30 px": [0], "guard: 31 px": [1], "odd": [1]}, [0, 1], "seed")
+    ['Guard: 30 px (seed 0; alike with 1)', 'Odd (seed 1)']
+    """
+    alike: dict[str, tuple[str, list[Any]]] = {}
     for note, where in said.items():
         alike.setdefault(re.sub(r"\d+", "0", note), (note, []))[1].extend(where)
+    notes = []
     for note, where in alike.values():
-        which = "" if sorted(where) == seeds else f" (seed {', '.join(map(str, sorted(where)))})"
-        if said[note] != where:
-            which = f" (seed {said[note][0]}; alike with {', '.join(map(str, where[1:]))})"
+        which = "" if set(where) == set(everywhere) else f" ({what} {', '.join(map(str, where))})"
+        if list(said[note]) != where:
+            others = ", ".join(map(str, where[1:]))
+            which = f" ({what} {said[note][0]}; alike with {others})"
         notes.append(f"{note[:1].upper()}{note[1:]}{which}")
     return notes
 

@@ -16,7 +16,7 @@ from bandweave.comparison.significance import (
     bests_that_hold,
     crossed_p,
 )
-from bandweave.comparison.summary import Entry
+from bandweave.comparison.summary import Entry, said_once
 from bandweave.pansharp.score_names import SCORES
 from bandweave.pansharp.score_stages import PROTOCOLS
 from bandweave.pansharp.score_tables import LEADING, NAMES, TITLES, shown
@@ -39,20 +39,29 @@ class Row:
 
     scores   by name, over all pairs that the table counts
     pairs    the leading score of each pair
-    runs     the folders of its runs, as a pattern
-    seeds    that are done; None of a classical method
-    seconds  of training, the mean of the seeds
-    pace     seconds a pair: of fitting, sharpening and scoring
     """
 
     model: str
     scores: dict[str, ScoreEntry]
     pairs: list[ScoreEntry]
-    parameters: int | None
-    runs: str
+
+
+@dataclass
+class Method:
+    """What a method was, and what it took.
+
+    seeds    that are done; None of a classical method
+    seconds  of training, the mean of the seeds
+    paces    by protocol, seconds a pair: of fitting, sharpening and scoring
+    runs     the folders of its runs, as a pattern
+    """
+
+    model: str
     seeds: int | None
+    parameters: int | None
     seconds: float | None
-    pace: float | None
+    paces: dict[str, float | None]
+    runs: str
 
 
 @dataclass
@@ -94,6 +103,7 @@ class Comparisons:
     """Both protocols, the footnotes of dashes, what the bold numbers mean, what all share."""
 
     panels: list[Panel]
+    methods: list[Method]
     footnotes: list[str]
     claims: str
     protocol: list[tuple[str, str]]
@@ -132,7 +142,8 @@ def summarise(
         panels.append(panel)
         tested = max(tested, number)
     claims = _claims(models, pairs, tested)
-    return Comparisons(panels, footnotes, claims, shared, [*_notes(results), *notes])
+    methods = [_method(model, own) for model, own in models.items()]
+    return Comparisons(panels, methods, footnotes, claims, shared, [*_notes(results), *notes])
 
 
 # A panel -----------------------------------------------------------------------------------------
@@ -198,7 +209,6 @@ def _row(
     holds: set[tuple[str, str]],
     note: int | None,
 ) -> Row:
-    done = [each for each in results if each.facts is not None]
     classical = results[0].cell.seed is None
 
     def entry(name: str, own: np.ndarray, holds: bool = False) -> ScoreEntry:
@@ -215,22 +225,27 @@ def _row(
         means = own.mean(axis=1) if own.size else np.empty(0)
         scores[name] = entry(name, means, (model, name) in holds)
     leading = values_of(results, panel.protocol, panel.leading)
+    each_pair = [
+        entry(panel.leading, leading[:, j] if leading.size else np.empty(0))
+        for j in range(len(panel.pairs))
+    ]
+    return Row(model, scores, each_pair)
+
+
+def _method(model: str, results: list[Result]) -> Method:
+    done = [each for each in results if each.facts is not None]
+    classical = results[0].cell.seed is None
     facts = [each.facts for each in done if each.facts is not None]
     trained = [f["seconds"]["train"] for f in facts if f["seconds"]["train"] is not None]
-    paces = [pair[panel.protocol] for each in done for pair in each.seconds.values()]
+    paces = {p: [pair[p] for r in done for pair in r.seconds.values()] for p in PROTOCOLS}
     place = results[0].cell.place
-    return Row(
+    return Method(
         model,
-        scores,
-        [
-            entry(panel.leading, leading[:, j] if leading.size else np.empty(0))
-            for j in range(len(panel.pairs))
-        ],
-        parameters=facts[0]["parameters"] if facts else None,
-        runs=(place if classical else place.parent / "seed-*").as_posix(),
         seeds=None if classical else len(done),
+        parameters=facts[0]["parameters"] if facts else None,
         seconds=float(np.mean(trained)) if trained else None,
-        pace=float(np.mean(paces)) if paces else None,
+        paces={p: float(np.mean(own)) if own else None for p, own in paces.items()},
+        runs=(place if classical else place.parent / "seed-*").as_posix(),
     )
 
 
@@ -275,10 +290,10 @@ def _protocol(results: Sequence[Result], training: Sequence[str]) -> list[tuple[
     registered = [pair for pair, each in done.depends.items() if each["registered"]]
     which = "all" if len(registered) == len(done.depends) else ", ".join(registered) or "none"
     lines.append(("Registered", f"{which} of the test pairs, for every method alike"))
-    lines.append(("Test pairs", f"{len(done.scores)}: {', '.join(done.scores)}"))
+    lines.append(("Test pairs", f"{len(done.scores)} ({', '.join(done.scores)})"))
     seeds = list(dict.fromkeys(r.cell.seed for r in results if r.cell.seed is not None))
     if seeds:
-        lines.append(("Training pairs", f"{len(training)}: {', '.join(training)}"))
+        lines.append(("Training pairs", f"{len(training)} ({', '.join(training)})"))
         lines.append(("Seeds", f"{', '.join(map(str, seeds))} (of training)"))
     return lines
 
@@ -287,10 +302,13 @@ def _line(protocol: str, shared: list[tuple[str, str]]) -> str:
     """The protocol in a line, beneath every drawing."""
     words = dict(shared)
     parts = [TITLES[protocol]]
-    for term in ("Sensor", "Peak", "Ratio", "Registered", "Test pairs", "Training pairs", "Seeds"):
-        if term in words:
-            text = words[term].partition(" (")[0] if term == "Sensor" else words[term]
-            parts.append(f"{term.lower()} {text}")
+    if "Sensor" in words:
+        parts.append(f"sensor {words['Sensor'].partition(' (')[0]}, peak {words['Peak']}")
+        parts.append(f"ratio {words['Ratio']}; registered: {words['Registered'].split(' of ')[0]}")
+    parts.append(f"test pairs: {words['Test pairs']}")
+    if "Seeds" in words:
+        parts.append(f"training pairs: {words['Training pairs'].partition(' (')[0]}")
+        parts.append(f"seeds {words['Seeds']}")
     return "; ".join(parts)
 
 
@@ -306,11 +324,8 @@ def _notes(results: Sequence[Result]) -> list[str]:
     for pair, found in next((r.depends for r in results if r.done), {}).items():
         for note in found["notes"]:
             said.setdefault(note, []).append(pair)
-    pairs = next((len(r.depends) for r in results if r.done), 0)
-    for note, where in said.items():
-        which = "" if len(where) == pairs else f" ({', '.join(where)})"
-        notes.append(f"{note}{which}")
-    return notes
+    pairs = next((list(r.depends) for r in results if r.done), [])
+    return notes + said_once(said, pairs, "pair")
 
 
 def _claims(models: dict[str, list[Result]], pairs: int, tested: int) -> str:

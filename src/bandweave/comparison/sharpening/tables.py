@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bandweave.comparison.sharpening.summary import Comparisons, Panel, Row
+from bandweave.comparison.sharpening.summary import Comparisons, Method, Panel
 from bandweave.comparison.tables import escaped, markdown_rows, marked, tex_cell
 from bandweave.pansharp.score_names import SCORES
+from bandweave.pansharp.score_stages import PROTOCOLS
 from bandweave.report.words import counted, seconds_in_words
 
 SCORE_WORDS = "Means over the test pairs; of what is trained, mean ± standard deviation over seeds."
@@ -26,22 +27,16 @@ def markdown(found: Comparisons) -> str:
     pieces += [*(f"- Note: {note}" for note in found.notes), ""]
     for panel in found.panels:
         pieces += _panel(panel)
+    heads = ["model", "seeds", "parameters", "training", *(f"a pair, {p}" for p in PROTOCOLS)]
+    rows = [[*_facts(each), f"`{each.runs}`"] for each in found.methods]
+    pieces += ["## Methods", "", *markdown_rows([*heads, "runs"], rows), ""]
     pieces += [f"[{i}] {text}\n" for i, text in enumerate(found.footnotes, 1)]
     return "\n".join(pieces).rstrip() + "\n"
 
 
 def _panel(panel: Panel) -> list[str]:
-    heads = ["model", *panel.heads, "seeds", "parameters", "training", "a pair", "runs"]
-    rows = [
-        [
-            row.model,
-            *(marked(row.scores[name]) for name in panel.names),
-            *_facts(row),
-            f"`{row.runs}`",
-        ]
-        for row in panel.rows
-    ]
-    lines = [f"## {panel.title}", "", *markdown_rows(heads, rows), ""]
+    rows = [[row.model, *(marked(row.scores[name]) for name in panel.names)] for row in panel.rows]
+    lines = [f"## {panel.title}", "", *markdown_rows(["model", *panel.heads], rows), ""]
     lines += [f"- Note: {note}" for note in panel.notes]
     lines += [""] if panel.notes else []
     if len(panel.pairs) > 1:
@@ -52,12 +47,13 @@ def _panel(panel: Panel) -> list[str]:
     return lines
 
 
-def _facts(row: Row) -> list[str]:
+def _facts(method: Method) -> list[str]:
+    took = [method.seconds, *(method.paces[protocol] for protocol in PROTOCOLS)]
     return [
-        "–" if row.seeds is None else str(row.seeds),
-        "–" if row.parameters is None else counted(row.parameters),
-        "–" if row.seconds is None else seconds_in_words(row.seconds),
-        "–" if row.pace is None else seconds_in_words(row.pace),
+        method.model,
+        "–" if method.seeds is None else str(method.seeds),
+        "–" if method.parameters is None else counted(method.parameters),
+        *("–" if each is None else seconds_in_words(each) for each in took),
     ]
 
 
@@ -70,7 +66,7 @@ def tex(found: Comparisons) -> str:
 
 
 def _table(panel: Panel, found: Comparisons) -> list[str]:
-    lines = [f"% {row.model}: {row.runs}" for row in panel.rows]
+    lines = [f"% {each.model}: {each.runs}" for each in found.methods]
     lines += [
         "\\begin{table}",
         "\\centering",
