@@ -1,0 +1,1 @@
+"""Tables of papers: what is printed, and ours beside it."""
