@@ -326,7 +326,8 @@ def words_of(lists, out):
     own = ["--patch=8", "--batch=1", "--steps=3", "--checkpoint-every=1"]
     lists_of = ["--pairs", lists / "train.yaml", "--test", lists / "test.yaml"]
     models = ["--models", "mmmamba_tiny,gsa,bicubic", "--sensor", "quickbird"]
-    words = ["sharpen-compare", *models, *lists_of, "--seeds", "2", *own, "--out", out, "--quiet"]
+    words = ["sharpen-compare", *models, *lists_of, "--seeds", "2", *own, "--out", out]
+    words += ["--no-pictures", "--quiet"]
     return [str(word) for word in words]
 
 

@@ -283,7 +283,7 @@ def _protocol(results: Sequence[Result], training: Sequence[str]) -> list[tuple[
     first = next(iter(done.depends.values()))
     lines = [
         (term, text) for term, text in map(tuple, first["lines"])
-        if term in ("Bands", "Sensor", "MTF at Nyquist", "Peak")
+        if term in ("Sensor", "MTF at Nyquist", "Peak")
     ]  # fmt: skip
     ratios = sorted({each["ratio"] for each in done.depends.values()})
     lines.append(("Ratio", ", ".join(map(str, ratios))))
