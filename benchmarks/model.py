@@ -52,6 +52,8 @@ def measure(subject: Any, options: argparse.Namespace) -> dict[str, Any]:
             found[name]["operators"] = operators(run, options.profile)
     if options.compile:
         found["compiled"] = compiled(bench, parts, options)
+    if options.bf16:
+        found["bf16"] = in_bfloat16(bench, parts, options)
     return found
 
 
@@ -134,6 +136,32 @@ def compiled(bench: Any, parts: dict, options: argparse.Namespace) -> dict[str, 
     return found
 
 
+def in_bfloat16(bench: Any, parts: dict, options: argparse.Namespace) -> dict[str, Any]:
+    """The same times under autocast, in turn with runs in float32."""
+    import torch
+
+    found: dict[str, Any] = {}
+    for name, (run, times) in parts.items():
+        pairs: list[tuple[float, float]] = []
+        while len(pairs) < options.repeats + 1:  # the first does not count
+            taken = []
+            for low in (False, True):
+                start = time.perf_counter()
+                with torch.autocast(bench.device.type, torch.bfloat16, enabled=low):
+                    run()
+                taken.append(time.perf_counter() - start)
+            pairs.append((taken[0], taken[1]))
+            if sum(map(sum, pairs[1:])) > options.budget:
+                break
+        pairs = pairs[1:]
+        found[name] = {
+            "seconds": times * median(low for _, low in pairs),
+            "gain": median(full / low for full, low in pairs),
+            "runs": len(pairs),
+        }
+    return found
+
+
 def lines(row: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
     """A row as it is shown, with how many times faster it is than an earlier one."""
     key = row["key"]
@@ -160,6 +188,11 @@ def lines(row: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
                 f"    {100 * operator['share']:5.1f} %{operator['ms']:10.2f} ms "
                 f"{operator['calls']:>6} × {operator['name'][:70]}"
             )
+    for part, entry in row.get("bf16", {}).items():
+        shown.append(
+            f"  {part} in bfloat16: {entry['seconds']:.3g} s, {entry['gain']:.2f}× as fast, median "
+            f"of {entry['runs']} in turn"
+        )
     for part, entry in row.get("compiled", {}).items():
         if "error" in entry:
             shown.append(f"  {part} through torch.compile: {entry['error']}")
@@ -187,7 +220,7 @@ def main() -> None:
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise SystemExit("torch finds no GPU here; leave out --device")
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    names = ("repeats", "budget", "compile", "crop", "batch", "device")
+    names = ("repeats", "budget", "compile", "bf16", "crop", "batch", "device")
     results = Results(options.out, {n: getattr(options, n) for n in names}, options.fresh)
     before = read(options.against) if options.against else []
     for name, value in results.content["facts"].items():
@@ -214,6 +247,7 @@ def parse() -> argparse.Namespace:
     add("--crop", type=int, help="px, in the place of the preset's")
     add("--batch", type=int, help="crops of a training step, in the place of the preset's")
     add("--compile", action="store_true", help="also time the model through torch.compile")
+    add("--bf16", action="store_true", help="also time the model in bfloat16, in turn with float32")
     add("--profile", action="store_true", help="print the profiler's table")
     add("--no-operators", action="store_true", help="leave out the profiler's run")
     add("--out", type=Path, help="JSON; a run that finds its rows there goes on after them")
