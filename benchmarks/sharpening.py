@@ -82,7 +82,7 @@ def score(
     runs = {method: trained(SharpenRun.open(run), zero_shot=way)} if run else {}
     scores = score_sharpeners(
         {scene: pair},
-        ["bicubic"] if run else [method],  # none would be all
+        [] if run else [method],
         runs=runs,
         sensor=table.sensor,
         register=table.register,
@@ -104,7 +104,6 @@ def score(
             "shift": [round(facts.shift_rows, 3), round(facts.shift_cols, 3)],
         }
         for row in scores.rows
-        if row.method == method
     ]
 
 

@@ -263,9 +263,9 @@ def test_a_trained_run_is_scored_beside_the_classical_methods(made, pair, tmp_pa
     assert all(math.isfinite(value) for value in mine.values())
     assert mine["psnr"] > bicubic["psnr"] - 6  # after two steps it still interpolates, about
     alone = score(
-        {"a": pair}, ["bicubic"], runs={"alone": trained(run, "cpu", "ms as pan")},
-        protocols=["reduced"],
-    )  # fmt: skip
+        {"a": pair}, [], runs={"alone": trained(run, "cpu", "ms as pan")}, protocols=["reduced"]
+    )
+    assert [r.method for r in alone.rows] == ["alone"], "no method is none, beside a run"
     found = row(alone, "alone", "reduced")
     assert found["psnr"] > bicubic["psnr"] - 6
     assert found != mine

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,11 +130,25 @@ def compare_sharpeners(
     cells = list(plan.cells())
     todo = [cell for cell in cells if finished(root, cell) is None]
     means = Means(command, plan.seeds[0] if pictures else None, threads)
-    made = made_cells(root, todo, means, run_cell, processes, dask)
-    failures = failures_of(made, len(todo), len(cells), quiet=quiet)
-    results = read_results(root, plan, failures)
-    table = _write(root, plan, opened, results, notes)
+    with _fewer_words():
+        made = made_cells(root, todo, means, run_cell, processes, dask)
+        failures = failures_of(made, len(todo), len(cells), quiet=quiet)
+        results = read_results(root, plan, failures)
+        table = _write(root, plan, opened, results, notes)
     return SharpenerComparison(root, results, table)
+
+
+@contextmanager
+def _fewer_words() -> Iterator[None]:
+    """Facts of pairs, which every cell would repeat, are not logged; warnings are."""
+    logger = logging.getLogger("bandweave.pansharp")
+    level = logger.level
+    if logger.getEffectiveLevel() >= logging.INFO:  # not where all was asked for
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _opened(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
