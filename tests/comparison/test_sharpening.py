@@ -313,7 +313,7 @@ def test_ground_that_is_in_both_is_told(tmp_path, caplog):
         ["bicubic"], [(one.pan, one.ms)], {"two": (two.pan, two.ms)},
         out=tmp_path / "c", sensor="quickbird", pictures=False, quiet=True,
     )  # fmt: skip
-    said = "test pair two overlaps the training pair pan.tif on the ground"
+    said = "these test pairs overlap training pairs on the ground: two."
     assert said in str(made)
     assert said in caplog.text
     assert said in (tmp_path / "c" / "compare.html").read_text()

@@ -122,7 +122,7 @@ def compare_sharpeners(
     threads = threads_of_a_cell(processes, threads, dask)
     check_apart(plan)
     learnt, opened = _opened(plan)
-    notes = shared_ground(plan, learnt, opened)
+    notes = shared_ground(learnt, opened)
     for note in notes:
         log.warning("%s", note)
     root = Path(out)

@@ -31,7 +31,6 @@ def check_apart(plan: Plan) -> None:
             f"{_name(file)} of {first!r} is in the training pair {training[file]}. Scores there "
             f"would say nothing; take each out of one of the two lists"
         )
-
     tested: dict[frozenset[tuple[str, str | None]], str] = {}
     for name, pair in plan.test.items():
         same = tested.setdefault(frozenset(_files(pair)), name)
@@ -41,27 +40,20 @@ def check_apart(plan: Plan) -> None:
             )
 
 
-def shared_ground(plan: Plan, learnt: Sequence[Pair], test: Mapping[str, Pair]) -> list[str]:
-    """A sentence on each test pair that overlaps a training pair on the ground.
+def shared_ground(learnt: Sequence[Pair], test: Mapping[str, Pair]) -> list[str]:
+    """A sentence on the test pairs that overlap a training pair on the ground, if there are any.
 
-    learnt   pairs of training and validation, open, in the plan's order
+    learnt   pairs of training and validation, open
 
     Only what both files say of their place is compared: no CRS, no answer.
     """
-    sentences = []
-    for name, pair in test.items():
-        over = [
-            os.path.basename(files.pan)
-            for files, other in zip(_learnt(plan), learnt, strict=True)
-            if _overlap(pair, other)
-        ]
-        if over:
-            more = f" and {len(over) - 1} more" if len(over) > 1 else ""
-            sentences.append(
-                f"The test pair {name} overlaps the training pair {over[0]}{more} on the ground, "
-                f"by their georeference: its scores may owe something to that"
-            )
-    return sentences
+    over = [name for name, pair in test.items() if any(_overlap(pair, each) for each in learnt)]
+    if not over:
+        return []
+    return [
+        f"By their georeference, these test pairs overlap training pairs on the ground: "
+        f"{', '.join(over)}. Their scores may owe something to that"
+    ]
 
 
 def _learnt(plan: Plan) -> list[PairFiles]:

@@ -304,9 +304,8 @@ def _line(protocol: str, shared: list[tuple[str, str]]) -> str:
     parts = [TITLES[protocol]]
     if "Sensor" in words:
         parts.append(f"sensor {words['Sensor'].partition(' (')[0]}, peak {words['Peak']}")
-        parts.append(
-            f"ratio {words['Ratio']}; registered: {words['Registered'].partition(' of the test')[0]}"
-        )
+        which = words["Registered"].partition(" of the test")[0]
+        parts.append(f"ratio {words['Ratio']}; registered: {which}")
     parts.append(f"test pairs: {words['Test pairs']}")
     if "Seeds" in words:
         parts.append(f"training pairs: {words['Training pairs'].partition(' (')[0]}")
