@@ -232,3 +232,17 @@ def test_absent_scenes_are_named(papers, tmp_path, capsys):
     assert rows[0][1:7] == printed
     assert rows[1][1] == "`clip.mode: none`"
     assert rows[1][3:8] == ["–", "–", "–", "–", "the scene is not here"]
+
+
+def test_what_fails_is_a_dash_with_its_reason(papers, tmp_path, capsys):
+    scene = "simulated_scene(seed=0, height=32, width=32, bands=8)"
+    words = ["--papers", "mambamoe", "--tables", "main", "--scenes", scene, "--block", "500",
+             "--seeds", "1", "--models", "random_forest", "--out", str(tmp_path)]  # fmt: skip
+    assert papers().main(words) == 1
+    text = capsys.readouterr().out
+    rows = {row[-2]: row for row in table_rows(text, "### MambaMoE, Main") if row[1] != "MambaMoE"}
+    assert rows["blocks of 500 px, guard 8 px"][3:7] == ["– [1]", "– [1]", "– [1]", "0"]
+    assert "\n[1] simulated-0, blocks-500-8, random_forest: seed 0: " in text
+    random = next(row for label, row in rows.items() if label.startswith("random, 15 pixels"))
+    assert float(random[3]) > 30
+    assert rows["not run"][2] == "bandweave, mambamoe_small"
