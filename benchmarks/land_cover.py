@@ -55,7 +55,7 @@ class Table:
     seeds: int
     methods: tuple[str, ...] = METHODS
     options: dict[str, Any] = field(default_factory=dict)  # of every model
-    crops: dict[str, Any] = field(default_factory=dict)  # of M³amba alone
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)  # options of a preset alone
 
 
 HOUSTON_LAYERS = (("hsi", "rgb"), ("hsi",), ("rgb",))
@@ -69,11 +69,12 @@ TABLES = {
         HOUSTON_LAYERS[:1],
         seeds=10,
         methods=(FOREST, MODEL),
-        crops={"crop": REACH_CROP, "batch": 64},
+        own={MODEL: {"crop": REACH_CROP, "batch": 64}},
     ),
     "idtrees": Table(
         "idtrees2020", {"name": "parts"}, (("hsi", "chm", "rgb"),), seeds=5,
-        options={"pca": {"hsi": 32}}, crops={"crop": 20, "batch": 10},
+        options={"pca": {"hsi": 32}},
+        own={MODEL: {"crop": 20, "batch": 10}, "mambamoe_small": {"batch": 10}},
     ),
 }  # fmt: skip
 
@@ -113,7 +114,7 @@ def run(job: dict[str, Any], threads: int) -> dict[str, Any]:
         options = {}
     else:
         model, options = MODELS[job["method"]]
-        options = {**table.options, **(table.crops if model == MODEL else {}), **options}
+        options = {**table.options, **table.own.get(model, {}), **options}
         with tempfile.TemporaryDirectory() as folder:
             trained = bw.train(
                 scene, split, model=model, out=f"{folder}/run", layers=job["layers"],

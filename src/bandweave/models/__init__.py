@@ -59,9 +59,11 @@ LAND_COVER: dict[str, Preset] = {
     ),
     "mambamoe_small": Preset(
         MambaMoE,
-        MambaMoEConfig(width=32),
+        MambaMoEConfig(
+            width=32, class_balance=0.5, dropout=0.2, drop_path=0.1, label_smoothing=0.05
+        ),
         samples={"crop": 0, "batch": 1},
-        train={"lr": 2e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 200},
+        train={"lr": 4e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 250},
     ),
     "mambamoe_tiny": Preset(
         MambaMoE,

@@ -1,0 +1,179 @@
+"""Ablations of the land-cover models, one row each, over a simulated town of 96 × 128 pixels.
+
+    python benchmarks/ablations.py [--models mambamoe_tiny] [--seeds 3] [--threads 2]
+
+The town has 48 bands, height, and ten classes with names; half of its blocks of 16 px train, the
+others test, with a guard of 2 px. The seed is that of the scene, the split and the training. All
+rows of a model take its tiny preset, the same steps and the same samples. M³amba's and CF-IPT's
+CLIP is the embedded one, which has seen scenes of seeds from 90,000 on, and none of these.
+
+Every finished run is a line of benchmarks/results/ablations.jsonl and is not repeated; the tables
+are printed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "ablations.jsonl"
+SCENE = {"height": 96, "width": 128, "bands": 48}
+SPLIT = {"name": "blocks", "size": 16, "guard": 2}
+SEEDS = 3
+WHOLE = "whole model"
+
+ADAPTERS: dict[str, Any] = {"clip": {"mode": "adapters", "weights": "embedded"}}
+FROZEN: dict[str, Any] = {"clip": {"mode": "frozen", "weights": "embedded"}}
+ROWS: dict[str, dict[str, dict[str, Any]]] = {  # of each preset: options in place of its own
+    "m3amba_tiny": {
+        WHOLE: ADAPTERS,
+        "no CLIP (A)": {},
+        "no Cross-SS2D (B)": {**ADAPTERS, "cross": False},
+        "no consistency loss (C)": {**ADAPTERS, "consistency": 0.0},
+        "CLIP without adapters": FROZEN,
+        "guidance at every iteration": {**ADAPTERS, "guidance_at": "every"},
+        "averaged transitions": {**ADAPTERS, "average": "transition"},
+    },
+    "mambamoe_tiny": {
+        WHOLE: {},
+        "spatial experts alone": {"experts": "spatial"},
+        "spectral expert alone": {"experts": "spectral"},
+        "all four directions": {"active": 4},
+        "one direction": {"active": 1},
+        "the finest head alone": {"heads": "finest"},
+        "no corrective learning": {"corrective": "none"},
+        "uncertainty as published": {"corrective": "as_published"},
+        "load balance 0.01": {"load_balance": 0.01},
+    },
+    "cf_ipt_tiny": {
+        WHOLE: {},
+        "matrices all ones (1)": {"matrices": "ones"},
+        "channels concatenated (2)": {"fusion": "concat"},
+        "bilinear for IAE (3)": {"upsampling": "bilinear"},
+        "vision prompts only (4a)": {"exchange": "vision"},
+        "text prompts only (4b)": {"exchange": "text"},
+        "no exchange (4c)": {"exchange": "none"},
+        "Transformer for S2GPT (4d)": {"exchange": "transformer"},
+        "no diversity loss": {"diversity": 0.0},
+        "text once a batch": {"text": "batch"},
+    },
+}
+
+
+def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
+    """One run: simulate, split, train, score."""
+    import torch
+
+    import bandweave as bw
+    from bandweave.run.folder import machine
+
+    torch.set_num_threads(threads)
+    scene = bw.simulated_scene(seed, **SCENE)
+    split = bw.split(scene, seed=seed, **SPLIT)
+    options, began = ROWS[model][row], time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = bw.train(
+            scene, split, model=model, out=f"{folder}/run", seed=seed, quiet=True, **options
+        )
+        scores = bw.score(trained, scene, split, quiet=True).pixels
+    return {
+        "model": model,
+        "row": row,
+        "seed": seed,
+        "options": options,
+        "scene": SCENE,
+        "split": SPLIT,
+        "overall_accuracy": scores.overall_accuracy,
+        "average_accuracy": scores.average_accuracy,
+        "kappa": scores.kappa,
+        "test_pixels": int(scores.support.sum()),
+        "split_hash": split.hash,
+        "parameters": trained.parameters,
+        "seconds": round(time.monotonic() - began, 1),
+        "threads": threads,
+        "machine": machine(),
+    }
+
+
+def finished() -> list[dict[str, Any]]:
+    """The runs in the results file."""
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
+
+
+def table(model: str, done: list[dict[str, Any]]) -> str:
+    """Mean ± standard deviation over seeds, and the difference to the whole model, seed by seed."""
+    import numpy as np
+
+    lines = [f"| `{model}` | OA | AA | κ×100 | seeds | to the whole | trained |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    of_row = {
+        row: {each["seed"]: each for each in done if (each["model"], each["row"]) == (model, row)}
+        for row in ROWS[model]
+    }
+    whole = of_row[WHOLE]
+    for row, runs in of_row.items():
+        if not runs:
+            continue
+        cells = []
+        for key in ("overall_accuracy", "average_accuracy", "kappa"):
+            values = 100 * np.array([each[key] for each in runs.values()])
+            spread = values.std(ddof=1) if len(values) > 1 else 0
+            cells.append(f"{values.mean():.1f} ± {spread:.1f}")
+        both = [seed for seed in runs if seed in whole]
+        gains = [
+            100 * (runs[seed]["overall_accuracy"] - whole[seed]["overall_accuracy"])
+            for seed in both
+        ]
+        cells += [f"{len(runs)}", f"{np.mean(gains):+.1f}" if gains and row != WHOLE else "–"]
+        cells.append(f"{next(iter(runs.values()))['parameters']:,}")
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="the first so many")
+    parser.add_argument("--threads", type=int, default=2, help="of each run")
+    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job:
+        model, row, seed = options.job
+        print(json.dumps(run(model, row, int(seed), options.threads)))
+        return
+    RESULTS.parent.mkdir(exist_ok=True)
+    done = {(each["model"], each["row"], each["seed"]) for each in finished()}
+    for seed in range(options.seeds):
+        for model in options.models:
+            for row in ROWS[model]:
+                if (model, row, seed) not in done:
+                    one(model, row, seed, options.threads)
+    for model in options.models:
+        print(table(model, finished()), end="\n\n")
+
+
+def one(model: str, row: str, seed: int, threads: int) -> None:
+    """A run in a process of its own, and its line in the results."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--job", model, row, str(seed)]
+    environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    if ended.returncode:
+        raise SystemExit(f"failed: {model}, {row}, seed {seed}")
+    result = json.loads(ended.stdout.splitlines()[-1])
+    with open(RESULTS, "a") as file:
+        file.write(json.dumps(result) + "\n")
+    accuracy = 100 * result["overall_accuracy"]
+    print(f"{model}, {row}, seed {seed}: OA {accuracy:.2f}, {result['seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
