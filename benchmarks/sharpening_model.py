@@ -110,6 +110,9 @@ def main() -> None:
 
             print(json.dumps(machine()))
         else:
+            from bandweave.cli.process import set_up_process
+
+            set_up_process()  # as the command has it, before torch is loaded
             print(json.dumps(measure(Path(words[0]), int(words[1]))))
         return
     report = json.loads(options.out.read_text()) if options.out.exists() else {}

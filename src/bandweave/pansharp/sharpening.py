@@ -1,7 +1,8 @@
 """A sharp multispectral file from a panchromatic and a multispectral one, window by window.
 
 A sharpener looks at all windows once, if it must (`fit`), and then makes each of them sharp. The
-next windows are read and computed while one is written; memory holds a few, whatever the scene.
+next windows are read (by a classical method also computed) while one is written; memory holds a
+few, whatever the scene.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
+import rasterio
 from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
@@ -21,6 +23,7 @@ from bandweave.pansharp.registration import measure_shift, registered
 from bandweave.pansharp.sensors import Sensor, sensor_of
 from bandweave.pansharp.threads import in_turn
 from bandweave.raster.grid import Window
+from bandweave.raster.outputs import CACHE_BYTES
 from bandweave.raster.write import MapWriter
 from bandweave.run.progress import Progress
 from bandweave.schema import nearest
@@ -45,6 +48,11 @@ class Sharpener(Protocol):
         """PAN pixels that it wants around a window."""
         ...
 
+    @property
+    def alone(self) -> bool:
+        """Whether it computes on all cores by itself: one window at a time, and in one thread."""
+        ...
+
     def fit(self, windows: Iterable[PairWindow]) -> None:
         """Look at windows that cover the pair without overlap, their margins around them."""
         ...
@@ -65,6 +73,7 @@ class Classical:
             raise ConfigError(f"no method {method!r}{nearest(method, CLASSICAL)}")
         self._method, self._sensor, self._pair = CLASSICAL[method], sensor, pair
         self._parameters: object = None
+        self.alone = False
         self.margin = self._method.margin(pair.ratio)
 
     def fit(self, windows: Iterable[PairWindow]) -> None:
@@ -232,7 +241,10 @@ def write_sharp(
         return pair.read(place, sharpener.margin)
 
     passes = 2 * height * width
-    with Progress("sharpening, px", passes, quiet=quiet) as progress:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        Progress("sharpening, px", passes, quiet=quiet) as progress,
+    ):
 
         def seen() -> Iterator[PairWindow]:
             for place, got in zip(places, in_turn(read, places), strict=True):
@@ -251,15 +263,19 @@ def write_sharp(
             names=pair.names,
         ) as writer:
 
-            def make(place: Window) -> tuple[np.ndarray, bool]:
-                got = read(place)
+            def make(got: PairWindow) -> tuple[np.ndarray, bool]:
                 rows, cols = got.core
                 values = sharpener.apply(got)[:, rows, cols]
                 valid = valid_pixels(got)[rows, cols]
                 return stored(values, valid, pair.ms_dtype, pair.nodata), bool(valid.any())
 
+            made = (
+                map(make, in_turn(read, places))
+                if sharpener.alone
+                else in_turn(lambda place: make(read(place)), places)
+            )
             anything = False
-            for place, (values, some) in zip(places, in_turn(make, places), strict=True):
+            for place, (values, some) in zip(places, made, strict=True):
                 writer.write(place, values)
                 anything |= some
                 progress.advance(count=place.height * place.width)

@@ -72,7 +72,8 @@ class Trained:
         number = math.ceil(height / run.window) * math.ceil(width / run.window)
         self._share = min(LOOKED_AT / number, 1.0)
         self._statistics: Statistics = {}
-        self._one_at_a_time = threading.Lock()  # a model computes on all cores by itself
+        self.alone = True
+        self._one_at_a_time = threading.Lock()
 
     @torch.inference_mode()
     def fit(self, windows: Iterable[PairWindow]) -> None:
