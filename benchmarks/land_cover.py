@@ -61,7 +61,8 @@ class Table:
 HOUSTON_LAYERS = (("hsi", "rgb"), ("hsi",), ("rgb",))
 TABLES = {
     "guard8": Table(
-        "houston2018-crop", {"name": "blocks", "size": 64, "guard": 8}, HOUSTON_LAYERS, seeds=10
+        "houston2018-crop", {"name": "blocks", "size": 64, "guard": 8}, HOUSTON_LAYERS, seeds=10,
+        own={"cf_ipt_small": {"pca": {"hsi": 24}}},
     ),
     "reach": Table(
         "houston2018-crop",

@@ -79,9 +79,9 @@ LAND_COVER: dict[str, Preset] = {
     ),
     "cf_ipt_small": Preset(
         CFIPT,
-        CFIPTConfig(width=64, clip=PromptedClipConfig(weights="embedded")),
-        samples={"crop": 7, "batch": 64},
-        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500},
+        CFIPTConfig(patch=3, width=64, text="batch", clip=PromptedClipConfig(weights="embedded")),
+        samples={"crop": 3, "batch": 32},
+        train={"lr": 1e-2, "weight_decay": 1e-2, "steps": 800},
     ),
     "cf_ipt_tiny": Preset(
         CFIPT,
