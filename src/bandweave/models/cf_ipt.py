@@ -86,16 +86,16 @@ class CFIPTConfig:
             raise ConfigError(f"diversity is {self.diversity}; it must be 0 or more, and finite")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout}; it must be from 0 to below 1")
-        for name, value in {"matrices": "ones", "text": "batch"}.items():
+        for name, value, other in (("matrices", "ones", "own"), ("text", "batch", "sample")):
             if getattr(self, name) == value and not self.exchanges:
                 raise ConfigError(
                     f"{name} is {value!r}, but with `exchange: {self.exchange}` no matrix guides "
-                    f"any prompt; leave {name} out"
+                    f"any prompt; set {name} to {other!r}"
                 )
         if self.text == "batch" and self.matrices == "ones":
             raise ConfigError(
                 "text is 'batch', but with `matrices: ones` the text is the same for all samples "
-                "and is encoded once anyway; leave text out"
+                "and is encoded once anyway; set text to 'sample'"
             )
 
     @property
