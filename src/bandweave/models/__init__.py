@@ -85,8 +85,15 @@ LAND_COVER: dict[str, Preset] = {
     ),
     "cf_ipt_tiny": Preset(
         CFIPT,
-        CFIPTConfig(width=16, state=4, prompts=2, clip=PromptedClipConfig(weights="embedded")),
-        samples={"crop": 7, "batch": 32},
+        CFIPTConfig(
+            patch=3,
+            width=16,
+            state=4,
+            prompts=2,
+            text="batch",
+            clip=PromptedClipConfig(weights="embedded"),
+        ),
+        samples={"crop": 3, "batch": 32},
         train={"lr": 5e-3, "weight_decay": 1e-2, "steps": 100},
     ),
 }
