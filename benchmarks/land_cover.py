@@ -39,7 +39,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {  # a preset, and options in pl
     MODEL: (MODEL, {}),
     f"{MODEL} + clip": (MODEL, EMBEDDED),
     "mambamoe_small": ("mambamoe_small", {}),
-    "cf_ipt_small": ("cf_ipt_small", {}),
+    "cf_ipt_small": ("cf_ipt_small", {"text": "batch"}),  # for time
 }
 METHODS = (*BASELINES, *MODELS)
 REACH_CROP = 8  # px of the 1 m grid: its reach of 7 m leaves training pixels in blocks of 16 m

@@ -381,8 +381,7 @@ def test_the_map_equals_the_model_on_each_patch(trained):
 
 
 def test_the_config_of_a_run_is_read_as_it_was_written():
-    changed = {"name": "cf_ipt_small", "exchange": "none", "text": "sample"}
-    stored = LandCoverConfig.read({"model": changed})
+    stored = LandCoverConfig.read({"model": {"name": "cf_ipt_small", "exchange": "none"}})
     assert LandCoverConfig.read(stored.to_dict()) == stored
     assert stored.model.clip.weights == "embedded"
     assert stored.samples.crop == stored.model.patch == 3

@@ -79,7 +79,7 @@ LAND_COVER: dict[str, Preset] = {
     ),
     "cf_ipt_small": Preset(
         CFIPT,
-        CFIPTConfig(patch=3, width=64, text="batch", clip=PromptedClipConfig(weights="embedded")),
+        CFIPTConfig(patch=3, width=64, clip=PromptedClipConfig(weights="embedded")),
         samples={"crop": 3, "batch": 32},
         train={"lr": 1e-2, "weight_decay": 1e-2, "steps": 800},
     ),
