@@ -31,6 +31,7 @@ WHOLE = "whole model"
 
 ADAPTERS: dict[str, Any] = {"clip": {"mode": "adapters", "weights": "embedded"}}
 FROZEN: dict[str, Any] = {"clip": {"mode": "frozen", "weights": "embedded"}}
+SAMPLE: dict[str, Any] = {"text": "sample"}
 ROWS: dict[str, dict[str, dict[str, Any]]] = {  # of each preset: options in place of its own
     "m3amba_tiny": {
         WHOLE: ADAPTERS,
@@ -53,15 +54,15 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {  # of each preset: options in pla
         "load balance 0.01": {"load_balance": 0.01},
     },
     "cf_ipt_tiny": {
-        WHOLE: {},
-        "matrices all ones (1)": {"matrices": "ones"},
-        "channels concatenated (2)": {"fusion": "concat"},
-        "bilinear for IAE (3)": {"upsampling": "bilinear"},
-        "vision prompts only (4a)": {"exchange": "vision"},
-        "text prompts only (4b)": {"exchange": "text"},
-        "no exchange (4c)": {"exchange": "none"},
-        "Transformer for S2GPT (4d)": {"exchange": "transformer"},
-        "no diversity loss": {"diversity": 0.0},
+        WHOLE: SAMPLE,
+        "matrices all ones (1)": {**SAMPLE, "matrices": "ones"},
+        "channels concatenated (2)": {**SAMPLE, "fusion": "concat"},
+        "bilinear for IAE (3)": {**SAMPLE, "upsampling": "bilinear"},
+        "vision prompts only (4a)": {**SAMPLE, "exchange": "vision"},
+        "text prompts only (4b)": {**SAMPLE, "exchange": "text"},
+        "no exchange (4c)": {**SAMPLE, "exchange": "none"},
+        "Transformer for S2GPT (4d)": {**SAMPLE, "exchange": "transformer"},
+        "no diversity loss": {**SAMPLE, "diversity": 0.0},
         "text once a batch": {"text": "batch"},
     },
 }
