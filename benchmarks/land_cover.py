@@ -75,7 +75,7 @@ TABLES = {
     "idtrees": Table(
         "idtrees2020", {"name": "parts"}, (("hsi", "chm", "rgb"),), seeds=5,
         options={"pca": {"hsi": 32}},
-        own={MODEL: {"crop": 20, "batch": 10}, "mambamoe_small": {"batch": 10}},
+        own={MODEL: {"crop": 20, "batch": 10}, "mambamoe_small": {"batch": 10, "detail": 2}},
     ),
 }  # fmt: skip
 
