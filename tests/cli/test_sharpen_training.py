@@ -26,7 +26,7 @@ def test_a_run_from_a_file_of_pairs(call, refused, tmp_path):
         simulated_pair(tmp_path / name, seed=seed, size=(48, 64), ratio=2, bands=2)
     listed, run = tmp_path / "pairs.yaml", tmp_path / "run"
     sections = {
-        "pairs": [{"pan": "a/pan.tif", "ms": "a/ms.tif"}],
+        "pairs": [{"name": "as scores list it", "pan": "a/pan.tif", "ms": "a/ms.tif"}],
         "validation": [{"pan": "b/pan.tif", "ms": ["b/ms.tif"]}],
     }
     listed.write_text(yaml.safe_dump(sections))

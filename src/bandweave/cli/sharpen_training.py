@@ -117,6 +117,8 @@ def listed_pairs(path: Path) -> dict[str, Any]:
 
 
 def _beside(folder: Path, pair: Mapping[str, Any], where: str) -> PairFiles:
+    if isinstance(pair, Mapping):  # a name is for scores
+        pair = {key: value for key, value in pair.items() if key != "name"}
     files = from_dict(PairFiles, pair, where)
     return PairFiles(str(folder / files.pan), tuple(str(folder / file) for file in files.ms))
 
