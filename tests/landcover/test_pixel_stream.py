@@ -127,6 +127,23 @@ def test_each_pixel_with_data_goes_through_once():
     assert max(model.patches) == 8
 
 
+@pytest.mark.parametrize(("output_ratio", "memory"), [(1, None), (1, 500), (2, None), (3, 900)])
+def test_asked_for_some_pixels_it_answers_for_those_and_runs_few_others(output_ratio, memory):
+    part, *_ = make_part()
+    model = Patchwise(3, output_ratio=output_ratio)
+    options = {} if memory is None else {"memory": memory}
+    whole, valid = mapped(model, part, 3, output_ratio, **options)
+    only = np.zeros(valid.shape, bool)
+    only[2 * output_ratio, 7 * output_ratio : 8 * output_ratio + 1] = True
+    only[-1, 0] = only[0, 3] = True
+    every = sum(model.patches)
+    model.patches.clear()
+    some, answered = mapped(model, part, 3, output_ratio, only=only, **options)
+    assert (answered == (valid & only)).all()
+    np.testing.assert_allclose(some[:, answered], whole[:, answered], atol=1e-6)
+    assert sum(model.patches) <= (3 if output_ratio == 1 else every / 3)
+
+
 def test_finer_labels_are_interpolated_between_pixels_with_data():
     part, hsi, rgb = make_part()
     model = Patchwise(3, output_ratio=2)

@@ -9,7 +9,7 @@ import rasterio
 import torch
 
 import bandweave as bw
-from bandweave.data.scene import IGNORED, Layer, Part, Scene
+from bandweave.data.scene import IGNORED, Labels, Layer, Part, Scene
 from bandweave.data.splits import TEST, TRAIN, VALIDATION
 from bandweave.errors import ConfigError, RunError, SceneMismatch, SplitError, WeightsError
 from bandweave.landcover.classify import labelled_logits, predict_classes, predict_part
@@ -172,6 +172,11 @@ def test_another_scene_is_refused_with_the_reason(scene, tmp_path):
     renamed = tuple(dataclasses.replace(each, name=f"a {each.name}") for each in scene.classes)
     with pytest.raises(SceneMismatch, match="classes"):
         bw.score(run, dataclasses.replace(scene, classes=renamed), quiet=True)
+    labels = Labels(np.repeat(np.repeat(scene.parts[0].labels.values, 2, 0), 2, 1), 2)
+    part = dataclasses.replace(scene.parts[0], labels=labels)
+    finer = dataclasses.replace(scene, parts=(part,))
+    with pytest.raises(SceneMismatch, match="give them ratio: 1"):
+        bw.score(run, finer, quiet=True)
 
 
 def test_a_folder_is_not_overwritten_unasked(scene, tmp_path):

@@ -208,7 +208,7 @@ class _Trial:
                 counted = np.where(roles != UNUSED, self.weights[k], 0)
             if part.labels is None or not counted.any():
                 continue
-            predicted = predict_classes(run, part, self.scene.reference)
+            predicted = predict_classes(run, part, self.scene.reference, only=counted > 0)
             for times in range(1, int(counted.max()) + 1):
                 where = counted >= times
                 total += confusion_matrix(part.labels.values[where], predicted[where], number)

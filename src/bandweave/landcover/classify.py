@@ -31,23 +31,32 @@ class Predicted:
 
 
 def predict_classes(
-    run: Run, part: Part, reference: str, *, model: nn.Module | None = None, tta: bool = False
+    run: Run,
+    part: Part,
+    reference: str,
+    *,
+    model: nn.Module | None = None,
+    tta: bool = False,
+    only: np.ndarray | None = None,
 ) -> np.ndarray:
     """Class indices (H·ratio, W·ratio) int16 on the labels' grid, IGNORED without data.
 
     model  in place of the run's, as it is while it trains; it stays on its device
+    only   (H·ratio, W·ratio) bool: pixels that are wanted; others may be IGNORED
     """
     predicted = _empty(run, part, IGNORED, np.int16)
-    for strip in _strips(run, part, reference, model, tta):
+    for strip in _strips(run, part, reference, model, tta, only):
         _fill(predicted, strip, strip.logits.argmax(axis=0), IGNORED)
     return predicted
 
 
-def predict_part(run: Run, part: Part, reference: str, *, tta: bool = False) -> Predicted:
-    """Classes, and how sure they are at the run's temperature."""
+def predict_part(
+    run: Run, part: Part, reference: str, *, tta: bool = False, only: np.ndarray | None = None
+) -> Predicted:
+    """Classes, and how sure they are at the run's temperature; `only` as in `predict_classes`."""
     classes = _empty(run, part, IGNORED, np.int16)
     confidence = _empty(run, part, np.nan, np.float32)
-    for strip in _strips(run, part, reference, None, tta):
+    for strip in _strips(run, part, reference, None, tta, only):
         _fill(classes, strip, strip.logits.argmax(axis=0), IGNORED)
         _fill(confidence, strip, highest_probability(strip.logits, run.temperature), np.nan)
     return Predicted(classes, confidence)
@@ -59,7 +68,7 @@ def labelled_logits(
     """Logits (P, K) and class indices (P,) of the label pixels `where` (H·ratio, W·ratio)."""
     assert part.labels is not None
     logits, labels = [], []
-    for strip in _strips(run, part, reference, None, False):
+    for strip in _strips(run, part, reference, None, False, where):
         at = strip.window.slices()
         chosen = where[at] & strip.valid
         logits.append(strip.logits[:, chosen].T)
@@ -86,7 +95,12 @@ def _fill(target: np.ndarray, strip: Strip, values: np.ndarray, hole: float) -> 
 
 
 def _strips(
-    run: Run, part: Part, reference: str, model: nn.Module | None, tta: bool
+    run: Run,
+    part: Part,
+    reference: str,
+    model: nn.Module | None,
+    tta: bool,
+    only: np.ndarray | None,
 ) -> Iterator[Strip]:
     module = run.model if model is None else model
     yield from stream_logits(
@@ -100,4 +114,5 @@ def _strips(
         output_ratio=run.output_ratio,
         device=next(module.parameters()).device,
         tta=tta,
+        only=only,
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import numpy as np
 from torch import nn
 
 from bandweave.data.part_samples import PartSampler
@@ -78,9 +79,18 @@ def make_sampler(
     return _fed(module, SAMPLERS)(scene, split, scaling, config, seed)
 
 
-def stream_logits(module: nn.Module, part: Part, *args: Any, **options: Any) -> Iterator[Strip]:
-    """Map a part as the module is fed; arguments and strips are those of predict.stream_logits."""
-    return _fed(module, STREAMS)(module, part, *args, **options)
+def stream_logits(
+    module: nn.Module, part: Part, *args: Any, only: np.ndarray | None = None, **options: Any
+) -> Iterator[Strip]:
+    """Map a part as the module is fed; arguments and strips are those of predict.stream_logits.
+
+    only  (H·ratio, W·ratio) bool: pixels whose logits are wanted; a module that is fed with pixels
+          answers for no others, which are not valid then; the rest answer for all
+    """
+    stream = _fed(module, STREAMS)
+    if only is not None and stream is stream_pixels:
+        options["only"] = only
+    return stream(module, part, *args, **options)
 
 
 def _fed(module: nn.Module, ways: dict[str, Any]) -> Any:

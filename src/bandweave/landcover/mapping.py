@@ -117,6 +117,7 @@ def map_scene(
     forms = _forms(run.classes, overviews)
     written: dict[str, list[Path]] = {kind: [] for kind in kinds}
     pixels = [part.grid.height * part.grid.width * run.output_ratio**2 for part in scene.parts]
+    sizes: dict[str, Any] = {} if batch is None else {"batch": batch}
     mapped = 0
     with (
         _folders(kinds if len(scene.parts) > 1 else {}),
@@ -136,7 +137,7 @@ def map_scene(
                 window=run.window,
                 output_ratio=run.output_ratio,
                 overlap=overlap,
-                **({} if batch is None else {"batch": batch}),
+                **sizes,
                 device=best_device() if device is None else device,
                 precision=precision,
                 tta=tta,

@@ -48,6 +48,7 @@ def stream_pixels(
     precision: str = "fp32",
     tta: bool = False,
     memory: int = MEMORY,
+    only: np.ndarray | None = None,
 ) -> Iterator[Strip]:
     """As `predict.stream_logits`, for a model that has `pixels`, `classify` and `bytes_per_pixel`.
 
@@ -55,6 +56,7 @@ def stream_pixels(
     overlap  None: patches around neighbouring pixels overlap as they do
     batch    patches that go through the model together
     memory   bytes for the pixels of a slab, as layers and as the model makes of them
+    only     (H·ratio, W·ratio) bool: pixels to answer for, others are not valid; None for all
 
     Raises ConfigError for an overlap or an impossible window, batch or precision, and RunError
     where the model answers in another shape or with values that are not finite.
@@ -72,6 +74,7 @@ def stream_pixels(
     answer = _Answer(model, part, classes, torch.device(device), precision, tta, batch)
     before = window // 2  # pixels of a patch above and left of its middle
     beside = int(output_ratio > 1)  # pixels that interpolation looks at, on each side
+    wanted = None if only is None else _cells(only, output_ratio)
     bytes_of = sum(4 * scaling.bands(name) * part.layers[name].ratio ** 2 for name in names)
     bytes_of += int(model.bytes_per_pixel)  # type: ignore[arg-type]
 
@@ -93,8 +96,11 @@ def stream_pixels(
                 lines = max(BATCHES * batch // (end - first), 1)
                 for row in range(top, below, lines):
                     place = Window(row, first, min(lines, below - row), end - first)
-                    seen = _seen(slab, place, 1)
-                    fine, last = _seen(slab, place, output_ratio), row + place.height == height
+                    seen, fine = _seen(slab, place, 1), _seen(slab, place, output_ratio)
+                    if only is not None and wanted is not None:
+                        seen &= wanted[place.slices()]
+                        fine &= only[place.finer(output_ratio).slices()]
+                    last = row + place.height == height
                     strip = finer.add(answer(place, seen, window), seen, fine, last)
                     if strip is not None:
                         yield strip
@@ -225,6 +231,20 @@ def _patches(slab: Slab, tops: np.ndarray, lefts: np.ndarray, window: int) -> di
             ]
         )
     return patches
+
+
+def _cells(only: np.ndarray, ratio: int) -> np.ndarray:
+    """The grid's pixels (H, W) that those of a grid `ratio` times finer need: with interpolation,
+    also the eight around each."""
+    height, width = only.shape[0] // ratio, only.shape[1] // ratio
+    cells = np.asarray(only.reshape(height, ratio, width, ratio).any(axis=(1, 3)))
+    if ratio == 1:
+        return cells
+    wide, near = np.pad(cells, 1), np.zeros_like(cells)
+    for row in range(3):
+        for col in range(3):
+            near |= wide[row : row + height, col : col + width]
+    return near
 
 
 def _seen(slab: Slab, place: Window, ratio: int) -> np.ndarray:

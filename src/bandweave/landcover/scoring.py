@@ -107,6 +107,11 @@ def score(
             f"the run knows the classes {_listed(run.classes)}; scene {scene.name!r} has "
             f"{_listed(scene.classes)}. Give them the same codes, names and order"
         )
+    if scene.label_ratio != run.output_ratio:
+        raise SceneMismatch(
+            f"the run's map is {run.output_ratio} times finer than the grid, the labels of scene "
+            f"{scene.name!r} are {scene.label_ratio} times; give them ratio: {run.output_ratio}"
+        )
     split = own_split(run, scene) if split is None else split
     reach = run.model.reach(seen_at_once(run.window, scene))  # type: ignore[operator]
     protocol = {**split.protocol(reach), "scene": scene.name, "model": run.config.name}
@@ -118,7 +123,7 @@ def score(
         for part, roles in zip(scene.parts, split.roles, strict=True):
             test = roles == TEST
             if test.any() and part.labels is not None:
-                answer = predict_part(run, part, scene.reference, tta=tta)
+                answer = predict_part(run, part, scene.reference, tta=tta, only=test)
                 predicted = answer.classes
                 truth = np.where(test, part.labels.values, IGNORED)
                 total += confusion_matrix(truth, predicted, number)

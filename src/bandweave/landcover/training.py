@@ -190,7 +190,9 @@ class Validation:
             held_out = roles == VALIDATION
             if not held_out.any() or part.labels is None:
                 continue
-            predicted = predict_classes(self.run, part, self.scene.reference, model=module)
+            predicted = predict_classes(
+                self.run, part, self.scene.reference, model=module, only=held_out
+            )
             total += confusion_matrix(
                 part.labels.values[held_out], predicted[held_out], len(self.run.classes)
             )
