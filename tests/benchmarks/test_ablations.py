@@ -1,0 +1,61 @@
+"""Each row of the benchmarks over models is a config that its preset takes, and differs."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from bandweave.landcover.config import LandCoverConfig, option_groups
+from bandweave.run.sections import grouped, merged
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """script(name): a benchmark as a module."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def config_of(preset, options):
+    """What `bandweave.train` makes of a preset and options by name."""
+    return LandCoverConfig.read(
+        merged(grouped(option_groups(preset), options), {"model": {"name": preset}})
+    )
+
+
+def test_every_ablation_is_another_model(script):
+    ablations = script("ablations")
+    for preset, rows in ablations.ROWS.items():
+        models = [repr(config_of(preset, options).model) for options in rows.values()]
+        assert len(set(models)) == len(rows), preset
+
+
+def test_every_method_on_real_scenes_takes_its_options(script):
+    land_cover = script("land_cover")
+    for table in land_cover.TABLES.values():
+        assert set(table.own) <= {preset for preset, _ in land_cover.MODELS.values()}
+        for preset, options in land_cover.MODELS.values():
+            given = {**table.own.get(preset, {}), **options}
+            given.pop("pca", None)
+            config_of(preset, given)
+
+
+def test_a_table_of_ablations_sets_each_seed_against_its_own(script):
+    ablations = script("ablations")
+    rows = [
+        {"model": "mambamoe_tiny", "row": row, "seed": seed, "overall_accuracy": accuracy,
+         "average_accuracy": 0.5, "kappa": 0.5, "parameters": 1234}
+        for row, seed, accuracy in (
+            (ablations.WHOLE, 0, 0.8), (ablations.WHOLE, 1, 0.6), ("one direction", 1, 0.7)
+        )
+    ]  # fmt: skip
+    lines = ablations.table("mambamoe_tiny", rows).splitlines()
+    assert lines[2].startswith("| whole model | 70.0 ± 14.1 | 50.0 ± 0.0 |")
+    assert (
+        lines[3] == "| one direction | 70.0 ± 0.0 | 50.0 ± 0.0 | 50.0 ± 0.0 | 1 | +10.0 | 1,234 |"
+    )
+    assert len(lines) == 4
