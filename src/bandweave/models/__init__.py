@@ -90,7 +90,6 @@ LAND_COVER: dict[str, Preset] = {
             width=16,
             state=4,
             prompts=2,
-            text="batch",
             clip=PromptedClipConfig(weights="embedded"),
         ),
         samples={"crop": 3, "batch": 32},
