@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from rows import add_run, mean_and_spread, read_rows
 
 RESULTS = Path(__file__).parent / "results" / "ablations.jsonl"
 SCENE = {"height": 96, "width": 128, "bands": 48}
@@ -103,13 +102,6 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
     }
 
 
-def finished() -> list[dict[str, Any]]:
-    """The runs in the results file."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
-
-
 def table(model: str, done: list[dict[str, Any]]) -> str:
     """Mean ± standard deviation over seeds, and the difference to the whole model, seed by seed."""
     import numpy as np
@@ -126,9 +118,7 @@ def table(model: str, done: list[dict[str, Any]]) -> str:
             continue
         cells = []
         for key in ("overall_accuracy", "average_accuracy", "kappa"):
-            values = 100 * np.array([each[key] for each in runs.values()])
-            spread = values.std(ddof=1) if len(values) > 1 else 0
-            cells.append(f"{values.mean():.1f} ± {spread:.1f}")
+            cells.append(mean_and_spread([each[key] for each in runs.values()]))
         both = [seed for seed in runs if seed in whole]
         gains = [
             100 * (runs[seed]["overall_accuracy"] - whole[seed]["overall_accuracy"])
@@ -151,27 +141,19 @@ def main() -> None:
         model, row, seed = options.job
         print(json.dumps(run(model, row, int(seed), options.threads)))
         return
-    RESULTS.parent.mkdir(exist_ok=True)
-    done = {(each["model"], each["row"], each["seed"]) for each in finished()}
+    done = {(each["model"], each["row"], each["seed"]) for each in read_rows(RESULTS)}
     for seed in range(options.seeds):
         for model in options.models:
             for row in ROWS[model]:
                 if (model, row, seed) not in done:
                     one(model, row, seed, options.threads)
     for model in options.models:
-        print(table(model, finished()), end="\n\n")
+        print(table(model, read_rows(RESULTS)), end="\n\n")
 
 
 def one(model: str, row: str, seed: int, threads: int) -> None:
     """A run in a process of its own, and its line in the results."""
-    command = [sys.executable, __file__, "--threads", str(threads), "--job", model, row, str(seed)]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
-    if ended.returncode:
-        raise SystemExit(f"failed: {model}, {row}, seed {seed}")
-    result = json.loads(ended.stdout.splitlines()[-1])
-    with open(RESULTS, "a") as file:
-        file.write(json.dumps(result) + "\n")
+    result = add_run(RESULTS, __file__, [model, row, str(seed)], threads)
     accuracy = 100 * result["overall_accuracy"]
     print(f"{model}, {row}, seed {seed}: OA {accuracy:.2f}, {result['seconds']} s", flush=True)
 

@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from rows import add_run, mean_and_spread, read_rows
 
 RESULTS = Path(__file__).parent / "results" / "guidance.jsonl"
 SEEDS = 5
@@ -90,13 +89,6 @@ def write_random(folder: Path, seed: int) -> str:
     return str(folder)
 
 
-def finished() -> list[dict[str, Any]]:
-    """The runs in the results file."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
-
-
 def table(done: list[dict[str, Any]]) -> str:
     """Mean ± standard deviation over seeds, in percent, and how often each beat no guidance."""
     import numpy as np
@@ -108,11 +100,10 @@ def table(done: list[dict[str, Any]]) -> str:
         rows = [row for row in done if row["setting"] == setting]
         if not rows:
             continue
-        cells = []
-        for key in ("overall_accuracy", "average_accuracy", "kappa"):
-            values = 100 * np.array([row[key] for row in rows])
-            spread = values.std(ddof=1) if len(values) > 1 else 0
-            cells.append(f"{values.mean():.1f} ± {spread:.1f}")
+        cells = [
+            mean_and_spread([row[key] for row in rows])
+            for key in ("overall_accuracy", "average_accuracy", "kappa")
+        ]
         pairs = [(r["overall_accuracy"], plain[r["seed"]]) for r in rows if r["seed"] in plain]
         above = f"{sum(own > other for own, other in pairs)} of {len(pairs)}"
         seconds = np.mean([row["train_seconds"] for row in rows])
@@ -132,25 +123,17 @@ def main() -> None:
     if options.job:
         print(json.dumps(run(options.job[0], int(options.job[1]), options.threads)))
         return
-    RESULTS.parent.mkdir(exist_ok=True)
-    done = {(row["setting"], row["seed"]) for row in finished()}
+    done = {(row["setting"], row["seed"]) for row in read_rows(RESULTS)}
     for seed in range(options.seeds):
         for setting in options.only:
             if (setting, seed) not in done:
                 one(setting, seed, options.threads)
-    print(table(finished()))
+    print(table(read_rows(RESULTS)))
 
 
 def one(setting: str, seed: int, threads: int) -> None:
     """A run in a process of its own, and its line in the results."""
-    command = [sys.executable, __file__, "--threads", str(threads), "--job", setting, str(seed)]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
-    if ended.returncode:
-        raise SystemExit(f"failed: {setting}, seed {seed}")
-    result = json.loads(ended.stdout.splitlines()[-1])
-    with open(RESULTS, "a") as file:
-        file.write(json.dumps(result) + "\n")
+    result = add_run(RESULTS, __file__, [setting, str(seed)], threads)
     accuracy = 100 * result["overall_accuracy"]
     print(f"{setting}, seed {seed}: OA {accuracy:.2f}, {result['train_seconds']} s", flush=True)
 

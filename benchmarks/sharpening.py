@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from rows import read_rows
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "sharpening.jsonl"
 TRAIN, TEST = range(1, 25), range(25, 31)  # of the 30 pairs of Landsat 7
@@ -107,16 +109,9 @@ def score(
     ]
 
 
-def finished() -> list[dict[str, Any]]:
-    """The rows of the results file."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
-
-
 def score_all(only: str | None, runs: list[str]) -> None:
     """What is not finished yet, a line for each pair and protocol as it is."""
-    done = {(row["table"], row["scene"], row["method"]) for row in finished()}
+    done = {(row["table"], row["scene"], row["method"]) for row in read_rows(RESULTS)}
     RESULTS.parent.mkdir(exist_ok=True)
     for name, table in TABLES.items():
         if only not in (None, name):
@@ -190,12 +185,12 @@ def main() -> None:
     if options.run and not options.only:
         parser.error("a run was trained on the bands of one table: name that by --only")
     if options.fresh and RESULTS.exists():
-        kept = [row for row in finished() if options.only not in (None, row["table"])]
+        kept = [row for row in read_rows(RESULTS) if options.only not in (None, row["table"])]
         RESULTS.write_text("".join(json.dumps(row) + "\n" for row in kept))
     if "BANDWEAVE_DATA" not in os.environ:
         parser.error("BANDWEAVE_DATA names no folder of data")
     score_all(options.only, options.run)
-    print(tables(finished()))
+    print(tables(read_rows(RESULTS)))
 
 
 if __name__ == "__main__":

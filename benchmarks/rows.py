@@ -1,0 +1,44 @@
+"""What benchmarks of many runs share: results of a line each, and every run in its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The runs in a results file; none where there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def add_run(path: Path, script: str, words: Sequence[str], threads: int) -> dict[str, Any]:
+    """Run a script with `--job` and these words; its last line is the row that is added to `path`.
+
+    Ends this process where that one failed.
+    """
+    command = [sys.executable, script, "--threads", str(threads), "--job", *words]
+    environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    if ended.returncode:
+        raise SystemExit(f"failed: {', '.join(words)}")
+    row = json.loads(ended.stdout.splitlines()[-1])
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """In percent: mean ± standard deviation, 0 of a single value."""
+    import numpy as np
+
+    percent = 100 * np.array(values)
+    spread = percent.std(ddof=1) if percent.size > 1 else 0.0
+    return f"{percent.mean():.1f} ± {spread:.1f}"
