@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandweave.cli.arguments import SCENE, add_common, add_folder
-from bandweave.cli.comparison_options import SECTIONS, laid_over, seeds_of, stored_options
+from bandweave.cli.comparison_options import (
+    SECTIONS,
+    add_making,
+    laid_over,
+    seeds_of,
+    stored_options,
+)
 from bandweave.cli.options import ConfigParser
 from bandweave.data.roles import SplitConfig
 from bandweave.data.samples import SampleConfig
@@ -122,9 +128,7 @@ def _parser() -> ConfigParser:
     add_folder(parser.parser)
     add("--layers", type=list[str], help="layers to use, as in hsi,lidar; all by default")
     add("--pca", type=dict[str, int], help="components of a layer for models, as in --pca.hsi 30")
-    add("--processes", type=int, default=1, help="cells at a time on this machine")
-    add("--threads", type=int, help="of each cell; by default the cores are shared out")
-    add("--dask", type=str, help="address of a Dask scheduler whose workers make the cells")
+    add_making(parser.parser)
     add("--no-maps", action="store_true", help="write no maps")
     add("--no-features", action="store_true", help="no pictures of features (t-SNE)")
     add_common(parser.parser)

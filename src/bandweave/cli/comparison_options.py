@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,14 @@ def laid_over(
         key: names_of(value) if key in lists and isinstance(value, str) else value
         for key, value in chosen.items()
     }
+
+
+def add_making(parser: argparse.ArgumentParser) -> None:
+    """How cells are made: --processes, --threads and --dask."""
+    add = parser.add_argument
+    add("--processes", type=int, default=1, help="cells at a time on this machine")
+    add("--threads", type=int, help="of each cell; by default the cores are shared out")
+    add("--dask", type=str, help="address of a Dask scheduler whose workers make the cells")
 
 
 def names_of(value: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.cli.arguments import add_common
-from bandweave.cli.comparison_options import laid_over, seeds_of, stored_options
+from bandweave.cli.comparison_options import add_making, laid_over, seeds_of, stored_options
 from bandweave.cli.options import ConfigParser
 from bandweave.cli.sharpen_scoring import pair_files
 from bandweave.cli.sharpen_training import listed_pairs
@@ -128,9 +128,7 @@ def _parser() -> ConfigParser:
     add("--crs", type=str, help="assigned where a file has none; never a warp")
     add("--nodata", type=float, help="the value of a hole in all files")
     add("--peak", type=float, help="largest value of the data; by the sensor's bits")
-    add("--processes", type=int, default=1, help="cells at a time on this machine")
-    add("--threads", type=int, help="of each cell; by default the cores are shared out")
-    add("--dask", type=str, help="address of a Dask scheduler whose workers make the cells")
+    add_making(parser.parser)
     add("--no-pictures", action="store_true", help="keep no pictures, and show none")
     add_common(parser.parser)
     parser.add("samples", PatchConfig(), "samples: of all trained models, over their presets'")

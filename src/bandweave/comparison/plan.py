@@ -10,7 +10,7 @@ seeds   each draws the split (but for masks that are given) and trains the model
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -154,19 +154,34 @@ def once(names: Sequence[str], what: str) -> list[str]:
     return list(names)
 
 
-def _model(name: str, own: Mapping[str, Any] | None, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a model, as config.yaml holds it but for scene, split and seed."""
+def preset_of(
+    name: str,
+    own: Mapping[str, Any] | None,
+    presets: Iterable[str],
+    classical: Iterable[str],
+) -> tuple[str, dict[str, Any]]:
+    """The preset or classical method that a table's name stands for, and its options.
+
+    Raises ConfigError for one that does not exist, and for options that it cannot have.
+    """
     options = dict(own or {})
     preset = options.pop("model", name)
-    if preset in BASELINES:
+    if preset in [*classical]:
         if options:
             raise ConfigError(f"{name}: the classical method {preset!r} has no option {[*options]}")
-        return {"baseline": preset, "layers": shared["layers"]}
-    if preset not in LAND_COVER:
-        known = [*LAND_COVER, *BASELINES]
+    elif preset not in [*presets]:
+        known = [*presets, *classical]
         raise ConfigError(f"there is no model {preset!r}{nearest(str(preset), known)}")
-    if "seed" in options:
+    elif "seed" in options:
         raise ConfigError(f"{name}: the seeds are those of the comparison, leave out `seed`")
+    return preset, options
+
+
+def _model(name: str, own: Mapping[str, Any] | None, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a model, as config.yaml holds it but for scene, split and seed."""
+    preset, options = preset_of(name, own, LAND_COVER, BASELINES)
+    if preset in BASELINES:
+        return {"baseline": preset, "layers": shared["layers"]}
     layers, pca = options.pop("layers", shared["layers"]), options.pop("pca", shared["pca"])
     stored: dict[str, Any] = {"model": {"name": preset}, "layers": layers, "pca": pca}
     stored = merged(stored, {key: dict(shared.get(key) or {}) for key in SECTIONS})

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bandweave.comparison.cell_folder import finished, why_not_done
 from bandweave.comparison.plan import Cell, Plan
+from bandweave.csv_text import csv_of
 from bandweave.errors import RunError
 from bandweave.landcover.metrics import PER_CLASS, Scores
 from bandweave.landcover.scoring import SceneScores
@@ -168,19 +167,3 @@ def said_of(facts: Iterable[Mapping[str, Any] | None], name: str) -> list[str]:
         if value:
             found[str(value)] = None
     return list(found)
-
-
-def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV; what is None or NaN is empty, and floats have all their digits."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _text(value) for key, value in row.items()})
-    return file.getvalue()
-
-
-def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(float(value)) if isinstance(value, float) else str(value)

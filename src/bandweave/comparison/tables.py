@@ -70,12 +70,12 @@ def tex(results: Sequence[Result]) -> str:
     """table.tex: classes by models for each scene and split, as papers print them."""
     found = summarise(results)
     pieces = ["% needs \\usepackage{booktabs}"]
-    for number, summary in enumerate(found.panels):
-        pieces += ["", *_table(summary, found, last=number == len(found.panels) - 1)]
+    for summary in found.panels:
+        pieces += ["", *_table(summary, found)]
     return "\n".join(pieces) + "\n"
 
 
-def _table(summary: Summary, found: Comparisons, last: bool) -> list[str]:
+def _table(summary: Summary, found: Comparisons) -> list[str]:
     rows = summary.rows
     lines = [f"% {row.model}: {row.runs}" for row in rows]
     lines += [

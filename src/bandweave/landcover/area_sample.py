@@ -9,16 +9,13 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
-from rasterio.windows import Window as RasterioWindow
 
 from bandweave.errors import ConfigError, FileError, GridMismatch, OutputError
-from bandweave.landcover.map_files import ROWS
+from bandweave.landcover.map_files import stored_rows
 from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.run.atomic import whole
@@ -51,7 +48,7 @@ def draw_sample(
         raise ConfigError(f"{per_class} places a class: 2 at least, 50 are usual")
     if out.suffix.lower() not in DRIVERS:
         raise ConfigError(f"{out}: points are written as {' or '.join(DRIVERS)}")
-    counts, grid = _counts(map_path)
+    grid, counts = _grid(map_path), _counts(map_path)
     rng = np.random.default_rng(seed)
     ranks = {}
     for code, count in counts.items():
@@ -65,39 +62,33 @@ def draw_sample(
     return {code: len(own) for code, own in ranks.items()}
 
 
-def _pieces(path: str | os.PathLike[str]) -> Iterator[tuple[int, np.ndarray, Grid]]:
-    """The first row of each piece, its codes (h, w) int64, -1 without data, and the map's grid."""
-    try:
-        with open_dataset(str(path)) as dataset:
-            if dataset.count != 1 or not np.issubdtype(dataset.dtypes[0], np.integer):
-                raise FileError(
-                    f"{path} has {dataset.count} bands of {dataset.dtypes[0]}; a map is one band "
-                    f"of whole numbers"
-                )
-            grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
-            for row in range(0, dataset.height, ROWS):
-                window = RasterioWindow(0, row, dataset.width, min(ROWS, dataset.height - row))
-                codes = dataset.read(1, window=window).astype(np.int64)
-                codes[codes == dataset.nodata] = -1
-                if codes.max(initial=0) > LARGEST_CODE:
-                    raise FileError(f"{path} holds {codes.max()}, which is no class code")
-                yield row, np.maximum(codes, -1), grid
-    except (RasterioError, CPLE_BaseError) as error:
-        raise FileError(f"{path} is truncated or damaged ({error.__cause__ or error})") from error
+def _grid(path: str | os.PathLike[str]) -> Grid:
+    """Of the map, which is one."""
+    with open_dataset(str(path)) as dataset:
+        if dataset.count != 1 or not np.issubdtype(dataset.dtypes[0], np.integer):
+            raise FileError(
+                f"{path} has {dataset.count} bands of {dataset.dtypes[0]}; a map is one band of "
+                f"whole numbers"
+            )
+        grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+    if not grid.georeferenced or grid.crs is None:
+        raise GridMismatch(f"{path} has no place on the ground, so points have none either")
+    return grid
 
 
-def _counts(path: str | os.PathLike[str]) -> tuple[dict[int, int], Grid]:
+def _counts(path: str | os.PathLike[str]) -> dict[int, int]:
     """Pixels of each code."""
-    counts = np.zeros(LARGEST_CODE + 1, np.int64)
-    grid = None
-    for _, codes, grid in _pieces(path):
-        if not grid.georeferenced or grid.crs is None:
-            raise GridMismatch(f"{path} has no place on the ground, so points have none either")
-        found, number = np.unique(codes[codes >= 0], return_counts=True)
-        counts[found] += number
-    if grid is None or not counts.any():
+    counts: Counter[int] = Counter()
+    for _, values, nodata in stored_rows(path):
+        found, numbers = np.unique(values, return_counts=True)
+        counts.update(
+            {int(c): int(n) for c, n in zip(found, numbers, strict=True) if c >= 0 and c != nodata}
+        )
+    if max(counts, default=0) > LARGEST_CODE:
+        raise FileError(f"{path} holds {max(counts)}, which is no class code")
+    if not counts:
         raise FileError(f"{path} holds no class")
-    return {int(code): int(counts[code]) for code in np.flatnonzero(counts)}, grid
+    return dict(sorted(counts.items()))
 
 
 def _at(
@@ -106,14 +97,13 @@ def _at(
     """Rows and columns of the pixels of those ranks, among all of their code from the top left."""
     before = dict.fromkeys(ranks, 0)
     rows, cols = [], []
-    for first, codes, grid in _pieces(path):
-        flat = codes.ravel()
+    for first, values, _ in stored_rows(path):
         for code, wanted in ranks.items():
-            places = np.flatnonzero(flat == code)
+            places = np.flatnonzero(values == code)
             low, high = np.searchsorted(wanted, [before[code], before[code] + len(places)])
             chosen = places[wanted[low:high] - before[code]]
-            rows.append(first + chosen // grid.width)
-            cols.append(chosen % grid.width)
+            rows.append(first + chosen // values.shape[1])
+            cols.append(chosen % values.shape[1])
             before[code] += len(places)
     return np.concatenate(rows), np.concatenate(cols)
 

@@ -79,15 +79,27 @@ def _indices(values: np.ndarray, codes: Sequence[int], nodata: float | None) -> 
 
 
 def map_rows(
-    path: str | os.PathLike[str], codes: Sequence[int]
+    path: str | os.PathLike[str], codes: Sequence[int], only: np.ndarray | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """All of a map from the top: the first row of each piece, and its class indices (h, w)."""
+    """A map from the top: the first row of each piece, and its class indices (h, w).
+
+    only  (H, W) bool: pieces without any of these pixels are left out
+    """
+    for row, values, nodata in stored_rows(path, only):
+        yield row, _indices(values, codes, nodata)
+
+
+def stored_rows(
+    path: str | os.PathLike[str], only: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray, float | None]]:
+    """As `map_rows`, with codes as the file holds them, and the code of no data."""
     try:
         with open_dataset(str(path)) as dataset:
             for row in range(0, dataset.height, ROWS):
                 height = min(ROWS, dataset.height - row)
-                window = RasterioWindow(0, row, dataset.width, height)
-                yield row, _indices(dataset.read(1, window=window), codes, dataset.nodata)
+                if only is None or only[row : row + height].any():
+                    window = RasterioWindow(0, row, dataset.width, height)
+                    yield row, dataset.read(1, window=window), dataset.nodata
     except (RasterioError, CPLE_BaseError) as error:
         raise _damaged(path, error) from error
 
@@ -101,7 +113,7 @@ def verdict(
     test   (H, W) bool: pixels that are tested
     """
     result = np.full(truth.shape, IGNORED, np.int8)
-    for row, mapped in map_rows(path, codes):
+    for row, mapped in map_rows(path, codes, test):
         rows = slice(row, row + len(mapped))
         right = np.where(mapped == truth[rows], RIGHT, WRONG)
         result[rows][test[rows]] = right[test[rows]]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from bandweave.data.scene import Part
@@ -238,13 +239,7 @@ def _cells(only: np.ndarray, ratio: int) -> np.ndarray:
     also the eight around each."""
     height, width = only.shape[0] // ratio, only.shape[1] // ratio
     cells = np.asarray(only.reshape(height, ratio, width, ratio).any(axis=(1, 3)))
-    if ratio == 1:
-        return cells
-    wide, near = np.pad(cells, 1), np.zeros_like(cells)
-    for row in range(3):
-        for col in range(3):
-            near |= wide[row : row + height, col : col + width]
-    return near
+    return cells if ratio == 1 else binary_dilation(cells, np.ones((3, 3), bool))
 
 
 def _seen(slab: Slab, place: Window, ratio: int) -> np.ndarray:

@@ -73,7 +73,7 @@ class Trained:
         self._share = min(LOOKED_AT / number, 1.0)
         self._statistics: Statistics = {}
         self.alone = True
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = threading.Lock()  # as scores are taken in several threads
 
     @torch.inference_mode()
     def fit(self, windows: Iterable[PairWindow]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 import shutil
@@ -12,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bandweave.csv_text import csv_of
 from bandweave.errors import OutputError, RunError
 from bandweave.run.atomic import write_json, write_text, write_yaml
 from bandweave.run.config import conflicts
@@ -141,11 +140,7 @@ class RunFolder:
 
     def write_areas(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write areas.csv, one row a class."""
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        write_text(self.areas, text.getvalue())
+        write_text(self.areas, csv_of(list(rows[0]), rows))
 
     def write_report(self, html: str) -> None:
         """Write report.html."""

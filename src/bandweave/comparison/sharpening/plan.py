@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.plan import file_name, once, seeds_of
+from bandweave.comparison.plan import file_name, once, preset_of, seeds_of
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option_groups
 from bandweave.pansharp.training import Files, as_pair_files, check_pairs
 from bandweave.run.sections import grouped, merged
-from bandweave.schema import nearest, to_dict
+from bandweave.schema import to_dict
 
 
 @dataclass(frozen=True)
@@ -206,17 +206,9 @@ def _test(
 
 def _model(name: str, own: Mapping[str, Any] | None, shared: Mapping[str, Any]) -> dict[str, Any]:
     """The sections of a model, or {"method": …}."""
-    options = dict(own or {})
-    preset = options.pop("model", name)
+    preset, options = preset_of(name, own, SHARPENERS, CLASSICAL)
     if preset in CLASSICAL:
-        if options:
-            raise ConfigError(f"{name}: the classical method {preset!r} has no option {[*options]}")
         return {"method": preset}
-    if preset not in SHARPENERS:
-        known = [*SHARPENERS, *CLASSICAL]
-        raise ConfigError(f"there is no model {preset!r}{nearest(str(preset), known)}")
-    if "seed" in options:
-        raise ConfigError(f"{name}: the seeds are those of the comparison, leave out `seed`")
     stored: dict[str, Any] = {"model": {"name": preset}}
     stored = merged(stored, {key: dict(shared.get(key) or {}) for key in SECTIONS})
     try:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from bandweave.comparison.cell_folder import finished, why_not_done
-from bandweave.comparison.results import csv_of
 from bandweave.comparison.sharpening.plan import Cell, Plan
+from bandweave.csv_text import csv_of
 from bandweave.errors import RunError
 from bandweave.pansharp.score_names import SCORES
 from bandweave.pansharp.score_stages import PROTOCOLS
