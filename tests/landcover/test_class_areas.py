@@ -284,6 +284,8 @@ def test_what_no_sample_can_be_drawn_from(tmp_path, mapped):
     path = write_map(tmp_path / "map.tif", part, mapped)
     with pytest.raises(ConfigError, match="2 at least"):
         draw_sample(path, tmp_path / "p.gpkg", 1)
+    with pytest.raises(ConfigError, match="seed is -1"):
+        draw_sample(path, tmp_path / "p.gpkg", seed=-1)
     with pytest.raises(ConfigError, match=r"\.gpkg"):
         draw_sample(path, tmp_path / "p.shp")
     with MapWriter(tmp_path / "f.tif", part.grid, dtype="float32", nodata=np.nan) as writer:

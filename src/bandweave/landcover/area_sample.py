@@ -40,12 +40,14 @@ def draw_sample(
     per_class  places in each class, or all its pixels where there are fewer
 
     Raises FileError for what is no raster of class codes, GridMismatch for one without a place on
-    the ground, ConfigError for fewer than two places or another kind of file, OutputError where it
+    the ground, ConfigError for fewer than two places, a seed below 0 or another kind of file, OutputError where it
     cannot be written.
     """
     out = Path(out)
     if per_class < 2:
         raise ConfigError(f"{per_class} places a class: 2 at least, 50 are usual")
+    if seed < 0:
+        raise ConfigError(f"the seed is {seed}; it is a whole number from 0 on")
     if out.suffix.lower() not in DRIVERS:
         raise ConfigError(f"{out}: points are written as {' or '.join(DRIVERS)}")
     grid, counts = _grid(map_path), _counts(map_path)
