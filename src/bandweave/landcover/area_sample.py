@@ -40,8 +40,8 @@ def draw_sample(
     per_class  places in each class, or all its pixels where there are fewer
 
     Raises FileError for what is no raster of class codes, GridMismatch for one without a place on
-    the ground, ConfigError for fewer than two places, a seed below 0 or another kind of file, OutputError where it
-    cannot be written.
+    the ground, ConfigError for fewer than two places, a seed below 0 or another kind of file,
+    OutputError where it cannot be written.
     """
     out = Path(out)
     if per_class < 2:
