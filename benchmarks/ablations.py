@@ -30,6 +30,7 @@ WHOLE = "whole model"
 
 ADAPTERS: dict[str, Any] = {"clip": {"mode": "adapters", "weights": "embedded"}}
 FROZEN: dict[str, Any] = {"clip": {"mode": "frozen", "weights": "embedded"}}
+FINE: dict[str, Any] = {"detail": 2}  # its first scale takes means of 2×2 tokens: then of a pixel each
 SAMPLE: dict[str, Any] = {"text": "sample"}
 ROWS: dict[str, dict[str, dict[str, Any]]] = {  # of each preset: options in place of its own
     "m3amba_tiny": {
@@ -42,15 +43,16 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {  # of each preset: options in pla
         "averaged transitions": {**ADAPTERS, "average": "transition"},
     },
     "mambamoe_tiny": {
-        WHOLE: {},
-        "spatial experts alone": {"experts": "spatial"},
-        "spectral expert alone": {"experts": "spectral"},
-        "all four directions": {"active": 4},
-        "one direction": {"active": 1},
-        "the finest head alone": {"heads": "finest"},
-        "no corrective learning": {"corrective": "none"},
-        "uncertainty as published": {"corrective": "as_published"},
-        "load balance 0.01": {"load_balance": 0.01},
+        WHOLE: FINE,
+        "a token of four pixels": {},
+        "spatial experts alone": {**FINE, "experts": "spatial"},
+        "spectral expert alone": {**FINE, "experts": "spectral"},
+        "all four directions": {**FINE, "active": 4},
+        "one direction": {**FINE, "active": 1},
+        "the finest head alone": {**FINE, "heads": "finest"},
+        "no corrective learning": {**FINE, "corrective": "none"},
+        "uncertainty as published": {**FINE, "corrective": "as_published"},
+        "load balance 0.01": {**FINE, "load_balance": 0.01},
     },
     "cf_ipt_tiny": {
         WHOLE: SAMPLE,
