@@ -30,7 +30,7 @@ WHOLE = "whole model"
 
 ADAPTERS: dict[str, Any] = {"clip": {"mode": "adapters", "weights": "embedded"}}
 FROZEN: dict[str, Any] = {"clip": {"mode": "frozen", "weights": "embedded"}}
-FINE: dict[str, Any] = {"detail": 2}  # its first scale takes means of 2×2 tokens: then of a pixel each
+FINE: dict[str, Any] = {"detail": 2}  # the first scale, of 2×2 tokens each, is the grid then
 SAMPLE: dict[str, Any] = {"text": "sample"}
 ROWS: dict[str, dict[str, dict[str, Any]]] = {  # of each preset: options in place of its own
     "m3amba_tiny": {
