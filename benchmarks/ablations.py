@@ -1,6 +1,6 @@
 """Ablations of the land-cover models, one row each, over a simulated town of 96 × 128 pixels.
 
-    python benchmarks/ablations.py [--models mambamoe_tiny] [--seeds 3] [--threads 2]
+    python benchmarks/ablations.py [--models mambamoe_tiny] [--seeds 0 1 3] [--threads 2]
 
 The town has 48 bands, height, and ten classes with names; half of its blocks of 16 px train, the
 others test, with a guard of 2 px. The seed is that of the scene, the split and the training. All
@@ -25,7 +25,7 @@ from rows import add_run, mean_and_spread, read_rows
 RESULTS = Path(__file__).parent / "results" / "ablations.jsonl"
 SCENE = {"height": 96, "width": 128, "bands": 48}
 SPLIT = {"name": "blocks", "size": 16, "guard": 2}
-SEEDS = 3
+SEEDS = (0, 1, 3)  # town 2 has all of its tiled roofs in one block
 WHOLE = "whole model"
 
 ADAPTERS: dict[str, Any] = {"clip": {"mode": "adapters", "weights": "embedded"}}
@@ -135,7 +135,7 @@ def table(model: str, done: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="the first so many")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--threads", type=int, default=2, help="of each run")
     parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -144,7 +144,7 @@ def main() -> None:
         print(json.dumps(run(model, row, int(seed), options.threads)))
         return
     done = {(each["model"], each["row"], each["seed"]) for each in read_rows(RESULTS)}
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         for model in options.models:
             for row in ROWS[model]:
                 if (model, row, seed) not in done:
