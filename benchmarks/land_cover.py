@@ -46,6 +46,12 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {  # a preset, and options in pl
     "cf_ipt_small": ("cf_ipt_small", {"text": "batch"}),  # for time
 }
 METHODS = (*BASELINES, *MODELS)
+STILL = {  # pixels of training patches as they are; they are still turned
+    name: 0.0
+    for name in (
+        "illumination", "band_gain", "offset", "tilt", "noise", "band_dropout", "modality_dropout"
+    )
+}  # fmt: skip
 REACH_CROP = 8  # px of the 1 m grid: its reach of 7 m leaves training pixels in blocks of 16 m
 
 
@@ -79,7 +85,11 @@ TABLES = {
     "idtrees": Table(
         "idtrees2020", {"name": "parts"}, (("hsi", "chm", "rgb"),), seeds=5,
         options={"pca": {"hsi": 32}},
-        own={MODEL: {"crop": 20, "batch": 10}, "mambamoe_small": {"batch": 10, "detail": 2}},
+        own={
+            MODEL: {"crop": 20, "batch": 10},
+            "mambamoe_small": {"batch": 10, "detail": 2},
+            "cf_ipt_small": {"balance": 0.0, "augment": STILL},
+        },
     ),
 }  # fmt: skip
 
