@@ -217,6 +217,13 @@ def test_clip_weights_stay_where_they_came_from(scene, tmp_path, tiny_clip, mode
     assert (predicted != IGNORED).all()
 
 
+def test_clips_picture_of_a_reduced_layer_is_its_first_components(scene, tmp_path, tiny_clip):
+    clip = {"mode": "frozen", "weights": str(tiny_clip), "input": "pca"}
+    run = train(scene, small_split(scene), tmp_path / "run", clip=clip, pca={"hsi": 4})
+    taken = run.model.guidance.inputs["hsi"].weight
+    assert torch.equal(taken, torch.eye(4)[:3])
+
+
 def test_a_self_contained_run_needs_no_clip_weights(scene, tmp_path, tiny_clip):
     import shutil
 

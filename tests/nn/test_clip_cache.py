@@ -55,6 +55,15 @@ def test_principal_components_are_those_of_the_pixels(config):
     assert torch.equal(two[:, 0], two[:, 2])
 
 
+def test_of_a_layer_of_components_the_first_three_are_taken(config):
+    bands = {"hsi": 6, "sar": 2}
+    model = guidance_of(config(mode="frozen", input="pca"), bands)
+    layers = crops(bands, (16, 16), batch=2)
+    model.fit_projection(layers, reduced={"hsi", "sar"})
+    assert torch.equal(model.inputs["hsi"](layers["hsi"]), layers["hsi"][:, :3])
+    assert torch.equal(model.inputs["sar"](layers["sar"]), layers["sar"][:, [0, 1, 0]])
+
+
 def test_constant_bands_give_finite_components(config):
     model = guidance_of(config(mode="frozen", input="pca"), {"hsi": 4})
     model.fit_projection({"hsi": torch.ones(2, 4, 3, 3)})

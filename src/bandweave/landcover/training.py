@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def train(
     bands = {name: scaling.bands(name) for name in described}
     module = build_model(config, bands, scene.classes, described, scene.label_ratio)
     sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
-    fit_projection(module, sampler)
+    fit_projection(module, sampler, config.pca)
     run = Run(
         folder=folder,
         config=config,
@@ -147,13 +148,17 @@ def train(
     return run
 
 
-def fit_projection(module: nn.Module, sampler: Sampler) -> None:
-    """Fit CLIP's fixed projection, where the model has one, to the first training samples."""
+def fit_projection(module: nn.Module, sampler: Sampler, reduced: Container[str]) -> None:
+    """Fit CLIP's fixed projection, where the model has one, to the first training samples.
+
+    reduced  layers that were scaled to principal components
+    """
     guidance = getattr(module, "guidance", None)
     if isinstance(guidance, ClipGuidance) and guidance.config.input == "pca":
         layers = [sampler.batch(step)["layers"] for step in range(PROJECTION_BATCHES)]
         guidance.fit_projection(
-            {n: torch.from_numpy(np.concatenate([each[n] for each in layers])) for n in layers[0]}
+            {n: torch.from_numpy(np.concatenate([each[n] for each in layers])) for n in layers[0]},
+            reduced,
         )
 
 

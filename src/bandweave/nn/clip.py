@@ -15,7 +15,7 @@ whole, so the guidance of every pixel depends on all of the crop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -70,6 +70,14 @@ class FixedProjection(nn.Module):
         weight = axes * largest.sign() / scale[:, None]
         self.weight.copy_(weight)
         self.bias.copy_(-weight @ mean)
+        self.fitted.fill_(True)
+
+    @torch.no_grad()
+    def take_first(self) -> None:
+        """Bands that are components already, all of one variance, have no others: the first 3."""
+        bands = self.weight.shape[1]
+        self.weight.copy_(torch.eye(bands)[torch.arange(3) % bands])
+        self.bias.zero_()
         self.fitted.fill_(True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,15 +161,19 @@ class ClipGuidance(nn.Module):
         self.cache = FeatureCache(config.cache) if cacheable else None
         self.register_load_state_dict_post_hook(_forget)
 
-    def fit_projection(self, layers: Mapping[str, Tensor]) -> None:
+    def fit_projection(self, layers: Mapping[str, Tensor], reduced: Container[str] = ()) -> None:
         """Fit the fixed projection of `input: pca` to training crops, name → (B, C, h, w).
 
-        Several processes must give the same crops.
+        Several processes must give the same crops. The layers in `reduced` were scaled to principal
+        components, of which the first three are taken.
         """
         if self.config.input != "pca":
             raise ConfigError("clip.input is 'learned': there is no fixed projection to fit")
         for name, projection in self.inputs.items():
             assert isinstance(projection, FixedProjection)
+            if name in reduced:
+                projection.take_first()
+                continue
             projection.fit(layers[name].movedim(1, -1).flatten(0, -2))
         _forget(self)
 
