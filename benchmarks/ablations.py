@@ -17,6 +17,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ SCENE = {"height": 96, "width": 128, "bands": 48}
 SPLIT = {"name": "blocks", "size": 16, "guard": 2}
 SEEDS = (0, 1, 3)  # town 2 has all of its tiled roofs in one block
 WHOLE = "whole model"
+NAMELESS = "classes by numbers"  # the whole model, of a town whose classes have no names
 
 ADAPTERS: dict[str, Any] = {"clip": {"mode": "adapters", "weights": "embedded"}}
 FROZEN: dict[str, Any] = {"clip": {"mode": "frozen", "weights": "embedded"}}
@@ -65,6 +67,7 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {  # of each preset: options in pla
         "Transformer for S2GPT (4d)": {**SAMPLE, "exchange": "transformer"},
         "no diversity loss": {**SAMPLE, "diversity": 0.0},
         "text once a batch": {"text": "batch"},
+        NAMELESS: SAMPLE,
     },
 }
 
@@ -78,6 +81,9 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
 
     torch.set_num_threads(threads)
     scene = bw.simulated_scene(seed, **SCENE)
+    if row == NAMELESS:
+        numbered = tuple(replace(each, name=f"class {each.code}") for each in scene.classes)
+        scene = replace(scene, classes=numbered)
     split = bw.split(scene, seed=seed, **SPLIT)
     options, began = ROWS[model][row], time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
