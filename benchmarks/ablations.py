@@ -28,6 +28,7 @@ SCENE = {"height": 96, "width": 128, "bands": 48}
 SPLIT = {"name": "blocks", "size": 16, "guard": 2}
 SEEDS = (0, 1, 3)  # town 2 has all of its tiled roofs in one block
 WHOLE = "whole model"
+FOREST = "random forest"  # a row of every table, of the same pixels
 NAMELESS = "classes by numbers"  # the whole model, of a town whose classes have no names
 
 ADAPTERS: dict[str, Any] = {"clip": {"mode": "adapters", "weights": "embedded"}}
@@ -77,6 +78,7 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
     import torch
 
     import bandweave as bw
+    from bandweave.landcover.baselines import score_baseline
     from bandweave.run.folder import machine
 
     torch.set_num_threads(threads)
@@ -85,12 +87,18 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
         numbered = tuple(replace(each, name=f"class {each.code}") for each in scene.classes)
         scene = replace(scene, classes=numbered)
     split = bw.split(scene, seed=seed, **SPLIT)
-    options, began = ROWS[model][row], time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        trained = bw.train(
-            scene, split, model=model, out=f"{folder}/run", seed=seed, quiet=True, **options
-        )
-        scores = bw.score(trained, scene, split, quiet=True).pixels
+    options, parameters, began = {}, None, time.monotonic()
+    if model == FOREST:
+        layers = list(scene.layers)
+        scores = score_baseline("random_forest", scene, split, layers, seed=seed, threads=threads)
+    else:
+        options = ROWS[model][row]
+        with tempfile.TemporaryDirectory() as folder:
+            trained = bw.train(
+                scene, split, model=model, out=f"{folder}/run", seed=seed, quiet=True, **options
+            )
+            scores = bw.score(trained, scene, split, quiet=True).pixels
+        parameters = trained.parameters
     return {
         "model": model,
         "row": row,
@@ -103,7 +111,7 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
         "kappa": scores.kappa,
         "test_pixels": int(scores.support.sum()),
         "split_hash": split.hash,
-        "parameters": trained.parameters,
+        "parameters": parameters,
         "seconds": round(time.monotonic() - began, 1),
         "threads": threads,
         "machine": machine(),
@@ -117,8 +125,8 @@ def table(model: str, done: list[dict[str, Any]]) -> str:
     lines = [f"| `{model}` | OA | AA | κ×100 | seeds | to the whole | trained |"]
     lines.append("|---|---|---|---|---|---|---|")
     of_row = {
-        row: {each["seed"]: each for each in done if (each["model"], each["row"]) == (model, row)}
-        for row in ROWS[model]
+        row: {each["seed"]: each for each in done if (each["model"], each["row"]) == (kind, row)}
+        for kind, row in [*((model, row) for row in ROWS[model]), (FOREST, FOREST)]
     }
     whole = of_row[WHOLE]
     for row, runs in of_row.items():
@@ -133,7 +141,8 @@ def table(model: str, done: list[dict[str, Any]]) -> str:
             for seed in both
         ]
         cells += [f"{len(runs)}", f"{np.mean(gains):+.1f}" if gains and row != WHOLE else "–"]
-        cells.append(f"{next(iter(runs.values()))['parameters']:,}")
+        parameters = next(iter(runs.values()))["parameters"]
+        cells.append(f"{parameters:,}" if parameters else "–")
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -151,8 +160,8 @@ def main() -> None:
         return
     done = {(each["model"], each["row"], each["seed"]) for each in read_rows(RESULTS)}
     for seed in options.seeds:
-        for model in options.models:
-            for row in ROWS[model]:
+        for model in [FOREST, *options.models]:
+            for row in ROWS.get(model, [FOREST]):
                 if (model, row, seed) not in done:
                     one(model, row, seed, options.threads)
     for model in options.models:
