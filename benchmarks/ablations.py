@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rows import add_run, mean_and_spread, read_rows
+from rows import accuracies, add_run, mean_and_spread, mean_gain, read_rows
 
 RESULTS = Path(__file__).parent / "results" / "ablations.jsonl"
 SCENE = {"height": 96, "width": 128, "bands": 48}
@@ -119,29 +119,24 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
 
 
 def table(model: str, done: list[dict[str, Any]]) -> str:
-    """Mean ± standard deviation over seeds, and the difference to the whole model, seed by seed."""
-    import numpy as np
-
-    lines = [f"| `{model}` | OA | AA | κ×100 | seeds | to the whole | trained |"]
+    """Mean ± standard deviation over seeds, and the gain over the whole model of the same seed."""
+    lines = [f"| `{model}` | OA | AA | κ×100 | seeds | to the whole (95 %) | trained |"]
     lines.append("|---|---|---|---|---|---|---|")
-    of_row = {
-        row: {each["seed"]: each for each in done if (each["model"], each["row"]) == (kind, row)}
-        for kind, row in [*((model, row) for row in ROWS[model]), (FOREST, FOREST)]
-    }
-    whole = of_row[WHOLE]
-    for row, runs in of_row.items():
+
+    def of(kind: str, row: str) -> list[dict[str, Any]]:
+        return [each for each in done if (each["model"], each["row"]) == (kind, row)]
+
+    whole = accuracies(of(model, WHOLE))
+    for kind, row in [*((model, row) for row in ROWS[model]), (FOREST, FOREST)]:
+        runs = of(kind, row)
         if not runs:
             continue
-        cells = []
-        for key in ("overall_accuracy", "average_accuracy", "kappa"):
-            cells.append(mean_and_spread([each[key] for each in runs.values()]))
-        both = [seed for seed in runs if seed in whole]
-        gains = [
-            100 * (runs[seed]["overall_accuracy"] - whole[seed]["overall_accuracy"])
-            for seed in both
+        cells = [
+            mean_and_spread([each[key] for each in runs])
+            for key in ("overall_accuracy", "average_accuracy", "kappa")
         ]
-        cells += [f"{len(runs)}", f"{np.mean(gains):+.1f}" if gains and row != WHOLE else "–"]
-        parameters = next(iter(runs.values()))["parameters"]
+        cells += [f"{len(runs)}", "–" if row == WHOLE else mean_gain(accuracies(runs), whole)]
+        parameters = runs[0]["parameters"]
         cells.append(f"{parameters:,}" if parameters else "–")
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rows import add_run, mean_and_spread, mean_gain, read_rows
+from rows import accuracies, add_run, mean_and_spread, mean_gain, read_rows
 
 RESULTS = Path(__file__).parent / "results" / "guidance.jsonl"
 SEEDS = 5
@@ -95,7 +95,7 @@ def table(done: list[dict[str, Any]]) -> str:
 
     lines = ["| guidance | OA | AA | κ×100 | seeds | to none (95 %) | trained | training (s) |"]
     lines.append("|---|---|---|---|---|---|---|---|")
-    plain = {row["seed"]: row["overall_accuracy"] for row in done if row["setting"] == "none"}
+    plain = accuracies(row for row in done if row["setting"] == "none")
     for setting in SETTINGS:
         rows = [row for row in done if row["setting"] == setting]
         if not rows:
@@ -104,7 +104,7 @@ def table(done: list[dict[str, Any]]) -> str:
             mean_and_spread([row[key] for row in rows])
             for key in ("overall_accuracy", "average_accuracy", "kappa")
         ]
-        gain = mean_gain({row["seed"]: row["overall_accuracy"] for row in rows}, plain)
+        gain = mean_gain(accuracies(rows), plain)
         seconds = np.mean([row["train_seconds"] for row in rows])
         cells += [str(len(rows)), "–" if setting == "none" else gain]
         cells += [f"{rows[-1]['parameters']:,}", f"{seconds:.0f}"]

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rows import add_run, mean_and_spread, mean_gain, read_rows
+from rows import accuracies, add_run, mean_and_spread, mean_gain, read_rows
 
 HERE = Path(__file__).parent
 SCENES = HERE.parent / "examples" / "scenes"
@@ -193,31 +193,26 @@ def line(done: list[dict[str, Any]], method: str, layers: list[str]) -> list[str
     """The line of a method and its layers; none where there are no runs."""
     import numpy as np
 
-    rows = [row for row in done if (row["method"], row["layers"]) == (method, layers)]
+    def of(name: str) -> list[dict[str, Any]]:
+        return [row for row in done if (row["method"], row["layers"]) == (name, layers)]
+
+    rows = of(method)
     if not rows:
         return []
     cells = [
         mean_and_spread([row[key] for row in rows])
         for key in ("overall_accuracy", "average_accuracy", "kappa")
     ]
-    forest, own = accuracies(done, FOREST, layers), accuracies(done, method, layers)
-    behind = f"{sum(own[s] < forest[s] for s in own if s in forest)} of {len(own)}"
-    without = accuracies(done, MODEL, layers) if method == f"{MODEL} + clip" else forest
+    own, forest = accuracies(rows), accuracies(of(FOREST))
+    both = own.keys() & forest.keys()
+    behind = f"{sum(own[seed] < forest[seed] for seed in both)} of {len(both)}"
+    without = accuracies(of(MODEL)) if method == f"{MODEL} + clip" else forest
     minutes = np.median([row["seconds"] for row in rows]) / 60
     trained = rows[-1]["parameters"]
     cells += [f"{len(rows)}"]
     cells += ["–", "–"] if method == FOREST else [behind, mean_gain(own, without)]
     cells += [f"{trained:,}" if trained else "–", f"{minutes:.1f}"]
     return [f"| {method} | {' + '.join(layers)} | {' | '.join(cells)} |"]
-
-
-def accuracies(done: list[dict[str, Any]], method: str, layers: list[str]) -> dict[int, float]:
-    """Overall accuracy by seed."""
-    return {
-        row["seed"]: row["overall_accuracy"]
-        for row in done
-        if (row["method"], row["layers"]) == (method, layers)
-    }
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,11 @@ def add_run(path: Path, script: str, words: Sequence[str], threads: int) -> dict
     with open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
     return row
+
+
+def accuracies(rows: Iterable[Mapping[str, Any]]) -> dict[int, float]:
+    """Overall accuracy of a method's runs, by seed."""
+    return {row["seed"]: row["overall_accuracy"] for row in rows}
 
 
 def mean_and_spread(values: Sequence[float]) -> str:

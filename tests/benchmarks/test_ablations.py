@@ -63,3 +63,11 @@ def test_a_table_of_ablations_sets_each_seed_against_its_own(script):
         lines[3] == "| one direction | 70.0 ± 0.0 | 50.0 ± 0.0 | 50.0 ± 0.0 | 1 | +10.0 | 1,234 |"
     )
     assert len(lines) == 4
+
+
+def test_a_mean_gain_is_over_the_seeds_of_both(script):
+    mean_gain = script("rows").mean_gain
+    other = {0: 0.5, 1: 0.5, 2: 0.5}
+    assert mean_gain({0: 0.51, 1: 0.53, 7: 0.9}, other) == "+2.0 (-10.7 to +14.7)"  # t = 12.706
+    assert mean_gain({2: 0.4}, other) == "-10.0"
+    assert mean_gain({7: 0.9}, other) == "–"
