@@ -1,9 +1,11 @@
 import multiprocessing
 import pickle
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import rasterio
 import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,10 +14,12 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
 from bandweave.errors import ConfigError, FileError, GridMismatch
+from bandweave.raster.alignment import fit
 from bandweave.raster.arrays import ArraySource, band_axis
 from bandweave.raster.grid import PIXELS, Window
 from bandweave.raster.open import open_source
 from bandweave.raster.source import Source
+from bandweave.raster.warp import WarpedSource
 
 CUBE = np.arange(3 * 11 * 7, dtype=np.uint16).reshape(3, 11, 7)
 
@@ -459,3 +463,78 @@ def test_idtrees_plot(real_data):
     folder = real_data("idtrees2020")
     source = open_source(folder / "HSI" / "MLBS_1.tif")
     assert (source.bands, str(source.grid)) == (369, "20×20 px at 1 m")
+
+
+# ------------------------------------------------------------------- what files say and do not mean
+
+
+@pytest.mark.parametrize("opaque", [1, 255, 65535])
+def test_an_alpha_band_of_any_depth_is_a_mask(write_geotiff, opaque):
+    values = np.full((6, 3, 4), 900, np.uint16)
+    values[5], values[5, 0] = opaque, 0
+    path = write_geotiff("a.tif", values)
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.gray, *[ColorInterp.undefined] * 4, ColorInterp.alpha]
+    source = open_source(path)
+    read, valid = whole(source)
+    assert source.bands == 5
+    np.testing.assert_array_equal(valid, values[5] > 0)
+    assert (read[:, 1:] == 900).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, float("nan"), float("inf")])
+def test_an_impossible_scale_of_a_band_is_ignored_and_said(write_geotiff, scale):
+    path = write_geotiff("a.tif", CUBE, scales=[scale, 2.0, 1.0], offsets=[1.0, float("nan"), 0.0])
+    source = open_source(path)
+    np.testing.assert_array_equal(
+        whole(source)[0],
+        CUBE * np.array([1, 2, 1])[:, None, None] + np.array([1, 0, 0])[:, None, None],
+    )
+    assert "scale of band 1 " in source.notes[0]
+    assert "offset of band 2 " in source.notes[1]
+
+
+def test_a_private_tag_stops_nothing(write_geotiff):
+    """A tag of a type that GDAL does not know leaves an error behind, and a file that it read."""
+    path = write_geotiff("a.tif", CUBE, compress=None)
+    raw = bytearray(path.read_bytes())
+    start = struct.unpack_from("<I", raw, 4)[0]
+    count = struct.unpack_from("<H", raw, start)[0]
+    entries = [bytes(raw[start + 2 + 12 * i : start + 14 + 12 * i]) for i in range(count)]
+    entries.append(struct.pack("<HHII", 33206, 7, 4, 0))
+    entries.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
+    struct.pack_into("<I", raw, 4, len(raw))
+    raw += struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", 0)
+    path.write_bytes(raw)
+    source = open_source(path)
+    np.testing.assert_array_equal(whole(source)[0], CUBE)
+
+
+@pytest.mark.parametrize("pixel", [1e200, float("nan")])
+def test_pixels_of_no_size_on_earth_are_refused(write_geotiff, pixel):
+    path = write_geotiff("a.tif", CUBE, Affine(pixel, 0, 0, 0, -1, 0))
+    with pytest.raises(FileError, match="impossible transform"):
+        open_source(path)
+
+
+def test_a_south_up_file_lands_where_it_belongs(write_geotiff):
+    up = write_geotiff("up.tif", CUBE)
+    down = write_geotiff("down.tif", CUBE[:, ::-1], Affine(1, 0, 500_000, 0, 1, 4_000_000 - 11))
+    north, south = open_source(up), open_source(down)
+    with pytest.raises(GridMismatch, match="add `warp"):
+        fit("down", south.grid, "up", north.grid)
+    warped = WarpedSource(south, north.grid, "nearest")
+    np.testing.assert_array_equal(whole(warped)[0], CUBE)
+
+
+def test_a_rotated_file_lands_where_it_belongs(write_geotiff):
+    turned = Affine(0, 1, 500_000, -1, 0, 4_000_000)  # columns go south, rows go east
+    path = write_geotiff("turned.tif", CUBE.transpose(0, 2, 1), turned)
+    grid = open_source(write_geotiff("up.tif", CUBE)).grid
+    np.testing.assert_array_equal(whole(WarpedSource(open_source(path), grid, "nearest"))[0], CUBE)
+
+
+def test_many_claimed_bands_are_refused_at_once(write_geotiff, monkeypatch):
+    monkeypatch.setattr("bandweave.raster.gdal._MOST_BANDS", 2)
+    with pytest.raises(FileError, match="claims 3 bands"):
+        open_source(write_geotiff("a.tif", CUBE))

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.errors import ConfigError, FileError
+from bandweave.local_files import check_input_file
+from bandweave.raster import envi
 from bandweave.raster.arrays import is_stored_array
-from bandweave.raster.gdal import envi_data, open_dataset
+from bandweave.raster.drivers import check_address
+from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import open_source, short_crs
 
@@ -19,8 +22,9 @@ Rows = list[tuple[str, str]]
 def file_facts(name: str) -> Rows:
     """Facts on a file, a name and a text each. Raises FileError for one that is unreadable."""
     path = Path(name)
-    if not path.exists() and not name.startswith("/vsi") and "://" not in name:
-        raise FileError(f"{name}: no such file or folder")
+    check_address(name)
+    if not name.startswith("/vsi"):
+        check_input_file(path)
     if path.suffix.lower() in (".yaml", ".yml"):
         raise ConfigError(f"{name} is YAML; `bandweave scenes check {name}` looks a scene over")
     if path.suffix.lower() in VECTORS:
@@ -28,7 +32,7 @@ def file_facts(name: str) -> Rows:
     if path.is_file() and is_stored_array(path):
         return [("file", name), *_arrays(path)]
     if path.suffix.lower() == ".hdr":
-        name = str(envi_data(path))
+        name = str(envi.find_data(path))
     return [("file", name), *_raster(name)]
 
 

@@ -37,6 +37,8 @@ class Rescaled(WindowSource):
 
     def __init__(self, source: Source, scale: float, offset: float) -> None:
         self.source, self._scale, self._offset = source, scale, offset
+        if isinstance(source, WindowSource):
+            self.notes, self.control = source.notes, source.control
         self.grid, self.dtype, self.bands = source.grid, source.dtype, source.bands
         scales, offsets = (source.info.scales or (1.0,)), (source.info.offsets or (0.0,))
         self.info = replace(
@@ -44,6 +46,10 @@ class Rescaled(WindowSource):
             scales=tuple(scale * own for own in _spread(scales, source.bands)),
             offsets=tuple(scale * own + offset for own in _spread(offsets, source.bands)),
         )
+
+    def of(self, source: Source) -> Rescaled:
+        """The same numbers of another source."""
+        return Rescaled(source, self._scale, self._offset)
 
     def _inside(self, window: Window) -> np.ndarray:
         values = read_nan(self.source, window)

@@ -27,7 +27,9 @@ NEAR_WAVELENGTH = 10.0  # nm: with match_bands, how far the nearest band may be
 def describe_layers(scene: Scene) -> dict[str, dict[str, Any]]:
     """What a run keeps of the layers it was trained on, as JSON can hold it.
 
-    For each layer: bands (int), ratio (int), wavelengths (list of nm, or None), units (or None).
+    For each layer: bands (int), ratio (int), wavelengths (list of nm, or None), units (or None),
+    numbers (of the bands in their file, from 1; None where they are all of it), factor (ENVI's
+    reflectance scale factor, by which the values were divided; None for other files).
     """
     return {
         name: {
@@ -35,6 +37,8 @@ def describe_layers(scene: Scene) -> dict[str, dict[str, Any]]:
             "ratio": layer.ratio,
             "wavelengths": list(layer.info.wavelengths) if layer.info.wavelengths else None,
             "units": layer.info.units,
+            "numbers": list(layer.info.numbers) if layer.info.numbers else None,
+            "factor": layer.info.factor,
         }
         for name, layer in scene.layers.items()
     }
@@ -67,6 +71,11 @@ def match_layers(
             )
         if own["units"] and run["units"] and own["units"] != run["units"]:
             problems.append(f"layer '{name}' is in {own['units']}, in the run in {run['units']}")
+        if own["factor"] and "factor" not in run:
+            problems.append(
+                f"layer '{name}' is divided by its header's reflectance scale factor, and the run "
+                f"is of a version that did not do so: add `scale: {own['factor']:g}` to the layer"
+            )
         picks[name], problem = _pick(name, run, own, match_bands)
         if problem:
             problems.append(problem)
@@ -102,6 +111,11 @@ def _pick(
     """The bands to take, and what is wrong."""
     wanted, have = run["wavelengths"], own["wavelengths"]
     if own["bands"] == run["bands"]:
+        if not (wanted and have) and (run.get("numbers") or None) != own["numbers"]:
+            return None, (
+                f"layer '{name}' has bands {_numbers(own)} of its file, in the run "
+                f"{_numbers(run)}, and no wavelengths to compare"
+            )
         if not (wanted and have):
             if bool(wanted) != bool(have):
                 log.warning(
@@ -140,6 +154,11 @@ def _pick(
         nearest.max(),
     )
     return [int(band) for band in bands], ""
+
+
+def _numbers(facts: Mapping[str, Any]) -> str:
+    numbers = facts.get("numbers")
+    return ", ".join(map(str, numbers)) if numbers else f"1 to {facts['bands']}"
 
 
 def _listing(layers: Mapping[str, Mapping[str, Any]]) -> str:

@@ -16,9 +16,10 @@ from bandweave.data.scene import Layer, Part, Scene
 from bandweave.data.scene_schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
+from bandweave.raster.gdal import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import assign_crs, open_source, short_crs
-from bandweave.raster.source import Source
+from bandweave.raster.source import WindowSource
 from bandweave.raster.warp import WarpedSource
 
 log = logging.getLogger(__name__)
@@ -114,12 +115,19 @@ def _open_part(file: SceneFile, name: str, several: bool, notes: list[str]) -> P
 
 def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
     reference = _open_layer(file.layers[file.grid], label_shape(file, name))
+    if reference.control:
+        raise GridMismatch(
+            f"layer '{file.grid}' is the grid and has no transform but {reference.control}: its "
+            "rows and columns are no grid on the ground; write it to one first (gdalwarp), or "
+            "choose another layer as `grid:` and add `warp: bilinear` to this one"
+        )
     sources = {file.grid: reference}
     shape = (reference.grid.height, reference.grid.width)
     for layer_name, layer in file.layers.items():
         if layer_name != file.grid:
             sources[layer_name] = _open_layer(layer, shape)
     for layer_name, source in sources.items():
+        notes += [f"layer '{layer_name}': {note}" for note in source.notes]
         if source.grid.crs is None and file.crs is not None and source.grid.georeferenced:
             path = file.layers[layer_name].path[0]
             source.grid = assign_crs(source.grid, file.crs, path)
@@ -132,8 +140,8 @@ def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
     return Part(name=name, grid=grid, layers=layers)
 
 
-def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> Source:
-    source: Source = open_source(
+def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> WindowSource:
+    source: WindowSource = open_source(
         layer.path[0] if len(layer.path) == 1 else layer.path,
         key=layer.key,
         bands=layer.bands,
@@ -143,13 +151,14 @@ def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> Source:
         shape=shape,
         wavelengths=layer.wavelengths,
         units=layer.units,
+        control_points=True,
     )
     if (layer.scale, layer.offset) != (1.0, 0.0):
         source = Rescaled(source, layer.scale, layer.offset)
     return source
 
 
-def _placed(file: SceneFile, sources: dict[str, Source], notes: list[str]) -> Grid:
+def _placed(file: SceneFile, sources: dict[str, WindowSource], notes: list[str]) -> Grid:
     """The reference grid, placed by another layer of the same extent where it has no place itself.
 
     A MATLAB cube beside a GeoTIFF of the same extent is a common case: its map shall be placed too.
@@ -178,11 +187,13 @@ def _placed(file: SceneFile, sources: dict[str, Source], notes: list[str]) -> Gr
 
 
 def _fitted(
-    name: str, layer: LayerFile, source: Source, reference: str, grid: Grid, notes: list[str]
+    name: str, layer: LayerFile, source: WindowSource, reference: str, grid: Grid, notes: list[str]
 ) -> Layer:
     """A layer on the grid: as it is, finer by its ratio, or warped."""
     if name == reference:
         return Layer(source)
+    if source.control:
+        source = _rectified(name, layer, source, notes)
     if _apart(source.grid, grid):
         raise GridMismatch(
             f"layer '{name}' covers {_extent(source.grid)} and the grid '{reference}' "
@@ -207,6 +218,31 @@ def _fitted(
         f"to {target} ({short_crs(target.crs)}), {layer.warp}"
     )
     return Layer(warped, layer.ratio)
+
+
+def _rectified(name: str, layer: LayerFile, source: WindowSource, notes: list[str]) -> WindowSource:
+    """An image that only control points place, on a grid because the scene file asks for it."""
+    if layer.warp is None:
+        raise GridMismatch(
+            f"layer '{name}' has no transform but {source.control}, so its pixels are not those of "
+            "the grid whatever its size; add `warp: bilinear` to place it by them, or write it to "
+            "a grid first (gdalwarp)"
+        )
+    own = source.source if isinstance(source, Rescaled) else source
+    if not isinstance(own, GdalSource) or own.control == GEOLOCATION:
+        raise GridMismatch(
+            f"layer '{name}' is placed by {source.control}, which `warp` does not follow here; "
+            "write it to a grid first (gdalwarp)"
+        )
+    try:
+        placed: WindowSource = own.rectified(layer.warp)
+    except GridMismatch as error:
+        raise GridMismatch(f"layer '{name}': {error}") from error
+    notes.append(
+        f"layer '{name}' placed by its {source.control} on {placed.grid} "
+        f"({short_crs(placed.grid.crs)})"
+    )
+    return source.of(placed) if isinstance(source, Rescaled) else placed
 
 
 def _apart(grid: Grid, reference: Grid) -> bool:

@@ -6,6 +6,7 @@ is opened: an unknown key is named with the nearest right one, a wrong type with
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bandweave.errors import ConfigError
+from bandweave.errors import ConfigError, FileError
+from bandweave.raster.drivers import check_address
 from bandweave.schema import OneOrMore, from_dict, listed, nearest, shown
 from bandweave.yaml_files import read_yaml
 
@@ -179,6 +181,10 @@ def _placed(scene: SceneFile, folder: Path, where: str) -> SceneFile:
     def place(text: str, key: str) -> str:
         if not text:
             raise ConfigError(f"{where}: {key}: is empty")
+        try:
+            check_address(text)
+        except FileError as error:
+            raise FileError(f"{where}: {key}: {error}") from None
         full = os.path.expanduser(os.path.expandvars(text))
         unset = re.search(r"\$\{?(\w+)\}?", full)
         if unset:
@@ -231,6 +237,16 @@ def _checked(scene: SceneFile, where: str) -> SceneFile:
             raise wrong(f"layers: the name '{name}' may hold letters, digits and _ only")
         if layer.ratio < 1:
             raise wrong(f"layers.{name}.ratio: {layer.ratio} is less than 1")
+        for key, value in (("scale", layer.scale), ("offset", layer.offset)):
+            if not math.isfinite(value) or (key == "scale" and value == 0):
+                raise wrong(
+                    f"layers.{name}.{key}: {value:g} leaves no values; give a finite number"
+                    + (" other than 0" if key == "scale" else "")
+                )
+        if layer.wavelengths and not all(0 < value < math.inf for value in layer.wavelengths):
+            raise wrong(
+                f"layers.{name}.wavelengths: a wavelength is a number of nanometres above 0"
+            )
         if layer.bands and min(layer.bands) < 1:
             raise wrong(f"layers.{name}.bands: {min(layer.bands)}; bands are counted from 1")
     reference = scene.layers[scene.grid]

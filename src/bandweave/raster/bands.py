@@ -100,12 +100,14 @@ def stack(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
         )
 
     units = {info.units for info in infos}
+    factors = {info.factor for info in infos}
     return BandInfo(
         wavelengths=join("wavelengths", None),
         units=units.pop() if len(units) == 1 else None,
         names=join("names", ""),
         scales=join("scales", 1.0),
         offsets=join("offsets", 0.0),
+        factor=factors.pop() if len(factors) == 1 else None,
     )
 
 

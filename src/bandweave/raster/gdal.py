@@ -1,44 +1,54 @@
-"""Sources that GDAL reads: GeoTIFF, ENVI, JPEG 2000, VRT and all its other formats."""
+"""Sources that GDAL reads: GeoTIFF, ENVI, JPEG 2000, VRT and its other formats of one file."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.env import ensure_env
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
-from bandweave.errors import FileError
+from bandweave.errors import FileError, GridMismatch
+from bandweave.raster import envi
 from bandweave.raster.bands import band_info
+from bandweave.raster.drivers import RASTERS, drivers_for
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.handles import handle, stamp
-from bandweave.raster.source import WindowSource, decode
+from bandweave.raster.source import BandInfo, WindowSource, decode
 
 log = logging.getLogger(__name__)
 
-_FAILURES = (RasterioError, CPLE_BaseError, OSError)
+# What rasterio raises of a damaged file: GDAL's errors, text that is no UTF-8, numbers too large.
+_FAILURES = (RasterioError, CPLE_BaseError, OSError, UnicodeDecodeError, OverflowError, ValueError)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")
+_FARTHEST = 1e15  # a corner or pixel size beyond this is no place on Earth in any unit
+_INNER = re.compile(r"^\w{2,}:(?!//)")  # a subdataset, as GDAL names it: NETCDF:"/a.nc":x
+GEOLOCATION = "geolocation arrays"
+_MOST_BANDS = 20_000  # of a file that is opened; GDAL needs minutes for more
 
 
 class GdalSource(WindowSource):
     """One raster file, read by window; opened anew in every thread and process.
 
-    An alpha band is no layer band: it says which pixels are valid. A fourth band that is declared
-    alpha and holds values other than 0 and 255 (four-band files of careless writers) is a band like
-    the others, and so is one that `chosen` names.
+    An alpha band is no layer band: it says which pixels are valid. A band that is declared alpha
+    and holds more than 0 and one other value (four-band files of careless writers) is a band like
+    the others, and so is one that `chosen` names. Bands that an ENVI header calls bad are left out
+    unless `chosen` names them.
 
-    path     a file, or a name that GDAL understands
+    path     a file, or a name inside an archive (/vsizip/…)
     key      which of the file's subdatasets (netCDF, HDF5), by the end of its name
     chosen   band numbers from 0; None is all
     nodata   instead of what the file says
@@ -54,85 +64,167 @@ class GdalSource(WindowSource):
     ) -> None:
         _refuse_other_kinds(path)
         self._stamp = stamp(path)
+        self._name = path
+        header = None if path.startswith("/vsi") else envi.find_header(Path(path))
+        if header is not None:
+            path = str(envi.readable_by_gdal(Path(path), header, stamp(str(header))))
         self.path = _subdataset(path, self._stamp, key)
-        dataset = self._dataset()
-        alpha = _alpha(dataset) if chosen is None else None
+        notes: list[str] = []
+        with _failing_as_file_error(self._name):
+            dataset = self._dataset()
+            self._header = _envi_facts(dataset, self._name, header)
+            self._read_facts(dataset, chosen, nodata, notes)
+        self.notes = tuple(notes)
+
+    def _read_facts(
+        self,
+        dataset: DatasetReader,
+        chosen: Sequence[int] | None,
+        nodata: float | None,
+        notes: list[str],
+    ) -> None:
+        """All that the file says of its pixels; what was decided on the way goes to `notes`."""
+        self._alpha = _alpha(dataset, notes) if chosen is None else None
         if chosen is None:
-            self._indexes = [i for i in dataset.indexes if i != alpha]
+            self._indexes = [i for i in dataset.indexes if i != self._alpha]
+            self._indexes = _without_bad_bands(dataset, self._header, self._indexes, notes)
         else:
             self._indexes = [i + 1 for i in chosen]
             if not all(1 <= i <= dataset.count for i in self._indexes):
                 raise FileError(
-                    f"{path} has {dataset.count} bands, not {max(self._indexes)}; they count from 1"
+                    f"{self._name} has {dataset.count} bands, not {max(self._indexes)}; "
+                    "they count from 1"
                 )
         flags = dataset.mask_flag_enums[self._indexes[0] - 1]
-        self._masked = MaskFlags.per_dataset in flags and (
-            alpha is not None or MaskFlags.alpha not in flags
-        )
+        self._masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         self.bands = len(self._indexes)
         dtypes, holes = dataset.dtypes, dataset.nodatavals  # each access asks GDAL for all bands
         self.dtype = np.result_type(*{dtypes[i - 1] for i in self._indexes})
         if self.dtype.kind == "c":
-            raise FileError(f"{path} holds complex numbers; write their amplitude to a file first")
-        self.grid = Grid(dataset.height, dataset.width, _transform(dataset), dataset.crs)
-        self.info = band_info(dataset, self._indexes)
+            raise FileError(
+                f"{self._name} holds complex numbers; write their amplitude to a file first"
+            )
+        transform = _transform(dataset, self._name)
+        self.grid = Grid(dataset.height, dataset.width, transform, dataset.crs)
+        self.control = "" if self.grid.georeferenced else _control_points(dataset)
+        info = _with_scales(band_info(dataset, self._indexes), self._indexes, notes)
+        info = _with_reflectance(info, self._header, self.bands, notes)
+        if chosen is not None or self.bands < dataset.count - (self._alpha is not None):
+            info = replace(info, numbers=tuple(self._indexes))
+        self.info = info
         self.nodata = (
             tuple(holes[i - 1] for i in self._indexes) if nodata is None else (nodata,) * self.bands
         )
-        if dataset.driver == "ENVI":
-            _refuse_short_envi(dataset)
 
     def _dataset(self) -> DatasetReader:
         return handle(self.path, self._stamp, open_dataset)
 
     def _inside(self, window: Window) -> np.ndarray:
+        return self._read(self._dataset(), window)
+
+    def _read(self, dataset: DatasetReader | WarpedVRT, window: Window) -> np.ndarray:
+        """Pixels of the file, or of the file warped, whose last band is then its mask."""
         part = RasterioWindow(window.col, window.row, window.width, window.height)
-        dataset = self._dataset()
+        mask = None
         try:
             raw = dataset.read(self._indexes, window=part)
-            mask = dataset.read_masks(self._indexes[0], window=part) if self._masked else None
+            if isinstance(dataset, WarpedVRT):
+                mask = dataset.read(dataset.count, window=part)
+            elif self._alpha is not None:
+                mask = dataset.read(self._alpha, window=part)
+            elif self._masked:
+                mask = dataset.read_masks(self._indexes[0], window=part)
         except (*_FAILURES, MemoryError) as error:
             _forget_error(dataset)
             raise FileError(
-                f"{self.path} cannot be read at rows {window.row} to {window.row + window.height}: "
-                f"the file is truncated or damaged ({error.__cause__ or error})"
+                f"{self._name} cannot be read at rows {window.row} to "
+                f"{window.row + window.height}: the file is truncated or damaged "
+                f"({error.__cause__ or error})"
             ) from error
         values = decode(raw, self.nodata, self.info.scales, self.info.offsets)
         if mask is not None:
             values[:, mask == 0] = np.nan
         return values
 
+    def rectified(self, resampling: str) -> RectifiedSource:
+        """The pixels on a north-up grid, by the file's ground control points or RPCs."""
+        return RectifiedSource(self, resampling)
 
+
+class RectifiedSource(WindowSource):
+    """An image without a transform, brought by GDAL onto a north-up grid of its own resolution.
+
+    source      one with `control`
+    resampling  'nearest', 'bilinear', 'cubic', 'lanczos', 'average' or 'mode'
+
+    Raises GridMismatch where the control points have no CRS, or are too few to place the image.
+    """
+
+    def __init__(self, source: GdalSource, resampling: str) -> None:
+        self.source, self.resampling = source, resampling
+        self.bands, self.dtype, self.info = source.bands, source.dtype, source.info
+        self.nodata = source.nodata
+        image = self._dataset()
+        if image.crs is None or image.transform == Affine.identity():
+            raise GridMismatch(
+                f"its {source.control} have no CRS or cannot place it; write it to a grid first "
+                "(gdalwarp)"
+            )
+        self.grid = Grid(image.height, image.width, image.transform, image.crs)
+
+    def _dataset(self) -> WarpedVRT:
+        key = hash((self.source._stamp, self.resampling))
+        return handle(self.source.path, key, self._open)
+
+    def _open(self, path: str) -> WarpedVRT:
+        dataset = open_dataset(path)
+        hole = self.nodata[0] if self.nodata else None
+        if hole is None and self.dtype.kind == "f":
+            hole = math.nan
+        try:
+            return WarpedVRT(
+                dataset,
+                src_crs=None if dataset.gcps[0] else "EPSG:4326",  # RPCs are in degrees
+                src_nodata=hole,
+                resampling=Resampling[self.resampling],
+                add_alpha=True,
+                dtype="float64",
+            )
+        except _FAILURES as error:
+            raise GridMismatch(
+                f"its {self.source.control} cannot place it: {' '.join(str(error).split())}"
+            ) from error
+
+    def _inside(self, window: Window) -> np.ndarray:
+        return self.source._read(self._dataset(), window)
+
+
+@ensure_env
 def open_dataset(path: str) -> DatasetReader:
-    """What rasterio opens; FileError for what it cannot."""
+    """What rasterio opens; FileError for what it cannot, and for what may not be opened."""
+    drivers = drivers_for(path) if not _INNER.match(path) else list(RASTERS)
+    with _failing_as_file_error(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = DatasetReader(path, driver=drivers)  # `rasterio.open` takes one driver alone
+        _forget_error(dataset)  # of a private tag, say: the file was opened all the same
+    _refuse_false_size(dataset, path)
+    return dataset
+
+
+@contextlib.contextmanager
+def _failing_as_file_error(path: str) -> Iterator[None]:
+    """What GDAL raises of a file, as a FileError that names it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path)
+        yield
     except _FAILURES as error:
-        raise FileError(f"{path} cannot be opened as a raster: {error}") from error
+        text = " ".join(str(error).split())[:300]
+        raise FileError(f"{path} cannot be opened as a raster: {text}") from error
 
 
-def _forget_error(dataset: DatasetReader) -> None:
+def _forget_error(dataset: DatasetReader | WarpedVRT) -> None:
     """Clear GDAL's last error, which rasterio would report again at an innocent later call."""
     with contextlib.suppress(CPLE_BaseError):
         _ = dataset.colorinterp
-
-
-def envi_data(header: Path) -> Path:
-    """The data file of an ENVI header."""
-    with header.open("rb") as file:
-        if not file.read(4).startswith(b"ENVI"):
-            raise FileError(f"{header} is no ENVI header: its first line is not 'ENVI'")
-    stem = header.with_suffix("")
-    for extension in _ENVI_DATA:
-        for candidate in (Path(f"{stem}{extension}"), Path(f"{stem}{extension.upper()}")):
-            if candidate.is_file():
-                return candidate
-    raise FileError(
-        f"{header} has no data file beside it; one of "
-        f"{', '.join(stem.name + extension for extension in _ENVI_DATA)} is expected"
-    )
 
 
 def _refuse_other_kinds(path: str) -> None:
@@ -145,21 +237,120 @@ def _refuse_other_kinds(path: str) -> None:
         raise FileError(f"{path} is not a TIFF, whatever its name says: {what}")
 
 
-def _refuse_short_envi(dataset: DatasetReader) -> None:
-    """GDAL reads zeros beyond the end of an ENVI file; that must not pass for data."""
-    header = dataset.tags(ns="ENVI")
-    data = Path(dataset.name)
-    if header.get("file_compression", "0").strip() not in ("", "0") or not data.is_file():
-        return
-    width = np.dtype(dataset.dtypes[0]).itemsize
-    expected = dataset.width * dataset.height * dataset.count * width
-    expected += int(header.get("header_offset", "0") or 0)
-    found = data.stat().st_size
-    if found < expected:
+def _refuse_false_size(dataset: DatasetReader, path: str) -> None:
+    """Damage in a header can claim any number of bands, which GDAL then describes for minutes."""
+    if dataset.count > _MOST_BANDS:
+        count = dataset.count
+        dataset.close()
         raise FileError(
-            f"{data} is truncated: its header asks for {expected} bytes "
-            f"({dataset.count} bands of {dataset.height}×{dataset.width}), it has {found}"
+            f"{path} claims {count} bands, more than the {_MOST_BANDS} that are opened; it is "
+            "damaged, or no image"
         )
+
+
+# ------------------------------------------------------------------------- what the file says
+
+
+def _envi_facts(dataset: DatasetReader, name: str, header: Path | None) -> dict[str, str]:
+    """The ENVI header of a dataset whose size fits it; nothing of other formats."""
+    if dataset.driver != "ENVI" or header is None:
+        return {}
+    facts = envi.read_header(header)
+    envi.check_size(Path(name), header, facts)
+    return facts
+
+
+def _without_bad_bands(
+    dataset: DatasetReader, header: dict[str, str], indexes: list[int], notes: list[str]
+) -> list[int]:
+    """The bands that are not marked as bad by `bbl`, ENVI's list of good (1) and bad (0) bands."""
+    stated = header.get("bbl") or dataset.tags().get("bbl") or dataset.tags(ns="ENVI").get("bbl")
+    if not stated:
+        return indexes
+    marks = envi.numbers(stated.strip("{} "))
+    if marks is None or len(marks) != dataset.count:
+        notes.append(
+            f"its list of bad bands (bbl) has {len(marks or ())} marks for {dataset.count} bands "
+            "and is ignored"
+        )
+        return indexes
+    good = [i for i in indexes if marks[i - 1] != 0]
+    bad = [i for i in indexes if marks[i - 1] == 0]
+    if not good:
+        notes.append("its list of bad bands (bbl) names all of them and is ignored")
+        return indexes
+    if bad:
+        notes.append(
+            f"{len(bad)} of {len(indexes)} bands left out as the header marks them bad (bbl): "
+            f"{_ranges(bad)}; `bands:` overrules it"
+        )
+    return good
+
+
+def _ranges(values: Sequence[int]) -> str:
+    """Whole numbers in ascending order as ranges.
+
+    >>> _ranges([1, 2, 3, 7])
+    '1-3, 7'
+    """
+    pieces: list[list[int]] = []
+    for value in values:
+        if pieces and value == pieces[-1][-1] + 1:
+            pieces[-1].append(value)
+        else:
+            pieces.append([value])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in pieces)
+
+
+def _with_scales(info: BandInfo, indexes: Sequence[int], notes: list[str]) -> BandInfo:
+    """`info` without scales and offsets that no value can have: 0, NaN, infinite."""
+
+    def usable(values: tuple[float, ...], what: str, other: float) -> tuple[float, ...]:
+        bad = [i for i, value in zip(indexes, values, strict=True) if not _possible(value, what)]
+        if bad:
+            notes.append(
+                f"the {what} of band {_ranges(bad)} is 0 or not finite and is ignored; state "
+                f"`{what}:` if one is known"
+            )
+        return tuple(value if _possible(value, what) else other for value in values)
+
+    scales = usable(info.scales, "scale", 1.0) if info.scales else None
+    offsets = usable(info.offsets, "offset", 0.0) if info.offsets else None
+    return replace(info, scales=scales, offsets=offsets)
+
+
+def _possible(value: float, what: str) -> bool:
+    return math.isfinite(value) and (what != "scale" or value != 0)
+
+
+def _with_reflectance(
+    info: BandInfo, header: dict[str, str], bands: int, notes: list[str]
+) -> BandInfo:
+    """`info` with ENVI's `reflectance scale factor`, by which values are divided."""
+    factor = (envi.numbers(header.get("reflectance scale factor", "")) or [1.0])[0]
+    if factor == 1.0:
+        return info
+    if not math.isfinite(factor) or factor <= 0:
+        notes.append(f"an impossible reflectance scale factor ({factor:g}) is ignored")
+        return info
+    if info.scales:
+        notes.append(
+            f"its values have gains of their own; its reflectance scale factor ({factor:g}) is "
+            "ignored"
+        )
+        return info
+    notes.append(f"values divided by {factor:g}, the header's reflectance scale factor")
+    return replace(info, scales=(1 / factor,) * bands, factor=factor)
+
+
+def _control_points(dataset: DatasetReader) -> str:
+    """What places an image that has no transform, in words; '' where nothing does."""
+    points, _ = dataset.gcps
+    if points:
+        return f"{len(points)} ground control points"
+    if dataset.rpcs is not None:
+        return "rational polynomial coefficients (RPCs)"
+    return GEOLOCATION if dataset.tags(ns="GEOLOCATION") else ""
 
 
 def _subdataset(path: str, when: int, key: str | None) -> str:
@@ -178,38 +369,42 @@ def _subdataset(path: str, when: int, key: str | None) -> str:
     return found[0]
 
 
-def _alpha(dataset: DatasetReader) -> int | None:
+def _alpha(dataset: DatasetReader, notes: list[str]) -> int | None:
     """The number of the band that is really alpha, judged by samples; None if none is."""
     meanings = dataset.colorinterp
     declared = [i for i in dataset.indexes if meanings[i - 1] == ColorInterp.alpha]
     if not declared or dataset.count == 1:
         return None
-    band, size = declared[-1], 64
-    for row in (0, 0.5, 1):
-        for col in (0, 0.5, 1):
-            top = int(row * max(dataset.height - size, 0))
-            left = int(col * max(dataset.width - size, 0))
-            try:
-                sample = dataset.read(
-                    band,
-                    window=RasterioWindow(left, top, size, size).intersection(
-                        RasterioWindow(0, 0, dataset.width, dataset.height)
-                    ),
-                )
-            except _FAILURES as error:
-                _forget_error(dataset)
-                raise FileError(f"{dataset.name} is truncated or damaged: {error}") from error
-            opaque = np.iinfo(sample.dtype).max if sample.dtype.kind in "iu" else 1
-            if not np.isin(sample, (0, opaque)).all():
-                log.info("%s: band %d is declared alpha and is none; kept", dataset.name, band)
-                return None
+    band = declared[-1]
+    found: set[float] = set()
+    for part in _samples(Grid(dataset.height, dataset.width, PIXELS)):
+        window = RasterioWindow(part.col, part.row, part.width, part.height)
+        found.update(np.unique(dataset.read(band, window=window)).tolist())
+    if len(found - {0}) > 1 or not found <= {0, 1, 255, 65535, _greatest(dataset.dtypes[band - 1])}:
+        notes.append(f"band {band} is declared alpha and holds more than a mask; kept as a band")
+        return None
     return band
 
 
-def _transform(dataset: DatasetReader) -> Affine:
+def _greatest(dtype: str) -> float:
+    return float(np.iinfo(dtype).max) if np.dtype(dtype).kind in "iu" else 1.0
+
+
+def _samples(grid: Grid, size: int = 64) -> Iterator[Window]:
+    """Nine windows: in the corners, at the middles of the borders, and in the middle."""
+    for row in (0, 0.5, 1):
+        for col in (0, 0.5, 1):
+            top = int(row * max(grid.height - size, 0))
+            left = int(col * max(grid.width - size, 0))
+            yield Window(top, left, min(size, grid.height), min(size, grid.width))
+
+
+def _transform(dataset: DatasetReader, name: str) -> Affine:
     transform = dataset.transform
     if transform in (Affine.identity(), PIXELS):
         return PIXELS
-    if not all(math.isfinite(value) for value in transform) or transform.determinant == 0:
-        raise FileError(f"{dataset.name} has an impossible transform: {tuple(transform)[:6]}")
+    numbers = tuple(transform)[:6]
+    possible = all(math.isfinite(value) and abs(value) < _FARTHEST for value in numbers)
+    if not possible or transform.determinant == 0:
+        raise FileError(f"{name} has an impossible transform: {numbers}")
     return transform

@@ -11,10 +11,13 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from bandweave.errors import ConfigError, FileError, GridMismatch
+from bandweave.local_files import check_input_file
 from bandweave.raster import bands as band_facts
+from bandweave.raster import envi
 from bandweave.raster.alignment import Same, relation, same_crs
 from bandweave.raster.arrays import StackedSource, StoredArraySource, is_stored_array
-from bandweave.raster.gdal import GdalSource, envi_data
+from bandweave.raster.drivers import check_address
+from bandweave.raster.gdal import GdalSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.source import WindowSource
 
@@ -32,6 +35,7 @@ def open_source(
     shape: tuple[int, int] | None = None,
     wavelengths: Sequence[float] | None = None,
     units: str | None = None,
+    control_points: bool = False,
 ) -> WindowSource:
     """Open a layer's file, or one file a band in the given order, by what the files contain.
 
@@ -47,12 +51,15 @@ def open_source(
     shape        rows and columns of the reference grid, if known
     wavelengths  in nanometres, one a band, instead of what the file states
     units        of the values, instead of what the file states
+    control_points  an image that only ground control points or RPCs place may be opened; its
+                 `rectified` puts it on a grid
 
     A file without a transform gets the stand-in `grid.PIXELS`, north-up and one unit a pixel.
 
     Raises FileError for a file that is missing, damaged, of another kind than its name says, lacks
     the key or a band, or differs in size from the others of its layer; GridMismatch for a file that
-    has another CRS than `crs`; ConfigError for impossible options.
+    has another CRS than `crs`, or that only control points place; ConfigError for impossible
+    options.
     """
     if axis is not None and axis not in (-1, 0, 1, 2):
         raise ConfigError(f"`axis` is {axis}; a 3-D array has axes 0, 1 and 2 (or -1, the last)")
@@ -67,6 +74,12 @@ def open_source(
         source = _open_one(paths[0], key, chosen, nodata, axis, shape)
     else:
         source = _open_stack(paths, key, chosen, nodata, axis, shape)
+    if source.control and not control_points:
+        raise GridMismatch(
+            f"{paths[0]} has no transform but {source.control}: its rows and columns are no grid "
+            "on the ground. In a scene add `warp: bilinear` to put it on another layer's grid, "
+            "or write it to a grid first (gdalwarp)"
+        )
     source.grid = assign_crs(source.grid, crs, paths[0])
     source.info = band_facts.override(source.info, source.bands, wavelengths, units)
     return source
@@ -107,19 +120,20 @@ def _open_one(
     shape: tuple[int, int] | None,
 ) -> WindowSource:
     local = Path(path)
-    if path.startswith("/vsi") or "://" in path:
+    check_address(path)
+    if path.startswith("/vsi"):
         return GdalSource(path, key=key, chosen=chosen, nodata=nodata)
-    if not local.exists():
-        raise FileError(f"{path} does not exist{_similar(local)}")
-    if local.is_dir():
-        raise FileError(f"{path} is a folder; give a file")
+    try:
+        check_input_file(path)
+    except FileError as error:
+        raise FileError(f"{error}{_similar(local)}") from None
     try:
         if is_stored_array(local):
             return StoredArraySource(
                 local, key, axis=axis, shape=shape, chosen=chosen, nodata=nodata
             )
         if local.suffix.lower() == ".hdr":
-            path = os.fspath(envi_data(local))
+            path = os.fspath(envi.find_data(local))
         return GdalSource(path, key=key, chosen=chosen, nodata=nodata)
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -153,6 +167,8 @@ def _open_stack(
         for short, source in zip(_own_parts(paths), sources, strict=True)
     )
     stacked = StackedSource(sources)
+    stacked.control = next((source.control for source in sources if source.control), "")
+    stacked.notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
     stacked.info = band_facts.named(stacked.info, names)
     return stacked
 
@@ -166,6 +182,9 @@ def _own_parts(paths: list[str]) -> list[str]:
 
 
 def _similar(path: Path) -> str:
+    """What may have been meant by the name of a file that is not there."""
+    if os.path.lexists(path) or len(path.name) > 255:
+        return ""
     if not path.parent.is_dir():
         return f"; nor does its folder {path.parent}"
     near = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()], 1)

@@ -19,6 +19,8 @@ class BandInfo:
     names: tuple[str, ...] | None = None
     scales: tuple[float, ...] | None = None
     offsets: tuple[float, ...] | None = None
+    numbers: tuple[int, ...] | None = None  # in the file, from 1; None where they are all of it
+    factor: float | None = None  # ENVI's reflectance scale factor, by which values were divided
 
 
 class Source(Protocol):
@@ -46,6 +48,8 @@ class WindowSource:
     dtype: np.dtype
     info: BandInfo
     nodata: tuple[float | None, ...] = ()  # of each band, as stored; empty for what no file states
+    notes: tuple[str, ...] = ()  # what was decided on opening, a sentence each: 'its …'
+    control: str = ""  # what places an image without a transform: 'ground control points', …
 
     def _inside(self, window: Window) -> np.ndarray:
         """Values (bands, h, w) as float32 with NaN where a band has none."""

@@ -1,0 +1,131 @@
+"""Which formats GDAL may open, and that nothing else is opened on the way.
+
+A file's bytes decide which driver of GDAL reads it, and some drivers read other files or the
+network: a WMS description, a STAC catalogue, a virtual raster (VRT). The formats below read one
+file and its sidecars. A VRT is read under its own name alone, after a look at what it refers to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from bandweave.errors import FileError
+from bandweave.local_files import check_input_file
+
+# Rasters in one file, by GDAL's names of their drivers.
+RASTERS = (
+    *("GTiff", "COG", "ENVI", "HFA", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "GIF", "BIGGIF", "WEBP"),
+    *("PNM", "TGA", "XPM", "SGI", "NITF", "PCIDSK", "PCRaster", "ILWIS", "KEA", "LAN", "ELAS"),
+    *("ERS", "EHdr", "AAIGrid", "AIG", "GRASSASCIIGrid", "GSAG", "GSBG", "GS7BG", "SAGA", "RST"),
+    *("RRASTER", "BSB", "BT", "DTED", "SRTMHGT", "USGSDEM", "HF2", "XYZ", "ZMap", "Terragen"),
+    *("ISIS2", "ISIS3", "PDS", "PDS4", "VICAR", "SNODAS", "GRIB", "netCDF", "HDF5", "HDF5Image"),
+    *("BAG", "ROI_PAC", "ISCE", "GFF", "MFF", "PAux", "NDF", "FAST", "LCP", "RIK", "RMF", "BLX"),
+    *("SAR_CEOS", "CEOS", "AirSAR", "JAXAPALSAR", "COSAR", "SNAP_TIFF", "GTX", "NTv2", "L1B"),
+    *("CALS", "FIT", "ESAT", "DIPEx", "KRO", "MAP", "GXF", "IRIS", "SIGDEM", "LOSLAS", "BYN"),
+)
+ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/")
+_ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+:/{1,2}(?=[^/])", re.I)  # also `http:/…`, once normalised
+_LACKING = {  # the first bytes of formats that this build of GDAL has no driver for
+    b"\x0e\x03\x13\x01": "HDF4",
+    b"ecwp": "ECW",
+    b"msid": "MrSID",
+}
+
+
+def check_address(path: str) -> None:
+    """Raise FileError for what is no file of this machine: a web address, or GDAL's way to one."""
+    if path.startswith("/vsi"):
+        archive = next((prefix for prefix in ARCHIVES if path.startswith(prefix)), None)
+        if archive is not None and "/vsi" not in path[len(archive) - 1 :]:
+            return
+    elif not _ADDRESS.match(path):
+        return
+    raise FileError(
+        f"{path} is an address, and bandweave reads files of this machine alone; "
+        "download it and give the file"
+    )
+
+
+def drivers_for(path: str) -> list[str]:
+    """The drivers of GDAL that may open a raster file.
+
+    Raises FileError for an address, for a file that is no regular file, for a VRT under another
+    name or one that refers to what lies outside its folder, and for a format that this build lacks.
+    """
+    check_address(path)
+    if path.startswith(ARCHIVES):
+        return list(RASTERS)
+    file = check_input_file(path)
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(512)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from None
+    for magic, name in _LACKING.items():
+        if head.startswith(magic):
+            raise FileError(
+                f"{path} is {name}, and this build of GDAL reads no {name}; convert it to GeoTIFF "
+                "with a GDAL that does (gdal_translate)"
+            )
+    if _is_xml(head) or file.suffix.lower() == ".vrt":
+        if file.suffix.lower() != ".vrt" and b"VRTDataset" in head:
+            raise FileError(f"{path} is a virtual raster (VRT) under another name; call it .vrt")
+        if file.suffix.lower() == ".vrt":
+            check_vrt(file)
+            return ["VRT"]
+    return list(RASTERS)
+
+
+def check_vrt(path: Path, within: Path | None = None, depth: int = 0) -> None:
+    """Raise FileError unless a VRT draws on files beside it or below, by GDAL's own arithmetic.
+
+    within   the folder that all files must lie in; the VRT's own if None
+    """
+    folder = (within or path.parent).resolve()
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError, ValueError, RecursionError) as error:
+        raise FileError(f"{path} is no readable VRT: {error}") from None
+    if root.tag != "VRTDataset" or depth > 8:
+        raise FileError(f"{path} is no VRT of rasters: its root is <{root.tag}>")
+    for element in root.iter():
+        kind = element.get("subClass", "")
+        if kind in ("VRTRawRasterBand", "VRTWarpedRasterBand", "VRTDerivedRasterBand") or (
+            element.tag.startswith(("PixelFunction", "GDALWarpOptions", "Pansharpening"))
+        ):
+            raise FileError(
+                f"{path}: a VRT with {kind or element.tag} is not opened; write it to a GeoTIFF "
+                "first (gdal_translate)"
+            )
+        if element.tag in ("SourceFilename", "SourceDataset"):
+            _check_vrt_source(path, element, folder, depth)
+
+
+def _check_vrt_source(path: Path, element: ElementTree.Element, folder: Path, depth: int) -> None:
+    text = (element.text or "").strip()
+    try:
+        check_address(text)
+    except FileError as error:
+        raise FileError(f"{path} refers to an address: {error}") from None
+    relative = element.get("relativeToVRT", element.get("relativetoVRT", "0")) == "1"
+    source = Path(os.path.join(path.parent, text) if relative else os.path.abspath(text))
+    if not source.resolve().is_relative_to(folder):
+        raise FileError(
+            f"{path} refers to {text}, outside its own folder; put the VRT above its files, or "
+            "write it to a GeoTIFF first (gdal_translate)"
+        )
+    check_input_file(source)
+    if source.suffix.lower() == ".vrt":
+        check_vrt(source, folder, depth + 1)
+    else:
+        drivers_for(os.fspath(source))
+        with source.open("rb") as opened:
+            if _is_xml(opened.read(512)):
+                raise FileError(f"{path} refers to {text}, which is XML and no raster")
+
+
+def _is_xml(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<")

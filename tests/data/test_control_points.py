@@ -1,0 +1,77 @@
+"""Images that ground control points or RPCs place: on a grid when asked for, or refused."""
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
+
+from bandweave.cli.main import main
+from bandweave.data.scene_file import open_scene
+from bandweave.errors import GridMismatch
+from bandweave.raster.open import open_source
+
+IMAGE = np.arange(1, 401, dtype=np.float32).reshape(20, 20)
+
+
+def points(left, top, pixel=1.0, crs_corners=((0, 0), (0, 20), (20, 0), (20, 20))):
+    return [
+        GroundControlPoint(row, col, left + col * pixel, top - row * pixel)
+        for row, col in crs_corners
+    ]
+
+
+def write_image(path, crs="EPSG:32617", **kind):
+    with rasterio.open(
+        path, "w", driver="GTiff", height=20, width=20, count=1, dtype="float32", crs=crs, **kind
+    ) as file:
+        file.write(IMAGE, 1)
+    return str(path)
+
+
+@pytest.fixture
+def grid(write_geotiff):
+    return str(write_geotiff("grid.tif", np.ones((2, 20, 20), np.float32)))
+
+
+def test_an_image_with_control_points_is_never_taken_pixel_by_pixel(tmp_path, grid):
+    far = write_image(tmp_path / "far.tif", gcps=points(600_000, 4_000_000))
+    with pytest.raises(GridMismatch, match=r"4 ground control points.*add `warp: bilinear`"):
+        open_scene({"grid": "a", "layers": {"a": grid, "radar": far}})
+    with pytest.raises(GridMismatch, match="is the grid and has no transform"):
+        open_scene({"layers": {"radar": far}})
+    with pytest.raises(GridMismatch, match="gdalwarp"):
+        open_source(far)
+
+
+def test_it_is_warped_where_its_points_say(tmp_path, grid):
+    beside = write_image(tmp_path / "r.tif", gcps=points(500_000 + 5, 4_000_000 - 3))
+    layer = {"path": beside, "warp": "nearest", "scale": 2.0}
+    scene = open_scene({"grid": "a", "layers": {"a": grid, "radar": layer}})
+    values = scene.parts[0].layers["radar"].source.read_nan(scene.parts[0].grid.window)[0]
+    np.testing.assert_array_equal(values[3:, 5:], 2 * IMAGE[:-3, :-5])
+    assert np.isnan(values[:3]).all()
+    assert np.isnan(values[:, :5]).all()
+    assert any("placed by its 4 ground control points" in note for note in scene.notes)
+
+
+def test_points_far_away_do_not_overlap_the_grid(tmp_path, grid):
+    far = write_image(tmp_path / "far.tif", gcps=points(600_000, 4_000_000))
+    with pytest.raises(GridMismatch, match="overlap"):
+        open_scene({"grid": "a", "layers": {"a": grid, "b": {"path": far, "warp": "bilinear"}}})
+
+
+def test_rational_polynomials_are_not_taken_pixel_by_pixel(tmp_path, grid):
+    one, line, samp = [1.0] + [0.0] * 19, [0.0, 0.0, 1.0] + [0.0] * 17, [0.0, 1.0] + [0.0] * 18
+    rpc = RPC(*(0.0, 1.0, 36.14, 0.001, one, line, 10.0, 10.0, -81.0, 0.001, one, samp, 10.0, 10.0))
+    image = write_image(tmp_path / "r.tif", crs=None, rpcs=rpc)
+    with pytest.raises(GridMismatch, match="rational polynomial"):
+        open_scene({"grid": "a", "layers": {"a": grid, "b": image}})
+
+
+def test_sharpening_refuses_what_control_points_place(tmp_path, grid, capsys):
+    image = write_image(tmp_path / "pan.tif", gcps=points(500_000, 4_000_000))
+    out = tmp_path / "out.tif"
+    assert main(["sharpen", image, grid, str(out), "--method", "gsa"]) == 2
+    assert "gdalwarp" in capsys.readouterr().err
+    assert not out.exists()
