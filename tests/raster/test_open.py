@@ -281,11 +281,13 @@ def test_names_of_a_stack_are_what_differs(write_geotiff):
     [
         ((349, 1905, 144), None, 2),
         ((144, 349, 1905), None, 0),
-        ((20, 20, 369), None, 0),  # the smaller is taken…
+        ((20, 20, 369), None, None),  # 20 bands or 369: has to be stated…
         ((20, 20, 369), (20, 20), 2),  # …unless the reference says better
         ((512, 512, 3), (128, 128), 2),
         ((1, 100, 48), (1, 100), 2),
-        ((5, 9, 5), None, 2),
+        ((5, 9, 5), None, None),
+        ((30, 8, 40), None, None),
+        ((30, 8, 40), (30, 40), 1),
         ((8, 8, 8), (8, 8), 2),
     ],
 )

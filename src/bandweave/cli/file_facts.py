@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.local_files import check_input_file
 from bandweave.raster import envi
-from bandweave.raster.arrays import is_stored_array
+from bandweave.raster.array_files import is_array_file, list_arrays, show_shape
 from bandweave.raster.drivers import check_address
 from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid
@@ -23,13 +24,15 @@ def file_facts(name: str) -> Rows:
     """Facts on a file, a name and a text each. Raises FileError for one that is unreadable."""
     path = Path(name)
     check_address(name)
+    if not name.startswith("/vsi") and not os.path.lexists(name):
+        raise FileError(f"{name}: no such file or folder")
     if not name.startswith("/vsi"):
         check_input_file(path)
     if path.suffix.lower() in (".yaml", ".yml"):
         raise ConfigError(f"{name} is YAML; `bandweave scenes check {name}` looks a scene over")
     if path.suffix.lower() in VECTORS:
         return [("file", name), *_polygons(path)]
-    if path.is_file() and is_stored_array(path):
+    if path.is_file() and is_array_file(path):
         return [("file", name), *_arrays(path)]
     if path.suffix.lower() == ".hdr":
         name = str(envi.find_data(path))
@@ -87,34 +90,7 @@ def _bands(info: Any) -> Rows:
 
 
 def _arrays(path: Path) -> Rows:
-    try:
-        return [(key, f"{_shape(shape)} {kind}") for key, shape, kind in _keys(path)]
-    except Exception as error:  # readers raise whatever the damage leads to
-        raise FileError(
-            f"{path} cannot be read, it is damaged or of another kind: {error}"
-        ) from error
-
-
-def _keys(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
-    """Name, shape as the file's own program shows it, and type of each array."""
-    import h5py
-    import numpy as np
-    import scipy.io
-
-    if path.suffix.lower() == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return [("array", array.shape, str(array.dtype))]
-    if not h5py.is_hdf5(path):
-        return scipy.io.whosmat(path)
-    found = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("#"):
-            found.append((name, item.shape[::-1], str(item.dtype)))  # MATLAB's axes are reversed
-
-    with h5py.File(path) as file:
-        file.visititems(visit)
-    return found
+    return [(entry.key, f"{show_shape(entry.shape)} {entry.kind}") for entry in list_arrays(path)]
 
 
 def _polygons(path: Path) -> Rows:
@@ -132,7 +108,3 @@ def _polygons(path: Path) -> Rows:
         ("CRS", str(info["crs"] or "no CRS")),
         ("fields", ", ".join(fields) or "none"),
     ]
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "scalar"

@@ -14,6 +14,7 @@ import numpy as np
 
 from bandweave.data.label_codes import VECTORS
 from bandweave.errors import FileError
+from bandweave.raster.array_files import is_array_file, list_arrays
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.open import open_source
 from bandweave.raster.source import Source
@@ -109,7 +110,7 @@ _BESIDE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".xml
 
 
 def _look_rasters(file: str) -> list[Raster]:
-    keys = _arrays(file) if Path(file).suffix.lower() in (".mat", ".h5", ".hdf5") else [None]
+    keys = _arrays(Path(file)) if is_array_file(Path(file)) else [None]
     rasters = []
     for key in keys:
         source: Source = open_source(file, key=key)
@@ -127,31 +128,16 @@ def _look_rasters(file: str) -> list[Raster]:
     return rasters
 
 
-def _arrays(file: str) -> list[str | None]:
-    """Arrays of a MATLAB file that can be rasters: 2-D or 3-D, and no mere list."""
-    import h5py
-    import scipy.io
-
-    try:
-        if not h5py.is_hdf5(file):
-            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(file)}
-        else:
-            shapes = {}
-
-            def visit(name: str, item: object) -> None:
-                if isinstance(item, h5py.Dataset) and not name.startswith("#"):
-                    shapes[name] = item.shape
-
-            with h5py.File(file, "r") as opened:
-                opened.visititems(visit)
-    except (OSError, ValueError, TypeError) as error:
-        raise FileError(f"{file} is no readable MATLAB file: {error}") from error
-    fits = [name for name, shape in shapes.items() if len(shape) in (2, 3) and min(shape[:2]) > 1]
+def _arrays(path: Path) -> list[str | None]:
+    """Arrays of a file that can be rasters: 2-D or 3-D, and no mere list."""
+    entries = list_arrays(path)
+    fits: list[str | None] = [
+        entry.key for entry in entries if entry.is_layer and min(entry.shape[:2]) > 1
+    ]
     if not fits:
-        raise FileError(
-            f"{file} holds no array that can be a raster: {', '.join(shapes) or 'none'}"
-        )
-    return list(fits)
+        listing = ", ".join(map(str, entries)) or "none"
+        raise FileError(f"{path} holds no array that can be a raster: {listing}")
+    return fits
 
 
 def _codes(source: Source) -> Counter[int] | None:

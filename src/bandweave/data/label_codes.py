@@ -15,6 +15,7 @@ from bandweave.data.scene import Part
 from bandweave.data.scene_schema import Code, LabelFile, SceneFile, label_files
 from bandweave.errors import ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
+from bandweave.raster.array_files import is_array_file
 from bandweave.raster.grid import tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons
@@ -126,8 +127,7 @@ def label_shape(file: SceneFile, part: str) -> tuple[int, int] | None:
     """Rows and columns of the grid, as label rasters have them: tells how a MATLAB cube lies."""
     for entry in label_files(file).values():
         path = Path(entry.path[0].replace(PATTERN, part))
-        array = path.suffix.lower() in (".mat", ".npy") and path.exists()
-        if array and not entry.warp:
+        if not entry.warp and path.is_file() and is_array_file(path):
             grid = open_source(path, key=entry.key).grid
             ratio = entry.ratio or 1
             return grid.height // ratio, grid.width // ratio

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.data.derived import BandSubset
 from bandweave.data.scene import Layer, Scene
 from bandweave.errors import SceneMismatch
+from bandweave.raster.derived import BandSubset
 
 log = logging.getLogger(__name__)
 

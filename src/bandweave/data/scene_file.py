@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bandweave.data.derived import Rescaled
 from bandweave.data.label_codes import label_shape
 from bandweave.data.labels import label_scene
 from bandweave.data.parts import find_parts, of_part
@@ -16,6 +15,7 @@ from bandweave.data.scene import Layer, Part, Scene
 from bandweave.data.scene_schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
+from bandweave.raster.derived import Rescaled
 from bandweave.raster.gdal import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import assign_crs, open_source, short_crs

@@ -29,7 +29,7 @@ class LayerFile:
     """Where a layer's pixels are, and what its files do not say themselves."""
 
     path: OneOrMore[str]  # one file, or one a band; may hold {part}
-    key: str | None = None  # variable in a .mat, subdataset of a .h5 or .nc
+    key: OneOrMore[str] | None = None  # array in a .mat, .npz, .h5 or .nc; several: their bands
     bands: OneOrMore[int] | None = None  # which, counted from 1, in this order; all if unset
     axis: int | None = None  # which axis of a 3-D array has the bands: 0, 1 or 2
     warp: Resampling | None = None  # onto the grid, however the file lies

@@ -1,4 +1,4 @@
-"""Sources whose pixels are arrays: in memory, in .npy files, in MATLAB files of either kind."""
+"""Sources whose pixels are arrays: in memory, or in files of arrays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.raster import bands as band_facts
+from bandweave.raster.array_files import OpenArray, open_array, show_shape
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.handles import handle, stamp
 from bandweave.raster.source import BandInfo, WindowSource, decode
@@ -48,10 +49,13 @@ class ArraySource(WindowSource):
 
 
 class StoredArraySource(WindowSource):
-    """An array of a .npy or .mat file, whatever the place of its band axis.
+    """An array of a file: NumPy, MATLAB or HDF5, whatever the place of its band axis.
 
-    .npy and HDF5 (.mat v7.3) are read by window; a .mat v5 is compressed as a whole and stays in
+    .npy and HDF5 are read by window; a .mat v5 and a .npz are compressed as a whole and stay in
     memory. The file is opened anew in every thread and process.
+
+    axis   which axis counts bands; where it is None and nothing tells, a cube is refused
+    shape  rows and columns of the reference grid, if known, which may tell
     """
 
     def __init__(
@@ -65,20 +69,21 @@ class StoredArraySource(WindowSource):
         nodata: float | None = None,
     ) -> None:
         self.path, self.key = path, key
-        self._kind = _kind(path)
         self._stamp = stamp(str(path))
         opened = self._opened()
         array = opened.array
+        name = _named(path, key)
         if array.dtype.kind not in "biuf" or array.ndim not in (2, 3) or 0 in array.shape:
             raise FileError(
-                f"{_named(path, key)} is {_shape(array.shape)} of {array.dtype}; "
+                f"{name} is {show_shape(array.shape)} of {array.dtype}; "
                 "a layer is 2-D or 3-D and of real numbers"
             )
         order = tuple(reversed(range(array.ndim))) if opened.reversed else tuple(range(array.ndim))
         seen = tuple(array.shape[i] for i in order)  # as MATLAB or NumPy shows it
+        notes = list(opened.notes)
         self._axes: tuple[int, ...] = order  # of bands, rows and columns; of rows and columns
         if array.ndim == 3:
-            band = band_axis(seen, shape) if axis is None else axis % 3
+            band = _band_axis_of(name, seen, opened, axis, shape, notes)
             rows, cols = (i for i in range(3) if i != band)
             self._axes = (order[band], order[rows], order[cols])
         sizes = [array.shape[i] for i in self._axes]
@@ -86,22 +91,37 @@ class StoredArraySource(WindowSource):
         total = sizes[0] if array.ndim == 3 else 1
         if self._chosen is not None and not all(0 <= i < total for i in self._chosen):
             raise FileError(
-                f"{_named(path, key)} has {total} bands, not {max(self._chosen) + 1}; "
-                "bands count from 1"
+                f"{name} has {total} bands, not {max(self._chosen) + 1}; bands count from 1"
             )
         self.bands = total if self._chosen is None else len(self._chosen)
         self.dtype = array.dtype
-        self.grid = Grid(sizes[-2], sizes[-1], PIXELS)
-        self.info = BandInfo()
-        self.nodata = (nodata,) * self.bands
+        self.grid = Grid(sizes[-2], sizes[-1], opened.transform or PIXELS, opened.crs)
+        if opened.table is not None:
+            height, width = opened.table[0].shape
+            self.grid = Grid(height, width, opened.transform or PIXELS, opened.crs)
+        self.info = _info(opened, total, self._chosen)
+        self.nodata = (opened.nodata if nodata is None else nodata,) * self.bands
+        self.notes = tuple(notes)
 
-    def _open(self, path: str) -> Any:
-        return _OPENERS[self._kind](Path(path), self.key)
+    def _open(self, path: str) -> OpenArray:
+        return open_array(Path(path), self.key)
 
-    def _opened(self) -> _Opened:
+    def _opened(self) -> OpenArray:
         return handle(f"{self.path}", hash((self._stamp, self.key)), self._open)
 
     def _inside(self, window: Window) -> np.ndarray:
+        try:
+            table = self._opened().table
+            raw = self._stored(window) if table is None else self._looked_up(window, table)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise FileError(f"{_named(self.path, self.key)} cannot be read: {error}") from error
+        values = decode(raw, self.nodata, self.info.scales, self.info.offsets)
+        if table is not None:
+            values[:, ~self._has_table(window, table)] = np.nan
+        return values
+
+    def _stored(self, window: Window) -> np.ndarray:
+        """Pixels (bands, h, w) as the file has them, whatever their order there."""
         array = self._opened().array
         rows, cols = window.slices()
         wanted: list[slice] = [slice(None)] * array.ndim
@@ -110,14 +130,81 @@ class StoredArraySource(WindowSource):
         if array.ndim == 3 and self._chosen is not None:
             first = min(self._chosen)
             wanted[self._axes[0]] = slice(first, max(self._chosen) + 1)
-        try:
-            raw = np.asarray(array[tuple(wanted)]).transpose(self._axes)
-        except (OSError, ValueError) as error:
-            raise FileError(f"{_named(self.path, self.key)} cannot be read: {error}") from error
+        raw = np.asarray(array[tuple(wanted)]).transpose(self._axes)
         raw = raw if array.ndim == 3 else raw[None]
         if array.ndim == 3 and self._chosen is not None:
             raw = raw[[i - first for i in self._chosen]]
-        return decode(raw, self.nodata)
+        return raw
+
+    def _looked_up(self, window: Window, table: tuple[Any, Any]) -> np.ndarray:
+        """Pixels (bands, h, w) of a grid whose table names row and column of each, from 1."""
+        rows, cols = window.slices()
+        col, row = (np.abs(np.asarray(one[rows, cols])).astype(np.int64) for one in table)
+        has = (col > 0) & (row > 0)
+        raw = np.zeros((self.bands, window.height, window.width), self.dtype)
+        if has.any():
+            top, left = int(row[has].min()) - 1, int(col[has].min()) - 1
+            needed = Window(top, left, int(row[has].max()) - top, int(col[has].max()) - left)
+            raw[:, has] = self._stored(needed)[:, row[has] - 1 - top, col[has] - 1 - left]
+        return raw
+
+    def _has_table(self, window: Window, table: tuple[Any, Any]) -> np.ndarray:
+        rows, cols = window.slices()
+        return np.all([np.asarray(one[rows, cols]) != 0 for one in table], axis=0)
+
+
+def _band_axis_of(
+    name: str,
+    seen: tuple[int, ...],
+    opened: OpenArray,
+    axis: int | None,
+    shape: tuple[int, int] | None,
+    notes: list[str],
+) -> int:
+    """The axis of bands: stated, known from the file, told by a shape or list, or guessed aloud.
+
+    Raises FileError for a cube whose axis could as well be another one.
+    """
+    if axis is not None:
+        return axis % 3
+    if opened.axis is not None:
+        return opened.axis
+    listed = opened.wavelengths
+    if listed is not None and list(seen).count(len(listed)) == 1:
+        return seen.index(len(listed))
+    found = band_axis(seen, shape)
+    if found is None:
+        choices = " or ".join(
+            f"`axis: {i}` ({seen[i]} bands of {show_shape((*seen[:i], *seen[i + 1 :]))} px)"
+            for i in range(3)
+        )
+        raise FileError(
+            f"{name} is {show_shape(seen)}; which axis counts its bands? State {choices}"
+        )
+    if shape is None and 2 * seen[found] > sorted(seen)[1]:
+        size = show_shape((*seen[:found], *seen[found + 1 :]))
+        notes.append(
+            f"{show_shape(seen)} taken for {seen[found]} bands of {size} px; `axis:` says otherwise"
+        )
+    return found
+
+
+def _info(opened: OpenArray, total: int, chosen: Sequence[int] | None) -> BandInfo:
+    """What the file says of the chosen bands."""
+    picked = range(total) if chosen is None else chosen
+    wavelengths = opened.wavelengths
+    if wavelengths is not None and len(wavelengths) == total:
+        wavelengths = band_facts.nanometres([wavelengths[i] for i in picked])
+    else:
+        wavelengths = None
+    count = len(picked)
+    return BandInfo(
+        wavelengths=wavelengths,
+        units=opened.units,
+        scales=(opened.scale,) * count if opened.scale != 1 else None,
+        offsets=(opened.offset,) * count if opened.offset != 0 else None,
+        numbers=tuple(i + 1 for i in picked) if chosen is not None else None,
+    )
 
 
 class StackedSource(WindowSource):
@@ -135,140 +222,30 @@ class StackedSource(WindowSource):
         return np.concatenate([source.read_nan(window) for source in self.sources])
 
 
-def band_axis(shape: tuple[int, ...], reference: tuple[int, int] | None = None) -> int:
-    """The axis of a 3-D array that counts bands: the first or the last.
+def band_axis(shape: tuple[int, ...], reference: tuple[int, int] | None = None) -> int | None:
+    """The axis of a 3-D array that counts bands; None where nothing tells.
 
     With a reference (rows, columns): the one that leaves the reference's shape or a whole multiple
-    of it, if only one does. Otherwise the smaller; of two equal, the last, as MATLAB's cubes are.
+    of it, the last where several do, as MATLAB's cubes are. Otherwise the shortest, if it is the
+    first or the last and no other is as short.
     """
     if reference is not None:
-        left = {0: shape[1:], 2: shape[:2]}
+        left = {axis: shape[:axis] + shape[axis + 1 :] for axis in range(3)}
         for fits in (
             [axis for axis, size in left.items() if size == reference],
-            [axis for axis, size in left.items() if _multiple(size, reference)],
+            [axis for axis, size in left.items() if _is_multiple(size, reference)],
         ):
-            if len(fits) == 1:
-                return fits[0]
-    return 0 if shape[0] < shape[2] else 2
+            if fits:
+                return fits[-1]
+    shortest = min(shape)
+    if shape.count(shortest) > 1 or shape[1] == shortest:
+        return None
+    return shape.index(shortest)
 
 
-def _multiple(size: tuple[int, ...], reference: tuple[int, int]) -> bool:
+def _is_multiple(size: tuple[int, ...], reference: tuple[int, int]) -> bool:
     (rows, cols), (height, width) = size, reference
     return rows % height == 0 and cols % width == 0 and rows // height == cols // width
-
-
-class _Opened:
-    """An array that is open; `reversed` where its axes are stored the other way round."""
-
-    def __init__(self, array: Any, reversed_axes: bool = False, file: Any = None) -> None:
-        self.array, self.reversed, self._file = array, reversed_axes, file
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-def _open_npy(path: Path, key: str | None) -> _Opened:
-    try:
-        return _Opened(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise FileError(f"{path} is no readable NumPy array: {error}") from error
-
-
-def _open_mat(path: Path, key: str | None) -> _Opened:
-    import scipy.io
-
-    try:
-        found = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
-        name = _choose(path, key, found)
-        return _Opened(scipy.io.loadmat(path, variable_names=[name])[name])
-    except FileError:
-        raise
-    except Exception as error:  # scipy's reader raises whatever the damage leads to
-        raise FileError(
-            f"{path} is no readable MATLAB file, it is damaged or of another kind: {error}"
-        ) from error
-
-
-def _open_hdf5(path: Path, key: str | None) -> _Opened:
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise FileError(f"{path} is no readable MATLAB 7.3 file: {error}") from error
-    found: dict[str, tuple[tuple[int, ...], str]] = {}
-    matlab = _head(path).startswith(b"MATLAB")
-
-    def backwards(dataset: Any) -> bool:
-        return matlab or "MATLAB_class" in dataset.attrs
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("#"):
-            shape = item.shape[::-1] if backwards(item) else item.shape
-            kind = item.attrs.get("MATLAB_class", str(item.dtype))
-            found[name] = (shape, kind.decode() if isinstance(kind, bytes) else str(kind))
-
-    try:
-        file.visititems(visit)
-        dataset = file[_choose(path, key, found)]
-    except FileError:
-        file.close()
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        file.close()
-        raise FileError(f"{path} is a damaged MATLAB 7.3 file: {error}") from error
-    return _Opened(dataset, backwards(dataset), file)
-
-
-_OPENERS = {"npy": _open_npy, "mat": _open_mat, "hdf5": _open_hdf5}
-
-
-def _choose(path: Path, key: str | None, found: dict[str, tuple[tuple[int, ...], str]]) -> str:
-    """The key asked for, or the only one that can be a layer."""
-    listing = ", ".join(f"{name} {_shape(shape)} {kind}" for name, (shape, kind) in found.items())
-    if key is not None:
-        if key not in found:
-            raise FileError(f"{path} has no key {key!r}; it has {listing or 'none'}")
-        return key
-    likely = [
-        name
-        for name, (shape, kind) in found.items()
-        if len(shape) in (2, 3)
-        and min(shape) > 0
-        and sum(size > 1 for size in shape) >= 2
-        and kind not in ("char", "cell", "struct", "object", "opaque", "function", "sparse")
-    ]
-    if len(likely) != 1:
-        raise FileError(
-            f"{path} has {len(likely)} arrays that could be a layer; "
-            f"choose one with `key`: {listing or 'it is empty'}"
-        )
-    return likely[0]
-
-
-def _kind(path: Path) -> str:
-    head = _head(path)
-    if head.startswith(b"\x93NUMPY") or path.suffix.lower() == ".npy":
-        return "npy"
-    if head.startswith((b"MATLAB 7.3", b"\x89HDF\r\n\x1a\n")):
-        return "hdf5"
-    return "mat"
-
-
-def is_stored_array(path: Path) -> bool:
-    """The file is for `StoredArraySource`, by its first bytes or, failing that, its name."""
-    head = _head(path)
-    return head.startswith((b"\x93NUMPY", b"MATLAB ")) or path.suffix.lower() in (".npy", ".mat")
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(128)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in shape) or "scalar"
 
 
 def _named(path: Path, key: str | None) -> str:

@@ -15,7 +15,9 @@ from bandweave.local_files import check_input_file
 from bandweave.raster import bands as band_facts
 from bandweave.raster import envi
 from bandweave.raster.alignment import Same, relation, same_crs
-from bandweave.raster.arrays import StackedSource, StoredArraySource, is_stored_array
+from bandweave.raster.array_files import is_array_file
+from bandweave.raster.arrays import StackedSource, StoredArraySource
+from bandweave.raster.derived import BandSubset
 from bandweave.raster.drivers import check_address
 from bandweave.raster.gdal import GdalSource
 from bandweave.raster.grid import Grid
@@ -27,7 +29,7 @@ PathLike = str | os.PathLike[str]
 def open_source(
     path: PathLike | Sequence[PathLike],
     *,
-    key: str | None = None,
+    key: str | Sequence[str] | None = None,
     bands: Sequence[int] | None = None,
     crs: CRS | str | int | None = None,
     nodata: float | None = None,
@@ -39,15 +41,17 @@ def open_source(
 ) -> WindowSource:
     """Open a layer's file, or one file a band in the given order, by what the files contain.
 
-    GeoTIFF, ENVI (header or data file) and whatever else GDAL reads; MATLAB v5 and v7.3; NumPy.
+    GeoTIFF, ENVI (header or data file) and other formats of GDAL; MATLAB v5 and v7.3; HDF5 and
+    NetCDF-4; NumPy.
 
-    key          which array of a .mat file, or subdataset of a netCDF or HDF5 file
+    key          which array of a file that holds several, by its path in the file (`hsi.Data`,
+                 `group/cube`) or a path's end; several are bands of one layer, one behind the other
     bands        band numbers from 1, as GDAL and QGIS count them, in the order wanted; None is all
     crs          assigned where the file has none; never a warp
     nodata       the value of a hole, instead of the one the file states
-    axis         which axis of a 3-D array counts bands (0, 1 or 2); by default the first or the
-                 last: the one that leaves `shape` or a whole multiple of it, else the smaller, and
-                 of two equal the last
+    axis         which axis of a 3-D array counts bands (0, 1 or 2); by default what the file says,
+                 the one that leaves `shape` or a whole multiple of it, or the shortest if that is
+                 the first or the last; what could be another one has to be stated
     shape        rows and columns of the reference grid, if known
     wavelengths  in nanometres, one a band, instead of what the file states
     units        of the values, instead of what the file states
@@ -70,10 +74,17 @@ def open_source(
     if not paths:
         raise ConfigError("a layer needs a `path`; the list is empty")
     chosen = None if bands is None else [band - 1 for band in bands]
-    if len(paths) == 1:
-        source = _open_one(paths[0], key, chosen, nodata, axis, shape)
+    keys = [key] if key is None or isinstance(key, str) else list(key)
+    if len(paths) == 1 and len(keys) > 1:
+        source = _open_keys(paths[0], keys, chosen, nodata, axis, shape)
+    elif len(keys) != 1:
+        raise ConfigError(
+            f"`key` names {len(keys)} arrays; give at least one, and several only of one file"
+        )
+    elif len(paths) == 1:
+        source = _open_one(paths[0], keys[0], chosen, nodata, axis, shape)
     else:
-        source = _open_stack(paths, key, chosen, nodata, axis, shape)
+        source = _open_stack(paths, keys[0], chosen, nodata, axis, shape)
     if source.control and not control_points:
         raise GridMismatch(
             f"{paths[0]} has no transform but {source.control}: its rows and columns are no grid "
@@ -128,7 +139,7 @@ def _open_one(
     except FileError as error:
         raise FileError(f"{error}{_similar(local)}") from None
     try:
-        if is_stored_array(local):
+        if is_array_file(local):
             return StoredArraySource(
                 local, key, axis=axis, shape=shape, chosen=chosen, nodata=nodata
             )
@@ -137,6 +148,33 @@ def _open_one(
         return GdalSource(path, key=key, chosen=chosen, nodata=nodata)
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _open_keys(
+    path: str,
+    keys: Sequence[str | None],
+    chosen: list[int] | None,
+    nodata: float | None,
+    axis: int | None,
+    shape: tuple[int, int] | None,
+) -> WindowSource:
+    """Arrays of one file as the bands of one layer, as a sensor's two cubes are."""
+    sources = [_open_one(path, key, None, nodata, axis, shape) for key in keys]
+    for key, source in zip(keys, sources, strict=True):
+        if not isinstance(relation(source.grid, sources[0].grid), Same):
+            raise FileError(
+                f"{path}: {key} is {source.grid}, {keys[0]} is {sources[0].grid}; arrays of one "
+                "layer share size and place: make layers of them"
+            )
+    stacked: WindowSource = StackedSource(sources)
+    stacked.notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
+    if chosen is None:
+        return stacked
+    if not all(0 <= band < stacked.bands for band in chosen):
+        raise FileError(f"{path} has {stacked.bands} bands, not {max(chosen) + 1}")
+    picked = BandSubset(stacked, chosen)
+    picked.notes = stacked.notes
+    return picked
 
 
 def _open_stack(
