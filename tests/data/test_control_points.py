@@ -61,6 +61,13 @@ def test_points_far_away_do_not_overlap_the_grid(tmp_path, grid):
         open_scene({"grid": "a", "layers": {"a": grid, "b": {"path": far, "warp": "bilinear"}}})
 
 
+def test_points_of_a_larger_image_say_nothing_of_a_crop(tmp_path):
+    stale = points(500_000, 4_000_000, crs_corners=((0, 0), (0, 900), (900, 0), (900, 900)))
+    scene = open_scene({"layers": {"a": write_image(tmp_path / "crop.tif", gcps=stale)}})
+    assert not scene.parts[0].grid.georeferenced
+    assert any("4 ground control points lie outside its 20×20 px" in note for note in scene.notes)
+
+
 def test_rational_polynomials_are_not_taken_pixel_by_pixel(tmp_path, grid):
     one, line, samp = [1.0] + [0.0] * 19, [0.0, 0.0, 1.0] + [0.0] * 17, [0.0, 1.0] + [0.0] * 18
     rpc = RPC(*(0.0, 1.0, 36.14, 0.001, one, line, 10.0, 10.0, -81.0, 0.001, one, samp, 10.0, 10.0))

@@ -106,7 +106,7 @@ class GdalSource(WindowSource):
             )
         transform = _transform(dataset, self._name)
         self.grid = Grid(dataset.height, dataset.width, transform, dataset.crs)
-        self.control = "" if self.grid.georeferenced else _control_points(dataset)
+        self.control = "" if self.grid.georeferenced else _control_points(dataset, notes)
         info = _with_scales(band_info(dataset, self._indexes), self._indexes, notes)
         info = _with_reflectance(info, self._header, self.bands, notes)
         if chosen is not None or self.bands < dataset.count - (self._alpha is not None):
@@ -343,10 +343,16 @@ def _with_reflectance(
     return replace(info, scales=(1 / factor,) * bands, factor=factor)
 
 
-def _control_points(dataset: DatasetReader) -> str:
+def _control_points(dataset: DatasetReader, notes: list[str]) -> str:
     """What places an image that has no transform, in words; '' where nothing does."""
     points, _ = dataset.gcps
-    if points:
+    height, width = dataset.height, dataset.width
+    if any(not (-1 <= p.row <= height + 1 and -1 <= p.col <= width + 1) for p in points):
+        notes.append(
+            f"its {len(points)} ground control points lie outside its {height}×{width} px, so they "
+            "are of a larger image and are ignored"
+        )
+    elif points:
         return f"{len(points)} ground control points"
     if dataset.rpcs is not None:
         return "rational polynomial coefficients (RPCs)"
