@@ -7,6 +7,7 @@ wv2                    WorldView-2, 8 bands, ratio 4
 quickbird-toulouse     4 bands, without georeference, MS already resampled by 4
 landsat8-chip          6 bands in files of their own, half a PAN pixel off
 landsat7-zero-shot     those pairs without PAN, the trained model in its three ways, beside bicubic
+landsat7-zero-shot-seen  the same on six of the pairs that the model was trained on
 
     BANDWEAVE_DATA=folder python benchmarks/sharpening.py [--only landsat7] [--run RUN …]
 
@@ -30,6 +31,7 @@ from rows import read_rows
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "sharpening.jsonl"
 TRAIN, TEST = range(1, 25), range(25, 31)  # of the 30 pairs of Landsat 7
+SEEN = TRAIN[::4]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Table:
     zero_shot: bool = False
 
 
-LANDSAT7 = {f"{n}": (f"{n}_pan.mat", [f"{n}_ms.mat"]) for n in TEST}
+LANDSAT7, LANDSAT7_SEEN = (
+    {f"{n}": (f"{n}_pan.mat", [f"{n}_ms.mat"]) for n in numbers} for numbers in (TEST, SEEN)
+)
 CHIP = "LC08_L1TP_195025_20130707_20170503_01_T1_B{}.TIF"
 TABLES = {
     "landsat7": Table("landsat7", "landsat-7", LANDSAT7),
@@ -62,6 +66,7 @@ TABLES = {
         {"chip": (CHIP.format(8), [CHIP.format(n) for n in range(2, 8)])},
     ),
     "landsat7-zero-shot": Table("landsat7", "landsat-7", LANDSAT7, zero_shot=True),
+    "landsat7-zero-shot-seen": Table("landsat7", "landsat-7", LANDSAT7_SEEN, zero_shot=True),
 }
 
 

@@ -105,7 +105,7 @@ def test_files_that_are_not_the_runs(not_sharpened, made, run, raster, tmp_path)
     pan = raster("pan", 48, 1.0)
     told = not_sharpened(pan, three, "--run", run)
     assert "MS has 3 bands (band 1, band 2, band 3)" in told
-    assert "trained on 2 (blue, green); choose these with `bands`" in told
+    assert "trained on 2 (blue, green); choose these with --bands" in told
     assert "2 PAN pixels wide" in not_sharpened(pan, raster("r2", 24, 2.0, bands=2), "--run", run)
     told = not_sharpened(made.pan, made.ms, "--run", run, "--bands", "2", "1")
     assert "MS has the bands green, blue" in told

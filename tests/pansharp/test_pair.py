@@ -1,4 +1,4 @@
-"""Pairs of files: opened, cropped to what both cover, read by window, values as stored."""
+"""Pairs of files: opened, cropped to what both cover, read by window, values as they are meant."""
 
 from __future__ import annotations
 
@@ -108,16 +108,20 @@ def test_moving_adds_up(write_geotiff):
 # Values ------------------------------------------------------------------------------------------
 
 
-def test_values_are_as_stored(write_geotiff):
-    """Scale and offset are kept for the output and not applied."""
+def test_values_are_those_that_are_meant(write_geotiff):
+    """Scale and offset are applied, and taken back for the output."""
     ms = np.arange(2 * 16, dtype=np.int16).reshape(2, 4, 4)
     pair = open_pair(
         write_geotiff("pan.tif", np.full((8, 8), 7, np.uint16), north_up(1), scales=[0.5]),
         write_geotiff("ms.tif", ms, north_up(2), scales=[1e-4, 2e-4], offsets=[-0.1, 0.0]),
     )
     read = whole(pair)
-    np.testing.assert_array_equal(read.ms, ms)
-    assert (read.pan == 7).all()
+    meant = ms * np.array([1e-4, 2e-4])[:, None, None] + np.array([-0.1, 0])[:, None, None]
+    np.testing.assert_allclose(read.ms, meant, atol=1e-8)
+    np.testing.assert_allclose(pair.encoded(read.ms), ms, atol=1e-3)
+    assert (read.pan == 3.5).all()
+    assert pair.scaled
+    np.testing.assert_array_equal(whole(pair.loaded()).ms, read.ms)
     assert (pair.scales, pair.offsets) == ((1e-4, 2e-4), (-0.1, 0.0))
     assert (pair.ms_dtype, pair.pan_dtype) == (np.int16, np.uint16)
 
@@ -133,7 +137,7 @@ def test_one_file_a_band(write_geotiff):
     pan = write_geotiff("LC08_B8.TIF", np.ones((10, 10), np.uint16), north_up(15))
     pair = open_pair(pan, paths)
     assert pair.names == ("B4", "B2", "B3")
-    assert whole(pair).ms[:, 0, 0].tolist() == [4, 2, 3]
+    assert whole(pair).ms[:, 0, 0] == pytest.approx([0.4, 0.2, 0.3])
     assert open_pair(pan, paths[:1]).bands == 1
     other = write_geotiff("LC08_B5.TIF", np.ones((4, 4), np.uint16), transform)
     with pytest.raises(FileError, match="files of one layer share size and place"):

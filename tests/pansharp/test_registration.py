@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from bandweave.pansharp.geometry import Nesting
 from bandweave.pansharp.pair import Pair, open_pair
@@ -97,3 +98,62 @@ def test_landsat_7_is_a_pixel_off(real_data, number):
     assert (shift.row, shift.col) == pytest.approx((-1, -1), abs=0.15)
     assert shift.windows == shift.looked == 9
     assert shift.after > shift.before + 0.1
+
+
+# A shift that varies -----------------------------------------------------------------------------
+
+
+def warped_pair(side: int, ratio: int, down: float, right: float, turn: float = 0.0) -> Pair:
+    """A pair whose shift runs from -down to down and -right to right over it, in PAN pixels.
+
+    turn   degrees by which PAN is turned
+    """
+    rng = np.random.default_rng(0)
+    around = 40
+    size = side + 2 * around
+    noise = rng.standard_normal((size, size))
+    scene = 500 + 300 * ndimage.gaussian_filter(noise, 3) + 900 * ndimage.gaussian_filter(noise, 8)
+    truth = scene[around:-around, around:-around]
+    ms = truth.reshape(side // ratio, ratio, side // ratio, ratio).mean((1, 3))
+    y, x = np.indices((side, side)) + around
+    along = np.linspace(-1, 1, side)
+    angle, middle = np.deg2rad(turn), around + side / 2
+    rows = np.cos(angle) * (y - middle) + np.sin(angle) * (x - middle) + middle
+    cols = np.cos(angle) * (x - middle) - np.sin(angle) * (y - middle) + middle
+    pan = ndimage.map_coordinates(scene, (rows - down * along[None], cols - right * along[:, None]))
+    return Pair(ArraySource(pan.astype("f4")), ArraySource(ms[None].astype("f4")), Nesting(ratio))
+
+
+@pytest.mark.parametrize(
+    ("side", "ratio", "down", "right"),
+    [(512, 4, 6, 0), (512, 4, 0, 6), (1024, 4, 6, 6), (512, 2, 2, 0), (300, 4, 3, 0)],
+)
+def test_a_shift_that_varies_is_told(side, ratio, down, right):
+    shift = measure_shift(warped_pair(side, ratio, down, right))
+    assert shift.varies
+    assert 0.3 * 2 * max(down, right) < shift.variation < 2.2 * max(down, right)
+    assert f"varies over the scene by {shift.variation:.1f} PAN pixels" in shift.doubt
+    assert f"it varies by {shift.variation:.2f} px" in str(shift)
+
+
+def test_a_turned_pan_is_told():
+    assert measure_shift(warped_pair(1024, 4, 0, 0, turn=0.4)).varies
+
+
+@pytest.mark.parametrize("noise", [0, 40])
+def test_one_shift_for_all_is_no_doubt(noise):
+    pair = warped_pair(512, 4, 0, 0).moved(2.4, -1.3)
+    pair.pan._values += np.random.default_rng(1).normal(0, noise, (1, 512, 512)).astype("f4")
+    shift = measure_shift(pair)
+    assert shift.windows >= 7
+    assert not shift.varies
+    assert shift.doubt == ""
+
+
+def test_one_odd_window_is_no_variation(pairs):
+    """A cloud that moved between the two images."""
+    pair = warped_pair(512, 4, 0, 0)
+    pair.pan._values[0, :170, :170] = np.roll(pair.pan._values[0, :170, :170], 9, 0)
+    shift = measure_shift(pair)
+    assert shift.windows >= 7
+    assert not shift.varies

@@ -10,6 +10,7 @@ from typing import Any
 
 from bandweave.cli.arguments import add_common
 from bandweave.cli.comparison_options import add_making, laid_over, seeds_of, stored_options
+from bandweave.cli.flag_words import speaking_flags
 from bandweave.cli.options import ConfigParser
 from bandweave.cli.sharpen_scoring import pair_files
 from bandweave.cli.sharpen_training import listed_pairs
@@ -90,6 +91,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the table."""
+    with speaking_flags(args.quiet):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from bandweave.comparison.sharpening.comparing import compare_sharpeners
 
     training = {} if args.pairs is None else listed_pairs(Path(args.pairs))

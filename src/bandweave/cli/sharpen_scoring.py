@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bandweave.cli.arguments import Parser, add_common
+from bandweave.cli.flag_words import speaking_flags
 from bandweave.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Score, print the tables, and write what was asked for."""
+    with speaking_flags(args.quiet):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from bandweave.pansharp.report import check_folder, write_scores
     from bandweave.pansharp.scoring import PROTOCOLS, WINDOW, score_sharpeners
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bandweave.cli.flag_words import speaking_flags
 from bandweave.cli.options import ConfigParser
 from bandweave.cli.run_options import (
     OPTIONS,
@@ -63,6 +64,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say what to do with the run."""
+    with speaking_flags(args.quiet):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     if not args.config.pairs:
         raise ConfigError("which files? Give --pan and --ms, or --pairs with a file of pairs")
     if not args.out:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandweave.cli.arguments import Parser, add_common
+from bandweave.cli.flag_words import speaking_flags
 
 DESCRIPTION = """\
 Sharpen a multispectral file by a panchromatic file of the same ground.
@@ -39,8 +40,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--zero-shot",
         metavar="WAY",
-        help="with --ms-only: 'ms stream', PAN's stream is left out; 'ms twice', the MS stream "
-        "stands in its place in the tail; 'ms as pan', the mean of the bands is taken for PAN",
+        help="with --ms-only: 'ms as pan' (the default), the mean of the bands is taken for PAN; "
+        "'ms stream', PAN's stream is left out; 'ms twice', the MS stream stands in its place in "
+        "the tail",
     )
     add("--sensor", metavar="NAME", default="generic", help="whose bands they are; --list")
     add("--register", action="store_true", help="correct the misregistration that was measured")
@@ -88,7 +90,12 @@ class _List(argparse.Action):
 
 def run(args: argparse.Namespace) -> int:
     """Sharpen, and print the file that was written."""
-    from bandweave.pansharp.sharpening import WINDOW, sharpen, super_resolve
+    with speaking_flags(args.quiet):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from bandweave.pansharp.sharpening import DEFAULT_ZERO_SHOT, WINDOW, sharpen, super_resolve
 
     window = WINDOW if args.window is None else args.window
     common: dict[str, Any] = {
@@ -99,8 +106,14 @@ def run(args: argparse.Namespace) -> int:
         "quiet": args.quiet,
     }
     if args.ms_only:
-        way: Any = args.zero_shot or "ms stream"
-        written = super_resolve([args.pan, *args.ms], args.out, args.run, zero_shot=way, **common)
+        written = super_resolve(
+            [args.pan, *args.ms],
+            args.out,
+            args.run,
+            zero_shot=args.zero_shot or DEFAULT_ZERO_SHOT,
+            sensor=args.sensor,
+            **common,
+        )
     else:
         written = sharpen(
             args.pan,

@@ -2,7 +2,9 @@
 
 The output's grid is the PAN grid, cropped to the MS pixels that lie wholly on the PAN image: it is
 `ratio` times the MS pixels high and wide, and the MS corner lies at most half a PAN pixel from its
-corner. Values are as stored, without scale and offset, in float32 (exact to 16,777,216).
+corner. Values are those that the files mean, with scale and offset applied, in float32 (exact to
+16,777,216): methods that divide or weigh bands must not depend on how a file stores them. What is
+written has the MS file's scale and offset again (`Pair.encoded`).
 
 An MS image that was resampled to the PAN grid before is brought back to `ratio` times coarser
 pixels as it is read, so that every method meets the same kind of pair: a coarse pixel is the mean
@@ -23,7 +25,7 @@ from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.geometry import Nesting, common_area
 from bandweave.pansharp.holes import calm
 from bandweave.pansharp.placement import placement
-from bandweave.raster.arrays import ArraySource, StackedSource
+from bandweave.raster.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.open import PathLike, open_source
 from bandweave.raster.source import BandInfo, WindowSource
@@ -79,7 +81,7 @@ class PairWindow:
 class Pair:
     """A PAN and an MS source, and how their pixels lie to each other; nothing is read yet.
 
-    pan, ms      sources; their values are taken as they come (see `open_pair` for stored values)
+    pan, ms      sources; their values are taken as they come, scale and offset applied
     nesting      of the whole MS image on the whole PAN image, its ratio included
     resampled    the MS image has the PAN image's pixel size; `nesting` tells of its coarse pixels,
                  the first of which begins with its first pixel
@@ -90,6 +92,7 @@ class Pair:
     grid         of the output: size, transform, CRS
     names        of the MS bands
     scales, offsets   of the MS bands' stored values, or None
+    scaled       values of PAN or of MS are not those that are stored
     pan_dtype, ms_dtype   as stored
 
     Raises GridMismatch where no MS pixel lies wholly on the PAN image.
@@ -103,18 +106,17 @@ class Pair:
         *,
         resampled: bool = False,
         nodata: float | None = None,
-        scales: tuple[float, ...] | None = None,
-        offsets: tuple[float, ...] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         self.pan, self.ms, self.placed, self.resampled = pan, ms, nesting, resampled
         self.ratio, self.bands = nesting.ratio, ms.bands
         self.pan_dtype, self.ms_dtype = pan.dtype, ms.dtype
-        self.scales, self.offsets = scales, offsets
+        self.scales, self.offsets = ms.info.scales, ms.info.offsets
+        self.scaled = any((*_scaling(pan.info), *_scaling(ms.info)))
         self.wavelengths = ms.info.wavelengths
         names = ms.info.names or ("",) * ms.bands
         self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
-        self.nodata = nodata if nodata is not None else _nodata(pan, ms)
+        self.nodata = _nodata(pan, ms) if nodata is None else nodata
         step = self.ratio if resampled else 1
         fine = pan.grid.height, pan.grid.width
         coarse = ms.grid.height // step, ms.grid.width // step
@@ -147,15 +149,17 @@ class Pair:
             self.placed.moved(row, col),
             resampled=self.resampled,
             nodata=self.nodata,
-            scales=self.scales,
-            offsets=self.offsets,
             notes=self._given_notes,
         )
 
     def loaded(self) -> Pair:
         """The pair with the pixels of both images in memory, as float32."""
         pan, ms = (
-            ArraySource(source.read_nan(source.grid.window), source.grid, info=source.info)
+            ArraySource(
+                source.read_nan(source.grid.window),
+                source.grid,
+                info=replace(source.info, scales=None, offsets=None),
+            )
             for source in (self.pan, self.ms)
         )
         return Pair(
@@ -164,10 +168,16 @@ class Pair:
             self.placed,
             resampled=self.resampled,
             nodata=self.nodata,
-            scales=self.scales,
-            offsets=self.offsets,
             notes=self._given_notes,
         )
+
+    def encoded(self, values: np.ndarray) -> np.ndarray:
+        """Values (C, H, W) of the bands as the MS file stores them: without scale and offset."""
+        if self.scales is None and self.offsets is None:
+            return values
+        scales = np.asarray(self.scales or np.ones(self.bands), np.float64)
+        offsets = np.asarray(self.offsets or np.zeros(self.bands), np.float64)
+        return (values - offsets[:, None, None]) / scales[:, None, None]
 
     def read(self, window: Window, margin: int = 0) -> PairWindow:
         """A window on `grid` with `margin` PAN pixels around it.
@@ -189,6 +199,12 @@ class Pair:
         ms, ms_valid = calm(self._read_ms, slots, self.ms_shape, -(-margin // r))
         nesting = self.nesting.cropped((outer.row, outer.col), (top, left))
         return PairWindow(window, margin, nesting, pan[0], ms, pan_valid, ms_valid)
+
+    def raw(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """PAN (1, H, W) and MS (C, h, w) of a window of whole MS pixels, NaN in every hole."""
+        r = self.ratio
+        slots = Window(window.row // r, window.col // r, window.height // r, window.width // r)
+        return self._read_pan(window), self._read_ms(slots)
 
     def _read_pan(self, window: Window) -> np.ndarray:
         crop = self._pan_crop
@@ -233,28 +249,20 @@ def open_pair(
     do not fit, with what to do; ConfigError for an impossible option.
     """
     pan_path, pan_key = split_key(pan, pan_key)
-    pan_source = open_source(pan_path, key=pan_key, crs=crs, nodata=nodata)
+    pan_source = open_source(pan_path, key=pan_key, crs=crs, nodata=nodata, control_points=True)
     if pan_source.bands != 1:
         raise FileError(
             f"{os.fspath(pan)} has {pan_source.bands} bands and a PAN image one; are the two files "
             "swapped? PAN comes first"
         )
-    ms_source = _ms_source(ms, ms_key, ms_bands, crs, nodata)
-    info = ms_source.info
+    ms_source = _ms_source(ms, ms_key, ms_bands, crs, nodata, control_points=True)
+    _check_control_points(pan_source, ms_source)
     nesting, resampled, notes = placement(pan_source.grid, ms_source.grid, ratio)
+    _check_vouched(pan_source, ms_source, ratio)
     if ms_source.grid.georeferenced and not pan_source.grid.georeferenced:
         pan_source.grid = _like(pan_source.grid, ms_source.grid, 1 if resampled else nesting.ratio)
-    for source in (pan_source, ms_source):
-        _leave_as_stored(source)
-    return Pair(
-        pan_source,
-        ms_source,
-        nesting,
-        resampled=resampled,
-        scales=info.scales,
-        offsets=info.offsets,
-        notes=notes,
-    )
+    notes = (*_told("PAN", pan_source), *_told("MS", ms_source), *notes)
+    return Pair(pan_source, ms_source, nesting, resampled=resampled, notes=notes)
 
 
 def open_ms(
@@ -271,13 +279,11 @@ def open_ms(
     missing or damaged.
     """
     source = _ms_source(ms, None, ms_bands, crs, nodata)
-    info = source.info
-    _leave_as_stored(source)
     grid = source.grid
     finer = grid.finer(ratio)
     if not grid.georeferenced:
         finer = Grid(finer.height, finer.width, PIXELS, grid.crs)
-    return Pair(_Blank(finer), source, Nesting(ratio), scales=info.scales, offsets=info.offsets)
+    return Pair(_Blank(finer), source, Nesting(ratio), notes=_told("MS", source))
 
 
 class _Blank(WindowSource):
@@ -298,6 +304,7 @@ def _ms_source(
     bands: Sequence[int] | None,
     crs: CRS | str | int | None,
     nodata: float | None,
+    control_points: bool = False,
 ) -> WindowSource:
     """One MS file, or one a band."""
     paths: PathLike | list[PathLike]
@@ -310,7 +317,35 @@ def _ms_source(
             raise ConfigError("`ms` is an empty list; give the MS file, or one file a band")
     else:
         paths, key = split_key(ms[0] if several else ms, key)  # type: ignore[index, arg-type]
-    return open_source(paths, key=key, bands=bands, crs=crs, nodata=nodata)
+    return open_source(
+        paths, key=key, bands=bands, crs=crs, nodata=nodata, control_points=control_points
+    )
+
+
+def _check_control_points(pan: WindowSource, ms: WindowSource) -> None:
+    """Raise GridMismatch where control points place one of the two."""
+    if bool(pan.control) == bool(ms.control):
+        return
+    name, control = ("PAN", pan.control) if pan.control else ("MS", ms.control)
+    raise GridMismatch(
+        f"{name} has no transform but {control}, so its place on the other file is not known: PAN "
+        f"is {pan.grid}, MS {ms.grid}; write {name} to a grid first (gdalwarp)"
+    )
+
+
+def _check_vouched(pan: WindowSource, ms: WindowSource, ratio: int | None) -> None:
+    """Raise GridMismatch where control points place both, unless the user states the ratio."""
+    if pan.control and ms.control and ratio is None:
+        raise GridMismatch(
+            f"PAN has {pan.control} and MS {ms.control} instead of a transform, and they are not "
+            "compared: if both begin at the same corner of ground, state `ratio`; else write both "
+            "to a grid first (gdalwarp)"
+        )
+
+
+def _told(what: str, source: WindowSource) -> tuple[str, ...]:
+    """What was decided on opening a source, as notes on PAN or MS."""
+    return tuple(f"{what}: {note}" for note in source.notes)
 
 
 def split_key(path: PathLike, key: str | None) -> tuple[PathLike, str | None]:
@@ -327,25 +362,26 @@ def _like(pan: Grid, ms: Grid, ratio: int) -> Grid:
     return Grid(pan.height, pan.width, finer.transform, pan.crs or ms.crs)
 
 
-def _leave_as_stored(source: WindowSource) -> None:
-    """Have a source give its values without scale and offset."""
-    if isinstance(source, StackedSource):
-        for part in source.sources:
-            _leave_as_stored(part)
-    source.info = replace(source.info, scales=None, offsets=None)
+def _scaling(info: BandInfo) -> tuple[bool, bool]:
+    """Whether stored values have a scale, and an offset."""
+    return info.scales is not None, info.offsets is not None
 
 
 def _nodata(pan: WindowSource, ms: WindowSource) -> float | None:
-    stated = [value for value in ms.nodata if value is not None]
-    if stated:
-        return stated[0]
-    for value in pan.nodata:
-        if value is not None and (ms.dtype.kind == "f" or _fits(value, ms.dtype)):
+    """The value of a hole in the output: the first stated one that the MS type holds.
+
+    None where integers have none: holes are masked.
+    """
+    for value in (*ms.nodata, *pan.nodata):
+        if value is not None and _fits(value, ms.dtype):
             return value
     return float("nan") if ms.dtype.kind == "f" else None
 
 
 def _fits(value: float, dtype: np.dtype) -> bool:
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return bool(np.isnan(value) or np.isfinite(dtype.type(value)))
     if dtype.kind not in "iu" or not float(value).is_integer():
         return False
     return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)

@@ -42,6 +42,7 @@ class ReducedScene:
             )
         self.shape = h * self.ratio, w * self.ratio
         self.names, self.grid = pair.names, Grid(*self.shape, PIXELS)
+        self.scaled = pair.scaled
         reach = low_pass_reach(self.ratio, sensor.mtf, sensor.mtf_pan)  # in MS pixels
         self._margin = self.ratio * (reach + 1)
         self._made: OrderedDict[Window, ReducedPair] = OrderedDict()

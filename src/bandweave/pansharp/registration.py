@@ -34,6 +34,9 @@ FEWEST = 144  # valid MS pixels of a window that says something
 LIKENESS = 0.5  # correlation below which two windows are not alike
 SURE = 0.25  # PAN pixels of standard error above which a window says nothing
 STEPS = 8
+VARIES = 1.0  # PAN pixels between the windows' shifts, from which one shift for all is not enough
+FEW = 3  # windows, of which it can be said whether the shift varies
+ODD = 8  # one in so many windows may be far off without the shift being said to vary
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Shift:
     before, after  correlation of the details of degraded PAN and of the MS bands' best
                    combination, at shift 0 and at this one; NaN where nothing could be measured
     windows        how many measured it, of `looked` that were read
+    low, high      (row, col): between which the shifts of the measured windows lie, whether they
+                   agree or not, but for one in eight, the farthest off; NaN where none was measured
     """
 
     row: float
@@ -56,6 +61,28 @@ class Shift:
     after: float
     windows: int
     looked: int
+    low: tuple[float, float] = (math.nan, math.nan)
+    high: tuple[float, float] = (math.nan, math.nan)
+
+    @property
+    def told(self) -> bool:
+        """Enough windows measured it to tell whether it varies."""
+        return self.windows >= FEW and not math.isnan(self.low[0])
+
+    @property
+    def variation(self) -> float:
+        """PAN pixels by which the shift varies over the scene, in the direction where it does more.
+
+        0 where it is not told.
+        """
+        if not self.told:
+            return 0.0
+        return max(self.high[0] - self.low[0], self.high[1] - self.low[1])
+
+    @property
+    def varies(self) -> bool:
+        """One shift for the whole scene leaves parts of it off."""
+        return self.variation >= VARIES
 
     @property
     def measured(self) -> bool:
@@ -70,10 +97,24 @@ class Shift:
             )
         down = "lower" if self.row > 0 else "higher"
         across = "right" if self.col > 0 else "left"
+        varied = f"; over the scene it varies by {self.variation:.2f} px" if self.told else ""
         return (
             f"on PAN things lie {abs(self.row):.2f} PAN pixels {down} and {abs(self.col):.2f} "
             f"further {across} than by MS (±{self.spread:.2f} in {self.windows} of {self.looked} "
-            f"windows; correlation {self.before:.3f} before, {self.after:.3f} after)"
+            f"windows; correlation {self.before:.3f} before, {self.after:.3f} after){varied}"
+        )
+
+    @property
+    def doubt(self) -> str:
+        """What a user should know of a shift that varies over the scene; '' where it does not."""
+        if not self.varies:
+            return ""
+        (top, left), (bottom, right) = self.low, self.high
+        return (
+            f"the shift between PAN and MS varies over the scene by {self.variation:.1f} PAN "
+            f"pixels: from {top:+.1f} to {bottom:+.1f} down, from {left:+.1f} to {right:+.1f} to "
+            f"the right; one shift for all of it leaves edges up to {self.variation / 2:.1f} px "
+            f"off: put both files on one grid by the same elevation model first"
         )
 
 
@@ -99,7 +140,9 @@ def measure_shift(pair: Pair) -> Shift:
         return Shift(0.0, 0.0, math.nan, math.nan, math.nan, 0, len(places))
     row, col, before, after = (float(np.median(values)) for values in zip(*kept, strict=True))
     spread = float(np.median([math.hypot(one.row - row, one.col - col) for one in kept]))
-    return Shift(row, col, spread, before, after, len(kept), len(places))
+    places_of_most = _most(found)
+    low, high = (tuple(edge(places_of_most, axis=0).tolist()) for edge in (np.min, np.max))
+    return Shift(row, col, spread, before, after, len(kept), len(places), low, high)
 
 
 class _Found(NamedTuple):
@@ -116,7 +159,7 @@ def _places(pair: Pair) -> list[Window]:
     sides = []
     for count in pair.ms_shape:
         side = min(max(count // 3, SIDE[0]), SIDE[1], count)
-        number = min(WINDOWS, max(count // side, 1))
+        number = min(WINDOWS, max(round(count / side), 1))
         starts = np.linspace(0, count - side, number).round().astype(int)
         sides.append([(int(start), side) for start in starts])
     rows, cols = sides
@@ -135,6 +178,13 @@ def _agreeing(found: list[_Found]) -> list[_Found]:
     away = np.linalg.norm(places - np.median(places, axis=0), axis=1)
     limit = 3 * 1.4826 * np.median(away) + 0.1
     return [one for one, distance in zip(found, away, strict=True) if distance <= limit]
+
+
+def _most(found: list[_Found]) -> np.ndarray:
+    """Shifts (windows, 2) without one in ODD, the farthest from the median."""
+    places = np.array([(one.row, one.col) for one in found])
+    away = np.linalg.norm(places - np.median(places, axis=0), axis=1)
+    return places[np.argsort(away, kind="stable")[: len(places) - len(places) // ODD]]
 
 
 class _Details:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,13 @@ from bandweave.models import SHARPENERS
 from bandweave.pansharp.config import SharpenConfig
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.pansharp.value_scale import ValueScale
+from bandweave.pansharp.value_scale import ValueScale, brightest
 from bandweave.run.checkpoint import load_trained, restore, save_model, weights
 from bandweave.run.folder import RunFolder
 
+log = logging.getLogger(__name__)
+
+STRANGE = 8.0  # times: values so much larger or smaller than the run's are of other units
 KIND, FORMAT = "sharpening", 1  # of the metadata; a file of another one is refused
 
 
@@ -32,6 +36,7 @@ class SharpenRun:
     scale   what values are divided by
     window  px of PAN: side of the patches that it was trained on
     facts   the rest of the metadata: versions, machine, time
+    scaled  it was trained on values with scale and offset applied; runs of old versions were not
     """
 
     folder: RunFolder
@@ -42,6 +47,7 @@ class SharpenRun:
     scale: ValueScale
     window: int
     facts: dict[str, Any]
+    scaled: bool = True
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SharpenRun:
@@ -61,6 +67,7 @@ class SharpenRun:
                 scale=ValueScale.from_dict(stored["scale"]),
                 window=stored["window"],
                 facts=stored["facts"],
+                scaled=bool(stored.get("scaled", False)),
             )
         except (KeyError, TypeError, ConfigError) as error:
             raise RunError(
@@ -86,6 +93,7 @@ class SharpenRun:
                 "registered": self.config.register,
                 "window": self.window,
                 "facts": self.facts,
+                "scaled": self.scaled,
             },
         )
 
@@ -111,6 +119,11 @@ class SharpenRun:
                 f"an MS pixel is {pair.ratio} PAN pixels wide, {origin} {self.ratio}; take a run "
                 f"of that ratio"
             )
+        if pair.scaled and not self.scaled:
+            raise SceneMismatch(
+                f"PAN or MS has a scale or an offset, {origin} values without them, by an older "
+                "bandweave; train again"
+            )
         asked, known = (sensor_of(self.config.sensor, n).bands for n in (pair.names, self.names))
         if self.config.sensor == "generic":
             differ = set(asked) == set(known) and asked != known
@@ -121,6 +134,25 @@ class SharpenRun:
                 f"MS has the bands {', '.join(asked)}, {origin} {', '.join(known)}; choose these, "
                 f"in this order, with `bands`"
             )
+
+    def warn_of(self, pair: Pair, register: bool, *, with_pan: bool = True) -> None:
+        """Log why the run may not suit a pair: another registration, other values.
+
+        register  whether the pair was registered
+        with_pan  there is a PAN to be looked at
+        """
+        if self.config.register and not register:
+            log.warning("the run was trained on registered pairs; `register` gives it such")
+        pan, ms = brightest(pair)
+        for name, value, scale in (("PAN", pan, self.scale.pan), ("MS", ms, self.scale.ms)):
+            if (name == "MS" or with_pan) and not 1 / STRANGE < value / scale < STRANGE:
+                log.warning(
+                    "%s has values up to %.3g, the run was trained on such up to %.3g; check that "
+                    "both have the same units, scale and offset",
+                    name,
+                    value,
+                    scale,
+                )
 
 
 def build_model(config: SharpenConfig, bands: int, ratio: int) -> nn.Module:

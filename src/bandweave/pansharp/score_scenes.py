@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.errors import ConfigError
+from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.registration import measure_shift, registered
-from bandweave.pansharp.sensors import Sensor
+from bandweave.pansharp.sensors import Sensor, sensor_doubts
+from bandweave.pansharp.survey import survey_pair
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,16 @@ def prepared(
     name: str, pair: Pair, sensor: Sensor, peak: float, register: bool
 ) -> tuple[Pair, SceneFacts]:
     """The pair as all methods get it, and its facts."""
+    doubts = sensor_doubts(sensor, pair.names, pair.ratio)
+    try:
+        doubts += survey_pair(pair)
+    except FileError as error:
+        raise FileError(f"{name}: {error}") from None
     shift = measure_shift(pair)
+    if shift.varies:
+        doubts.append(shift.doubt)
+    for doubt in doubts:
+        log.warning("%s: %s", name, doubt)
     if register:
         pair = registered(pair, shift)
     corrected = register and shift.measured
@@ -115,7 +125,7 @@ def prepared(
         shift=str(shift),
         shift_rows=shift.row,
         shift_cols=shift.col,
-        notes=(*pair.notes, *sensor.notes),
+        notes=(*pair.notes, *sensor.notes, *doubts),
     )
     log.info("%s", facts.line())
     return pair, facts

@@ -279,7 +279,7 @@ def sensor_of(name: str, bands: int | Sequence[str]) -> Sensor:
             mtf=(MTF,) * count,
         )
     places = [_place(sensor, text) for text in names]
-    if places and None not in places and len(set(places)) == count and not _counted(names):
+    if places and None not in places and len(set(places)) == count and not counted_names(names):
         return sensor.part([place for place in places if place is not None])
     if count == len(sensor.bands):
         return sensor
@@ -293,6 +293,36 @@ def sensor_of(name: str, bands: int | Sequence[str]) -> Sensor:
         f"{named}: which they are is clear for {counts} bands alone; name the bands of the file as"
         " here, or choose the sensor 'generic'"
     )
+
+
+def sensor_doubts(sensor: Sensor, names: Sequence[str], ratio: int) -> list[str]:
+    """Why files may not be of the sensor that was named: another ratio, other bands; warnings.
+
+    sensor   as `sensor_of` gave it
+    names    of the files' bands
+    ratio    PAN pixels that an MS pixel is wide in the files
+    """
+    if sensor.name == "generic":
+        return []
+    whole, doubts = SENSORS[sensor.name], []
+    if ratio != whole.ratio:
+        doubts.append(
+            f"an MS pixel of {sensor.name} is {whole.ratio} PAN pixels wide, one of these files "
+            f"{ratio}; check `sensor`: its MTF decides how much detail is added"
+        )
+    if counted_names(names) or any(_place(whole, name) is None for name in names):
+        taken = f"they were taken for {', '.join(sensor.bands)}, in this order"
+        if len(names) != len(whole.bands):
+            doubts.append(
+                f"{sensor.name} has {len(whole.bands)} bands and these files {len(names)}; {taken}"
+                ". If they are others, name the bands in the file or choose another `sensor`"
+            )
+        elif not counted_names(names):
+            doubts.append(
+                f"the bands are called {', '.join(names)}, which tells not all of them in "
+                f"{sensor.name}; {taken}"
+            )
+    return doubts
 
 
 def _letters(text: str) -> str:
@@ -328,7 +358,7 @@ def _place(sensor: Sensor, text: str) -> int | None:
     return said[0] if len(said) == 1 else None
 
 
-def _counted(names: Sequence[str]) -> bool:
+def counted_names(names: Sequence[str]) -> bool:
     """`Band 1`, `Band 2`, …: what writers put where there is no name."""
     return [text.strip().lower().replace("_", " ") for text in names] == [
         f"band {i + 1}" for i in range(len(names))

@@ -8,7 +8,9 @@ few, whatever the scene.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -19,9 +21,11 @@ from rasterio.crs import CRS
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_ms, open_pair
-from bandweave.pansharp.registration import measure_shift, registered
-from bandweave.pansharp.sensors import Sensor, sensor_of
+from bandweave.pansharp.registration import Shift, measure_shift, registered
+from bandweave.pansharp.sensors import Sensor, counted_names, sensor_doubts, sensor_of
+from bandweave.pansharp.survey import survey_pair
 from bandweave.pansharp.threads import in_turn
+from bandweave.raster.described import band_facts, tags_of
 from bandweave.raster.grid import Window
 from bandweave.raster.outputs import CACHE_BYTES
 from bandweave.raster.write import MapWriter
@@ -36,8 +40,10 @@ log = logging.getLogger(__name__)
 WINDOW = 1024  # PAN pixels
 WORTH_MENTIONING = 0.25  # PAN pixels of misregistration
 DEFAULT = "gsa"
+TAG = "BANDWEAVE_"
 
 ZeroShot = Literal["ms stream", "ms twice", "ms as pan"]  # as the model has them
+DEFAULT_ZERO_SHOT: ZeroShot = "ms as pan"  # led on every pair: benchmarks/sharpening.py
 
 
 class Sharpener(Protocol):
@@ -105,8 +111,9 @@ def sharpen(
     """Sharpen an MS file by a PAN file of the same ground; returns the file written.
 
     The result is a cloud-optimised GeoTIFF on PAN's grid, cropped to the MS pixels that lie wholly
-    on it, with the MS file's bands, type, units and nodata. Integers are rounded and clipped to
-    what their type holds.
+    on it, with the MS file's bands, type, scale, offset, units, colours, tags and nodata. Integers
+    are rounded and clipped to what their type holds. Where PAN or MS has a hole the result has one:
+    nodata, or masked where integers have no value for it. What made it stands in the file's tags.
 
     pan        a file of one band, or FILE:KEY where a file holds several arrays
     ms         a file, or one file a band in the order wanted
@@ -127,7 +134,7 @@ def sharpen(
     SceneMismatch for MS bands or a ratio that are not the run's, OutputError where the result
     cannot be written: then nothing is left behind, and what stood there stays.
     """
-    trained = None if run is None else _opened(run, method, sensor)
+    trained = None if run is None else open_run(run, method, sensor)
     if trained is None:
         _check_method(method or DEFAULT)
     else:
@@ -136,17 +143,18 @@ def sharpen(
     if trained is not None:
         trained.check(pair)
     known = sensor_of(sensor, pair.names)
-    for note in (*pair.notes, *known.notes):
-        log.info("%s", note)
-    pair = register_pair(pair, correct=register)
+    tell_of_pair(pair, known)
+    pair, shift = register_pair(pair, correct=register)
+    made_by = {"method": method or DEFAULT}
     sharpener: Sharpener = Classical(method or DEFAULT, known, pair)
     if trained is not None:
         from bandweave.pansharp.trained import Trained
 
-        if trained.config.register and not register:
-            log.warning("the run was trained on registered pairs; `register` gives it such")
+        trained.warn_of(pair, register)
         sharpener = Trained(trained, pair)
-    write_sharp(pair, sharpener, out, window=window, quiet=quiet)
+        made_by = {"method": trained.config.name, "run": str(run)}
+    tags = {**made_by, **_shift_tags(shift, register), **_sources(pan, ms)}
+    write_sharp(pair, sharpener, out, sensor=known, tags=tags, window=window, quiet=quiet)
     return Path(out)
 
 
@@ -155,7 +163,8 @@ def super_resolve(
     out: PathLike,
     run: PathLike,
     *,
-    zero_shot: ZeroShot = "ms stream",
+    zero_shot: ZeroShot = DEFAULT_ZERO_SHOT,
+    sensor: str = "generic",
     bands: Sequence[int] | None = None,
     crs: CRS | str | int | None = None,
     nodata: float | None = None,
@@ -167,9 +176,10 @@ def super_resolve(
     The result has the run's ratio times as many pixels along each side; else it is as `sharpen`
     makes it.
 
-    zero_shot   'ms stream': PAN's stream is left out, and zero where the model's tail takes both;
-                'ms twice': left out, and the tail takes the MS stream in both places;
-                'ms as pan': the mean of the bands, interpolated, is taken for PAN
+    zero_shot   'ms as pan': the mean of the bands, interpolated, is taken for PAN, which scored
+                best wherever it was measured;
+                'ms stream': PAN's stream is left out, and zero where the model's tail takes both;
+                'ms twice': left out, and the tail takes the MS stream in both places
     window      pixels of the result at a time
 
     The other options are those of `sharpen`, and so are the errors.
@@ -180,15 +190,21 @@ def super_resolve(
         raise ConfigError(
             f"zero_shot is {zero_shot!r}; it is one of {', '.join(get_args(ZeroShot))}"
         )
-    trained = _opened(run)
+    trained = open_run(run, sensor=sensor)
     pair = open_ms(ms, trained.ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    trained.check(pair)
+    known = sensor_of(trained.config.sensor, pair.names)
+    tell_of_pair(pair, known, with_pan=False)
+    trained.warn_of(pair, register=True, with_pan=False)
     sharpener = Trained(trained, pair, zero_shot=zero_shot)
-    write_sharp(pair, sharpener, out, window=window, quiet=quiet)
+    made_by = {"method": f"{trained.config.name}, {zero_shot}", "run": os.fspath(run)}
+    tags = {**made_by, **_sources(None, ms)}
+    write_sharp(pair, sharpener, out, sensor=known, tags=tags, window=window, quiet=quiet)
     return Path(out)
 
 
-def _opened(run: PathLike, method: str | None = None, sensor: str = "generic") -> SharpenRun:
-    """The run in a folder. Raises ConfigError for a method or a sensor beside it."""
+def open_run(run: PathLike, method: str | None = None, sensor: str = "generic") -> SharpenRun:
+    """The run in a folder. Raises ConfigError for a method, or for another sensor, beside it."""
     if method is not None:
         raise ConfigError(f"method {method!r} and the run {run}: give one of the two")
     from bandweave.pansharp.run import SharpenRun
@@ -216,7 +232,22 @@ def _check_method(method: str) -> None:
     raise ConfigError(f"no method {method!r}{nearest(method, [*CLASSICAL, *SHARPENERS])}")
 
 
-def register_pair(pair: Pair, *, correct: bool) -> Pair:
+def tell_of_pair(pair: Pair, sensor: Sensor, *, with_pan: bool = True) -> None:
+    """Log what a user should know of a pair before it is sharpened.
+
+    with_pan  there is a PAN to be looked at
+
+    Raises FileError for a PAN or for bands without a valid pixel.
+    """
+    for note in (*pair.notes, *(sensor.notes if with_pan else ())):
+        log.info("%s", note)
+    for doubt in sensor_doubts(sensor, pair.names, pair.ratio):
+        log.warning("%s", doubt)
+    for warning in survey_pair(pair, with_pan=with_pan):
+        log.warning("%s", warning)
+
+
+def register_pair(pair: Pair, *, correct: bool) -> tuple[Pair, Shift]:
     """Measure how far PAN and MS are off, say so, and correct it if asked."""
     shift = measure_shift(pair)
     if shift.measured and correct:
@@ -225,17 +256,52 @@ def register_pair(pair: Pair, *, correct: bool) -> Pair:
         log.warning("%s; `register` corrects it", shift)
     else:
         log.info("%s", shift)
-    return registered(pair, shift) if correct else pair
+    if shift.varies:
+        log.warning("%s", shift.doubt)
+    return (registered(pair, shift) if correct else pair), shift
+
+
+def _shift_tags(shift: Shift, register: bool) -> dict[str, str]:
+    """The shift that was measured, in PAN pixels, and what was done about it."""
+    if not shift.measured:
+        return {"shift": "not measured"}
+    return {
+        "shift": f"{shift.row:.3f} down, {shift.col:.3f} right, in PAN pixels",
+        "shift_varies": f"{shift.variation:.3f} PAN pixels over the scene",
+        "registered": "yes" if register else "no",
+    }
+
+
+def _sources(pan: PathLike | None, ms: PathLike | Sequence[PathLike]) -> dict[str, str]:
+    """The files that an image is made of."""
+    several = [ms] if isinstance(ms, str | os.PathLike) else ms
+    found = {} if pan is None else {"pan": os.fspath(pan)}
+    return {**found, "ms": ", ".join(os.fspath(path) for path in several)}
 
 
 def write_sharp(
-    pair: Pair, sharpener: Sharpener, out: PathLike, *, window: int = WINDOW, quiet: bool = False
+    pair: Pair,
+    sharpener: Sharpener,
+    out: PathLike,
+    *,
+    sensor: Sensor,
+    tags: Mapping[str, str],
+    window: int = WINDOW,
+    quiet: bool = False,
 ) -> None:
-    """Fit a sharpener to a pair and write what it makes of it."""
+    """Fit a sharpener to a pair and write what it makes of it.
+
+    The bands keep the type, scale, offset, unit, colour and tags of the MS file's. Holes are nodata
+    where the MS type has a value for it, else masked.
+
+    sensor  names bands that have no name in the file
+    tags    what the image was made by and of; they are written as BANDWEAVE_…
+    """
     if window < pair.ratio:
         raise ConfigError(f"window is {window} px; it must hold an MS pixel, {pair.ratio} px")
     height, width = pair.grid.height, pair.grid.width
     places = list(partition(height, width, window))
+    dtype = written_type(pair.ms_dtype)
 
     def read(place: Window) -> PairWindow:
         return pair.read(place, sharpener.margin)
@@ -257,17 +323,19 @@ def write_sharp(
             out,
             pair.grid,
             bands=pair.bands,
-            dtype=pair.ms_dtype,
+            dtype=dtype,
             nodata=pair.nodata,
             overviews="average",
-            names=pair.names,
+            facts=band_facts(pair.ms, _names(pair, sensor)),
+            tags=_all_tags(pair, sensor, tags),
+            masked=pair.nodata is None,
         ) as writer:
 
-            def make(got: PairWindow) -> tuple[np.ndarray, bool]:
+            def make(got: PairWindow) -> tuple[np.ndarray, np.ndarray]:
                 rows, cols = got.core
-                values = sharpener.apply(got)[:, rows, cols]
+                values = pair.encoded(sharpener.apply(got)[:, rows, cols])
                 valid = valid_pixels(got)[rows, cols]
-                return stored(values, valid, pair.ms_dtype, pair.nodata), bool(valid.any())
+                return stored(values, valid, dtype, pair.nodata), valid
 
             made = (
                 map(make, in_turn(read, places))
@@ -275,12 +343,38 @@ def write_sharp(
                 else in_turn(lambda place: make(read(place)), places)
             )
             anything = False
-            for place, (values, some) in zip(places, made, strict=True):
-                writer.write(place, values)
-                anything |= some
+            for place, (values, valid) in zip(places, made, strict=True):
+                writer.write(place, values, valid)
+                anything |= bool(valid.any())
                 progress.advance(count=place.height * place.width)
             if not anything:
                 raise FileError("PAN and MS have no valid pixel in common: there is nothing to do")
+
+
+def written_type(dtype: np.dtype) -> np.dtype:
+    """The type of what is written for an MS image: its own where GeoTIFF has it.
+
+    >>> written_type(np.dtype(">u2")), written_type(np.dtype("f2")), written_type(np.dtype("?"))
+    (dtype('uint16'), dtype('float32'), dtype('uint8'))
+    """
+    if dtype.kind == "b":
+        return np.dtype("uint8")
+    return np.dtype("float32") if dtype == np.float16 else dtype.newbyteorder("=")
+
+
+def _names(pair: Pair, sensor: Sensor) -> Sequence[str]:
+    """Of the bands: the files', or the sensor's where they have none."""
+    if sensor.name == "generic" or not counted_names(pair.names):
+        return pair.names
+    return sensor.bands
+
+
+def _all_tags(pair: Pair, sensor: Sensor, tags: Mapping[str, str]) -> dict[str, str]:
+    """What the MS file says of itself, but who made it, and what made the image."""
+    kept = {key: value for key, value in tags_of(pair.ms).items() if not key.startswith(TAG)}
+    made = {"version": version("bandweave"), "sensor": sensor.name, "ratio": str(pair.ratio)}
+    ours = {f"{TAG}{key.upper()}": value for key, value in {**made, **tags}.items()}
+    return {**kept, "TIFFTAG_SOFTWARE": f"bandweave {version('bandweave')}", **ours}
 
 
 def stored(
@@ -296,6 +390,7 @@ def stored(
     dtype = np.dtype(dtype)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
+        values = np.where(valid, values, 0)
         # the largest float32 below a limit that float32 does not hold
         high = np.nextafter(np.float32(limits.max), np.float32(0))
         high = np.float32(limits.max) if int(np.float32(limits.max)) <= limits.max else high
@@ -303,6 +398,7 @@ def stored(
     else:
         result = values.astype(dtype)
     if nodata is None:
+        result[:, ~valid] = 0
         return result
     if not np.isnan(nodata):
         clash = result == dtype.type(nodata)

@@ -18,7 +18,7 @@ from bandweave.pansharp.pair import Pair, PathLike, open_pair
 from bandweave.pansharp.patches import PatchSampler
 from bandweave.pansharp.run import SharpenRun, build_model
 from bandweave.pansharp.sensors import Sensor, sensor_of
-from bandweave.pansharp.sharpening import register_pair
+from bandweave.pansharp.sharpening import register_pair, tell_of_pair
 from bandweave.pansharp.value_scale import fit_scale
 from bandweave.run.feed import as_tensors
 from bandweave.run.folder import RunFolder, training_facts
@@ -154,9 +154,8 @@ def open_pairs(files: Sequence[PairFiles], config: SharpenConfig) -> list[Pair]:
         pair = open_pair(
             each.pan, list(each.ms), ratio=config.ratio, crs=config.crs, nodata=config.nodata
         )
-        for note in pair.notes:
-            log.info("%s", note)
-        pairs.append(register_pair(pair, correct=config.register))
+        tell_of_pair(pair, sensor_of(config.sensor, pair.names))
+        pairs.append(register_pair(pair, correct=config.register)[0])
     return pairs
 
 
@@ -183,8 +182,6 @@ def common_sensor(config: SharpenConfig, pairs: Sequence[Pair]) -> Sensor:
     """
     first = pairs[0]
     known = sensor_of(config.sensor, first.names)
-    for note in known.notes:
-        log.info("%s", note)
     files = [*config.pairs, *config.validation]
     for pair, file in zip(pairs, files, strict=True):
         bands = sensor_of(config.sensor, pair.names).bands

@@ -30,7 +30,7 @@ EVERY = 3  # pixels: one of so many along each side counts
 class ValueScale:
     """What values are divided by.
 
-    ms, pan   in the files' units, without scale and offset
+    ms, pan   of the values, with scale and offset applied
     source    what they follow from, in words
     """
 
@@ -59,15 +59,16 @@ def fit_scale(pairs: Sequence[Pair], sensor: Sensor) -> ValueScale:
 
     Raises FileError for a pair without valid pixels, and where no value is above 0.
     """
-    brightest = np.array([_brightest(pair) for pair in pairs]).max(axis=0)
-    pan, ms = (float(value) for value in brightest)
+    pan, ms = (float(v) for v in np.array([brightest(pair) for pair in pairs]).max(axis=0))
     if min(pan, ms) <= 0:
         raise FileError(
             f"the brightest values of PAN and MS are {pan:g} and {ms:g}; there is nothing above 0 "
             f"to learn from"
         )
     whole = all(
-        kind in "iu" for pair in pairs for kind in (pair.pan_dtype.kind, pair.ms_dtype.kind)
+        kind in "iu" and not pair.scaled
+        for pair in pairs
+        for kind in (pair.pan_dtype.kind, pair.ms_dtype.kind)
     )
     if sensor.bits is not None and whole:
         largest = float(2**sensor.bits - 1)
@@ -77,7 +78,7 @@ def fit_scale(pairs: Sequence[Pair], sensor: Sensor) -> ValueScale:
     return ValueScale(ms, pan, f"the values that {SHARE:.1%} of the pixels of {files} stay below")
 
 
-def _brightest(pair: Pair) -> tuple[float, float]:
+def brightest(pair: Pair) -> tuple[float, float]:
     """Robust maxima of PAN and of the brightest MS band."""
     pan, ms = [], []
     for place in _places(pair):

@@ -116,6 +116,11 @@ class GdalSource(WindowSource):
             tuple(holes[i - 1] for i in self._indexes) if nodata is None else (nodata,) * self.bands
         )
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of the bands that are read, in the file, from 1."""
+        return tuple(self._indexes)
+
     def _dataset(self) -> DatasetReader:
         return handle(self.path, self._stamp, open_dataset)
 

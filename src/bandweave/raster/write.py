@@ -7,6 +7,7 @@ drops cached blocks without a word. The conversion at the end is checked by read
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -21,8 +22,10 @@ import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterioWindow
 
 from bandweave.errors import OutputError
+from bandweave.raster.described import BandFacts
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.outputs import OutputSet, cannot_write, size
 
@@ -37,7 +40,11 @@ GDAL_TYPES = {
     "int32": "Int32",
     "float32": "Float32",
     "float64": "Float64",
+    "int64": "Int64",
+    "uint64": "UInt64",
 }
+_ROWS = 512  # of a mask, compared at a time
+_UNFIT = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # for XML 1.0
 
 
 class MapWriter:
@@ -54,7 +61,9 @@ class MapWriter:
     colors       by value (0 to 65535), '#rrggbb'; for one band of uint8 or uint16
     overviews    how reduced copies are made: 'mode' or 'nearest' for classes, 'average' for amounts
     names        of the bands
+    facts        of the bands, more than their names
     tags         metadata of the file
+    masked       `write` is told which pixels are valid; where any is not, the file has a mask
 
     Raises OutputError where the file cannot be written whole, a full disk included.
     """
@@ -70,13 +79,17 @@ class MapWriter:
         colors: Mapping[int, str] | None = None,
         overviews: Overviews = "nearest",
         names: Sequence[str] | None = None,
+        facts: Sequence[BandFacts] | None = None,
         tags: Mapping[str, str] | None = None,
+        masked: bool = False,
         outputs: OutputSet | None = None,
     ) -> None:
         self.target, self.grid, self.bands = Path(target), grid, bands
         self.dtype = np.dtype(dtype)
         self._nodata, self._colors = nodata, dict(colors or {})
-        self._overviews, self._names, self._tags = overviews, tuple(names or ()), dict(tags or {})
+        self._overviews, self._tags = overviews, dict(tags or {})
+        self._facts = list(facts or (BandFacts(name) for name in names or [""] * bands))
+        self._masked, self._holes = masked, False
         self._alone = outputs is None
         self._outputs = outputs or OutputSet()
         if self.dtype.name not in GDAL_TYPES:
@@ -98,10 +111,11 @@ class MapWriter:
         """Fill the flat file (bands, H, W) with nodata, so that a disk too small shows at once."""
         row = np.full(self.grid.width, self._nodata or 0, self.dtype).tobytes()
         rows = self.grid.height * self.bands
+        needed = len(row) * rows + self._masked * self.grid.height * self.grid.width
         free = shutil.disk_usage(self._finished.parent).free
-        if free < len(row) * rows:
+        if free < needed:
             raise OutputError(
-                f"{self.target} needs {size(len(row) * rows)} while it is written and the disk has "
+                f"{self.target} needs {size(needed)} while it is written and the disk has "
                 f"{size(free)} free; free some, or write to another disk"
             )
         some = max(2**22 // len(row), 1)
@@ -109,6 +123,10 @@ class MapWriter:
             self._file = self._raw.open("w+b", buffering=0)
             for first in range(0, rows, some):
                 self._put(row * min(some, rows - first), first * len(row))
+            for first in range(0, self.grid.height if self._masked else 0, some):
+                lines = min(some, self.grid.height - first)
+                start = len(row) * rows + first * self.grid.width
+                self._put(bytes(lines * self.grid.width), start)
         except _FAILURES as error:
             raise cannot_write(self.target, error) from error
 
@@ -119,8 +137,10 @@ class MapWriter:
         while view:
             view = view[self._file.write(view) :]
 
-    def write(self, window: Window, values: np.ndarray) -> None:
+    def write(self, window: Window, values: np.ndarray, valid: np.ndarray | None = None) -> None:
         """Write values (bands, h, w), or (h, w) for one band; what lies outside is dropped.
+
+        valid   (h, w) bool, for a masked file: the pixels that are no holes
 
         Raises OutputError where the disk is full, ValueError where the dtype cannot hold a value.
         """
@@ -140,8 +160,22 @@ class MapWriter:
                 for offset, line in enumerate(stored[band]):
                     start = ((first + offset) * self.grid.width + inside.col) * item
                     self._put(np.ascontiguousarray(line).tobytes(), start)
+            if self._masked and valid is not None:
+                self._write_mask(inside, valid[rows, cols])
         except _FAILURES as error:
             raise cannot_write(self.target, error) from error
+
+    def _write_mask(self, window: Window, valid: np.ndarray) -> None:
+        self._holes |= not valid.all()
+        begin = self._mask_start
+        for offset, line in enumerate(np.where(valid, 255, 0).astype(np.uint8)):
+            start = begin + (window.row + offset) * self.grid.width + window.col
+            self._put(line.tobytes(), start)
+
+    @property
+    def _mask_start(self) -> int:
+        """Bytes of the flat file before its mask."""
+        return self.bands * self.grid.height * self.grid.width * self.dtype.itemsize
 
     def finish(self) -> None:
         """Convert to a cloud-optimised GeoTIFF and read it back; nothing the second time.
@@ -167,7 +201,7 @@ class MapWriter:
                 bigtiff="IF_SAFER",
                 num_threads="ALL_CPUS",
             )
-            _compare(described, self._finished)
+            _compare(described, self._finished, self._holes)
             self._raw.unlink()
         except _FAILURES as error:
             raise cannot_write(self.target, error) from error
@@ -190,35 +224,47 @@ class MapWriter:
         if self.grid.georeferenced:
             numbers = ", ".join(repr(float(value)) for value in self.grid.transform.to_gdal())
             lines.append(f"<GeoTransform>{numbers}</GeoTransform>")
-        lines.append("<Metadata>")
-        for key, value in self._tags.items():
-            lines.append(f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>")
-        lines.append("</Metadata>")
-        for band in range(self.bands):
+        lines += _metadata(self._tags)
+        for band, facts in enumerate(self._facts):
             lines.append(
                 f'<VRTRasterBand dataType="{GDAL_TYPES[self.dtype.name]}" band="{band + 1}" '
                 'subClass="VRTRawRasterBand">'
             )
-            if band < len(self._names):
-                lines.append(f"<Description>{escape(self._names[band])}</Description>")
+            lines += _metadata(facts.tags)
+            if facts.name:
+                lines.append(f"<Description>{_text(facts.name)}</Description>")
+            if facts.unit:
+                lines.append(f"<UnitType>{_text(facts.unit)}</UnitType>")
+            if (facts.scale, facts.offset) != (1, 0):
+                lines.append(f"<Offset>{facts.offset!r}</Offset><Scale>{facts.scale!r}</Scale>")
             if self._nodata is not None:
-                lines.append(f"<NoDataValue>{float(self._nodata)!r}</NoDataValue>")
+                lines.append(f"<NoDataValue>{_number(self._nodata)}</NoDataValue>")
             if self._colors:
                 lines += ["<ColorInterp>Palette</ColorInterp>", "<ColorTable>"]
                 for code in range(max(self._colors) + 1):
                     red, green, blue = rgb(self._colors.get(code, "#000000"))
                     lines.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="255"/>')
                 lines.append("</ColorTable>")
-            lines += [
-                f'<SourceFilename relativetoVRT="1">{escape(self._raw.name)}</SourceFilename>',
-                f"<ImageOffset>{band * height * width * item}</ImageOffset>",
-                f"<PixelOffset>{item}</PixelOffset>",
-                f"<LineOffset>{width * item}</LineOffset>",
-                f"<ByteOrder>{'LSB' if sys.byteorder == 'little' else 'MSB'}</ByteOrder>",
-                "</VRTRasterBand>",
-            ]
+            elif facts.color:
+                lines.append(f"<ColorInterp>{facts.color}</ColorInterp>")
+            lines += self._raw_pixels(band * height * width * item, item)
+            lines.append("</VRTRasterBand>")
+        if self._holes:
+            lines.append('<MaskBand><VRTRasterBand dataType="Byte" subClass="VRTRawRasterBand">')
+            lines += self._raw_pixels(self._mask_start, 1)
+            lines.append("</VRTRasterBand></MaskBand>")
         lines.append("</VRTDataset>")
         return "\n".join(lines)
+
+    def _raw_pixels(self, start: int, item: int) -> list[str]:
+        """Where in the flat file pixels of `item` bytes lie."""
+        return [
+            f'<SourceFilename relativetoVRT="1">{escape(self._raw.name)}</SourceFilename>',
+            f"<ImageOffset>{start}</ImageOffset>",
+            f"<PixelOffset>{item}</PixelOffset>",
+            f"<LineOffset>{self.grid.width * item}</LineOffset>",
+            f"<ByteOrder>{'LSB' if sys.byteorder == 'little' else 'MSB'}</ByteOrder>",
+        ]
 
     def __enter__(self) -> Self:
         if self._alone:
@@ -235,7 +281,22 @@ class MapWriter:
             self._outputs.__exit__(kind, error, trace)
 
 
-def _compare(raw: Path, finished: Path) -> None:
+def _metadata(tags: Mapping[str, str]) -> list[str]:
+    items = (f"<MDI key={quoteattr(_UNFIT.sub('', key))}>{_text(tags[key])}</MDI>" for key in tags)
+    return ["<Metadata>", *items, "</Metadata>"]
+
+
+def _text(value: str) -> str:
+    """Text for XML, without the control characters that it cannot hold."""
+    return escape(_UNFIT.sub("", value))
+
+
+def _number(nodata: float) -> str:
+    """A nodata value to its last digit; whole numbers of 64 bits are no float."""
+    return str(nodata) if isinstance(nodata, int) else repr(float(nodata))
+
+
+def _compare(raw: Path, finished: Path, masked: bool) -> None:
     """GDAL may lose the last blocks of a full disk without a word; so both files are read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -243,6 +304,10 @@ def _compare(raw: Path, finished: Path) -> None:
             for band in one.indexes:
                 if one.checksum(band) != other.checksum(band):
                     raise OSError("what is on the disk is not what was written")
+            for row in range(0, one.height if masked else 0, _ROWS):
+                part = RasterioWindow(0, row, one.width, min(_ROWS, one.height - row))
+                if (one.read_masks(1, window=part) != other.read_masks(1, window=part)).any():
+                    raise OSError("the mask on the disk is not what was written")
 
 
 def _convert(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -11,7 +11,9 @@ its checkpoint, scoring with the next pair.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,17 +43,32 @@ class Means:
     command   as the user gave it
     pictured  the seed that is pictured, and classical methods beside it; None for none at all
     threads   that a cell may compute with; None for what the process has
+    quiet     nothing but errors is logged
     """
 
     command: str = ""
     pictured: int | None = 0
     threads: int | None = None
+    quiet: bool = False
 
 
 def run_cell(root: Path, cell: Cell, means: Means) -> dict[str, Any]:
     """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds."""
     folder = RunFolder(root / cell.place)
-    return attempt(root, cell, lambda: _made(folder, cell, means))
+    with _quiet(means.quiet):
+        return attempt(root, cell, lambda: _made(folder, cell, means))
+
+
+@contextmanager
+def _quiet(quiet: bool) -> Iterator[None]:
+    logger = logging.getLogger("bandweave")
+    level = logger.level
+    if quiet:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def image_file(folder: Path, pair: str, protocol: str) -> Path:

@@ -129,7 +129,7 @@ def compare_sharpeners(
     claim(root, plan.to_dict(), GROWING)
     cells = list(plan.cells())
     todo = [cell for cell in cells if finished(root, cell) is None]
-    means = Means(command, plan.seeds[0] if pictures else None, threads)
+    means = Means(command, plan.seeds[0] if pictures else None, threads, quiet)
     with _fewer_words():
         made = made_cells(root, todo, means, run_cell, processes, dask)
         failures = failures_of(made, len(todo), len(cells), quiet=quiet)
