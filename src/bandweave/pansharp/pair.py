@@ -261,7 +261,7 @@ def open_pair(
     _check_vouched(pan_source, ms_source, ratio)
     if ms_source.grid.georeferenced and not pan_source.grid.georeferenced:
         pan_source.grid = _like(pan_source.grid, ms_source.grid, 1 if resampled else nesting.ratio)
-    notes = (*_told("PAN", pan_source), *_told("MS", ms_source), *notes)
+    notes = (*notes, *_told("PAN", pan_source), *_told("MS", ms_source))
     return Pair(pan_source, ms_source, nesting, resampled=resampled, notes=notes)
 
 
