@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bandweave.landcover.scoring import score
     from bandweave.landcover.training import train
     from bandweave.pansharp.run import SharpenRun
+    from bandweave.pansharp.scoring import score_sharpeners
     from bandweave.pansharp.sharpening import sharpen, super_resolve
     from bandweave.pansharp.training import train_sharpener
 
@@ -36,6 +37,7 @@ _HOME = {
     "map_scene": "bandweave.landcover.mapping",
     "open_scene": "bandweave.data.scene_file",
     "score": "bandweave.landcover.scoring",
+    "score_sharpeners": "bandweave.pansharp.scoring",
     "sharpen": "bandweave.pansharp.sharpening",
     "simulated_scene": "bandweave.data.simulate",
     "split": "bandweave.data.splits",
@@ -53,6 +55,7 @@ __all__ = [
     "map_scene",
     "open_scene",
     "score",
+    "score_sharpeners",
     "sharpen",
     "simulated_scene",
     "split",

@@ -119,6 +119,9 @@ def test_pyramids():
     low = upsample(degrade(np.stack([pan, pan]), nesting, (8, 8), [0.34, 0.32]), nesting, (16, 16))
     added = answer("mtf-glp", window(pan), sensor)
     times = answer("mtf-glp-hpm", window(pan), sensor)
+    gains = answer("mtf-glp-cbd", window(pan), sensor)
+    for k, (band, gain) in enumerate(((10, 6 / 2.5), (30, 1 / 2.5))):  # covariance over variance
+        np.testing.assert_allclose(gains[k], band + gain * (pan - low[k]), rtol=1e-5)
     for k, (band, mean) in enumerate(((10, 4), (30, 2))):
         np.testing.assert_allclose(added[k], band + SCALES[k] * (pan - low[k]), rtol=1e-5)
         matched, blurred = (SCALES[k] * (image - 3) + mean for image in (pan, low[k]))

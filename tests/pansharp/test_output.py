@@ -234,7 +234,7 @@ def hole_of(pan: bool, ms: bool) -> np.ndarray:
     return hole
 
 
-@pytest.mark.parametrize("method", ["bicubic", "gsa", "mtf-glp-hpm"])
+@pytest.mark.parametrize("method", ["bicubic", "gsa", "mtf-glp-cbd", "mtf-glp-hpm"])
 @pytest.mark.parametrize("where", ["pan", "ms", "both"])
 @pytest.mark.parametrize(
     ("dtype", "pan_how", "ms_how"),

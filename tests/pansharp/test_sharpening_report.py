@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandweave.cli.sharpen_scoring import pair_files
 from bandweave.errors import ConfigError, OutputError
 from bandweave.pansharp.pair import open_pair
+from bandweave.pansharp.pair_lists import pair_files
 from bandweave.pansharp.report import check_folder, write_scores
 from bandweave.pansharp.report_pictures import chosen_pixels, framed, shown_bands
 from bandweave.pansharp.score_samples import Sample, take_sample

@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bandweave.cli.arguments import add_common
 from bandweave.cli.comparison_options import add_making, laid_over, seeds_of, stored_options
 from bandweave.cli.flag_words import speaking_flags
 from bandweave.cli.options import ConfigParser
-from bandweave.cli.sharpen_scoring import pair_files
-from bandweave.cli.sharpen_training import listed_pairs
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.classical import CLASSICAL
@@ -98,14 +95,12 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from bandweave.comparison.sharpening.comparing import compare_sharpeners
 
-    training = {} if args.pairs is None else listed_pairs(Path(args.pairs))
     made = compare_sharpeners(
         args.models,
-        training.get("pairs", []),
-        pair_files(args.test),
+        args.pairs or (),
+        args.test,
         args.seeds,
         args.out,
-        validation=training.get("validation", []),
         options={name: getattr(args, name, None) or {} for name in ("samples", "train")},
         **{name: getattr(args, name) for name in _OPTIONS},
         processes=args.processes,

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bandweave.cli.arguments import Parser, add_common
 from bandweave.cli.flag_words import speaking_flags
 from bandweave.errors import ConfigError
-
-if TYPE_CHECKING:
-    from bandweave.pansharp.pair import Pair
-    from bandweave.pansharp.scoring import Maker
 
 DESCRIPTION = """\
 Score sharpening methods on pairs of PAN and MS files, every method on the same pairs and pixels:
@@ -67,32 +62,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from bandweave.pansharp.report import check_folder, write_scores
     from bandweave.pansharp.scoring import PROTOCOLS, WINDOW, score_sharpeners
 
-    if args.out is not None:
-        check_folder(args.out)
-    pairs = _pairs(args)
-    runs = _runs(args.run, args.device)
-    methods = _methods(args.methods, bool(runs))
     protocols: tuple[str, ...] = PROTOCOLS
     if args.full_only or args.reduced_only:
         protocols = ("full",) if args.full_only else ("reduced",)
     scores = score_sharpeners(
-        pairs,
-        methods,
-        runs=runs,
+        _pairs(args),
+        _methods(args.methods, bool(args.run)),
+        run=args.run,
         sensor=args.sensor,
         register=args.register,
+        ratio=args.ratio,
+        bands=args.bands,
+        crs=args.crs,
+        nodata=args.nodata,
         peak=args.peak,
         protocols=protocols,
         window=WINDOW if args.window is None else args.window,
+        device=args.device,
+        out=args.out,
         quiet=args.quiet,
     )
     print(scores)
-    if args.out is not None:
-        written = write_scores(scores, args.out, list(runs))
-        print("", *written, sep="\n")
+    if scores.written:
+        print("", *scores.written, sep="\n")
     return 0
 
 
@@ -108,61 +102,12 @@ def _methods(text: str, runs: bool) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _runs(folders: Sequence[str], device: str | None) -> dict[str, Maker]:
-    """What makes sharpeners of trained runs, by the names of their folders."""
-    if not folders:
-        return {}
-    from bandweave.pansharp.run import SharpenRun
-    from bandweave.pansharp.scoring import trained
-
-    makers: dict[str, Maker] = {}
-    for folder in folders:
-        name = Path(folder).resolve().name
-        if name in makers:
-            raise ConfigError(f"two runs are called {name!r}; rename the folder of one")
-        makers[name] = trained(SharpenRun.open(folder), device)
-    return makers
-
-
-def _pairs(args: argparse.Namespace) -> dict[str, Pair]:
-    """All pairs, opened, by name."""
-    from bandweave.pansharp.pair import open_pair
-
+def _pairs(args: argparse.Namespace) -> Any:
+    """The list of pairs, or the one pair, by name."""
     if args.pairs is not None:
         if args.pan is not None or args.ms is not None:
             raise ConfigError("--pairs is instead of --pan and --ms; leave out one or the other")
-        files = pair_files(args.pairs)
-    elif args.pan is None or args.ms is None:
+        return args.pairs
+    if args.pan is None or args.ms is None:
         raise ConfigError("give --pan and --ms, or --pairs FILE with a list of pairs")
-    else:
-        files = {Path(args.pan.rpartition(":")[0] or args.pan).stem: (args.pan, args.ms)}
-    options: dict[str, Any] = {
-        "ratio": args.ratio,
-        "crs": args.crs,
-        "nodata": args.nodata,
-        "ms_bands": args.bands,
-    }
-    return {name: open_pair(pan, ms, **options) for name, (pan, ms) in files.items()}
-
-
-def pair_files(path: str) -> dict[str, tuple[str, list[str]]]:
-    """The PAN file and the MS files of each pair in a list, by name; by default that of PAN."""
-    from bandweave.yaml_files import read_yaml
-
-    stored = read_yaml(path)
-    listed = stored.get("pairs")
-    if not isinstance(listed, list) or not listed or not set(stored) <= {"pairs", "validation"}:
-        raise ConfigError(f"{path}: expected `pairs:` with a list of mappings {{pan: …, ms: …}}")
-    folder, files = Path(path).parent, {}
-    for number, each in enumerate(listed, 1):
-        where = f"{path}: pair {number}"
-        if not isinstance(each, dict) or not {"pan", "ms"} <= set(each) <= {"name", "pan", "ms"}:
-            raise ConfigError(f"{where}: expected {{pan: …, ms: …}} and, if you like, `name`")
-        ms = each["ms"] if isinstance(each["ms"], list) else [each["ms"]]
-        if not all(isinstance(file, str) for file in (each["pan"], *ms)):
-            raise ConfigError(f"{where}: `pan` is the name of a file, `ms` one or a list of them")
-        name = str(each.get("name") or Path(each["pan"]).stem)
-        if name in files:
-            raise ConfigError(f"{where}: a pair before is called {name!r} too; give it a `name`")
-        files[name] = (str(folder / each["pan"]), [str(folder / file) for file in ms])
-    return files
+    return [(args.pan, args.ms)]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from bandweave.cli.flag_words import speaking_flags
@@ -19,13 +18,12 @@ from bandweave.cli.run_options import (
 )
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
-from bandweave.pansharp.config import DEFAULT, PairFiles, SharpenConfig
+from bandweave.pansharp.config import DEFAULT, SharpenConfig
+from bandweave.pansharp.pair_lists import listed_pairs
 from bandweave.pansharp.sensors import SENSORS
 from bandweave.pansharp.training import train_sharpener
 from bandweave.run.processes import is_main
 from bandweave.run.sections import merged
-from bandweave.schema import from_dict
-from bandweave.yaml_files import read_yaml
 
 USAGE = "--pan P --ms M --out RUN [--model M] [--sensor S] [--register] [any option below]"
 DESCRIPTION = f"""\
@@ -96,7 +94,7 @@ def _pairs(pan: list[str], ms: list[str], listed: str | None) -> dict[str, Any]:
     if listed is not None:
         if pan or ms:
             raise ConfigError("--pairs and --pan with --ms: give one of the two")
-        return listed_pairs(Path(listed))
+        return listed_pairs(listed)
     if len(pan) == 1 and ms:
         return {"pairs": [{"pan": pan[0], "ms": ms}]}
     if len(pan) != len(ms):
@@ -106,27 +104,6 @@ def _pairs(pan: list[str], ms: list[str], listed: str | None) -> dict[str, Any]:
             f"--pairs"
         )
     return {"pairs": [{"pan": p, "ms": m} for p, m in zip(pan, ms, strict=True)]} if pan else {}
-
-
-def listed_pairs(path: Path) -> dict[str, Any]:
-    """The pairs that a file lists. Raises ConfigError where it is no such list."""
-    stored = read_yaml(path)
-    try:
-        if unknown := set(stored) - {"pairs", "validation"}:
-            raise ConfigError(f"{min(map(str, unknown))}: a file of pairs has no such key")
-        return {
-            section: [_beside(path.parent, each, f"{section}[{i}]") for i, each in enumerate(found)]
-            for section, found in stored.items()
-        }
-    except (ConfigError, TypeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def _beside(folder: Path, pair: Mapping[str, Any], where: str) -> PairFiles:
-    if isinstance(pair, Mapping):  # a name is for scores
-        pair = {key: value for key, value in pair.items() if key != "name"}
-    files = from_dict(PairFiles, pair, where)
-    return PairFiles(str(folder / files.pan), tuple(str(folder / file) for file in files.ms))
 
 
 def _parser(config: SharpenConfig) -> ConfigParser:

@@ -108,7 +108,7 @@ SHARPENERS: dict[str, Preset] = {  # patch: pixels of the MS image, along each s
         MMMamba,
         MMMambaConfig(width=16, depth=2, residuals=1, state=4, expand=1.5, mlp_ratio=2.0),
         samples={"patch": 32, "batch": 4},
-        train={"lr": 3e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 8_000},
+        train={"lr": 3e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 2_500},
     ),
     "mmmamba_tiny": Preset(
         MMMamba,

@@ -119,6 +119,12 @@ CLASSICAL: dict[str, Method] = {
         pyramid_reach,
         "Aiazzi et al. 2003",
     ),
+    "mtf-glp-cbd": Method(
+        multiresolution.fit_regression,
+        multiresolution.apply_mtf_glp,
+        pyramid_reach,
+        "Alparone et al. 2007",
+    ),
     "gfpca": Method(
         guided.fit_gfpca,
         guided.apply_gfpca,

@@ -14,7 +14,12 @@ Sources: Vivone et al., "A critical comparison among pansharpening algorithms", 
     mtf-glp      added       MTF of band k, decimation and  Aiazzi et al., IEEE TGRS 40(10), 2002;
                              interpolation                  PE&RS 72(5), 2006
     mtf-glp-hpm  multiplied  as mtf-glp                     Aiazzi et al., GRSS/ISPRS workshop, 2003
+    mtf-glp-cbd  added       as mtf-glp, but P_k = g_k P    Alparone et al., IEEE TGRS 45(10), 2007;
+                                                            Aiazzi et al., PE&RS 72(5), 2006
     sfim         multiplied  box, of PAN as it is           Liu, Int. J. Remote Sensing 21(18), 2000
+
+    g_k = cov(M_k, P↓) / var(P↓)    regression of band k on the degraded PAN, over the whole scene:
+                                    a band that PAN does not follow gets as little detail as that
 
 The box is 2r - 1 pixels wide, so that it is centred on its pixel at any ratio. The wavelet has
 log2(r) levels, rounded. Where PAN is constant the interpolated bands are the answer.
@@ -62,6 +67,16 @@ def fit_matching(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting
     offsets = found.mean[:-1] - scales * found.mean[-1]
     floors = np.maximum(DARK * found.mean[:-1], LEAST)
     return Matching(*(values.astype(np.float32) for values in (scales, offsets, floors)))
+
+
+def fit_regression(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Matching:
+    """The gain of PAN's detail in every band by regression of the band on the degraded PAN."""
+    found = moments(windows, sensor)
+    covariance = found.covariance
+    pan = covariance[-1, -1]
+    gains = covariance[:-1, -1] / pan if pan > 0 else np.zeros(len(covariance) - 1)
+    offsets = found.mean[:-1] - gains * found.mean[-1]
+    return Matching(*(v.astype(np.float32) for v in (gains, offsets, np.zeros_like(gains))))
 
 
 def fit_nothing(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> None:

@@ -30,6 +30,8 @@ from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.open import PathLike, open_source
 from bandweave.raster.source import BandInfo, WindowSource
 
+Files = tuple[PathLike, PathLike | Sequence[PathLike]]  # PAN, and MS or one file a band
+
 
 @dataclass
 class PairWindow:

@@ -34,7 +34,7 @@ FEWEST = 144  # valid MS pixels of a window that says something
 LIKENESS = 0.5  # correlation below which two windows are not alike
 SURE = 0.25  # PAN pixels of standard error above which a window says nothing
 STEPS = 8
-VARIES = 1.0  # PAN pixels between the windows' shifts, from which one shift for all is not enough
+VARIES = 0.5  # MS pixels between the shifts of windows, from which one for all is not enough
 FEW = 3  # windows, of which it can be said whether the shift varies
 ODD = 8  # one in so many windows may be far off without the shift being said to vary
 
@@ -63,6 +63,7 @@ class Shift:
     looked: int
     low: tuple[float, float] = (math.nan, math.nan)
     high: tuple[float, float] = (math.nan, math.nan)
+    ratio: int = 2
 
     @property
     def told(self) -> bool:
@@ -82,7 +83,7 @@ class Shift:
     @property
     def varies(self) -> bool:
         """One shift for the whole scene leaves parts of it off."""
-        return self.variation >= VARIES
+        return self.variation >= VARIES * self.ratio
 
     @property
     def measured(self) -> bool:
@@ -142,7 +143,7 @@ def measure_shift(pair: Pair) -> Shift:
     spread = float(np.median([math.hypot(one.row - row, one.col - col) for one in kept]))
     places_of_most = _most(found)
     low, high = (tuple(edge(places_of_most, axis=0).tolist()) for edge in (np.min, np.max))
-    return Shift(row, col, spread, before, after, len(kept), len(places), low, high)
+    return Shift(row, col, spread, before, after, len(kept), len(places), low, high, pair.ratio)
 
 
 class _Found(NamedTuple):

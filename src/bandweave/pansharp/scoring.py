@@ -10,21 +10,26 @@ Definitions are those of reduced_metrics.py and full_metrics.py; scenes are gone
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.block_quality import BLOCK
 from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.pair import Pair
+from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair, split_key
+from bandweave.pansharp.pair_lists import pair_files
 from bandweave.pansharp.score_samples import Sample, take_sample
 from bandweave.pansharp.score_scenes import SceneFacts, peak_of, prepared
 from bandweave.pansharp.score_stages import PROTOCOLS, STAGES, WINDOW, Maker
 from bandweave.pansharp.score_tables import ScoreRow, csv_text, tables
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.pansharp.sharpening import Classical, ZeroShot
+from bandweave.pansharp.sharpening import Classical, ZeroShot, open_run
 from bandweave.run.progress import Progress
 from bandweave.schema import nearest
 
@@ -45,11 +50,13 @@ class SharpeningScores:
     rows     one a method, scene and protocol, in the order they were measured
     scenes   their facts, in order
     samples  arrays for pictures, of the first scenes
+    written  files that were asked for
     """
 
     rows: list[ScoreRow] = field(default_factory=list)
     scenes: list[SceneFacts] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
 
     def csv(self) -> str:
         """One line a method, scene and protocol, with what it depends on."""
@@ -62,36 +69,63 @@ class SharpeningScores:
 
 
 def score_sharpeners(
-    pairs: Mapping[str, Pair],
+    pairs: Mapping[str, Pair | Files] | Sequence[Files] | PathLike,
     methods: Sequence[str] = (),
     *,
+    run: PathLike | Sequence[PathLike] = (),
     runs: Mapping[str, Maker] | None = None,
     sensor: str = "generic",
     register: bool = False,
+    ratio: int | None = None,
+    bands: Sequence[int] | None = None,
+    crs: CRS | str | int | None = None,
+    nodata: float | None = None,
     peak: float | None = None,
     protocols: Sequence[str] = PROTOCOLS,
     window: int = WINDOW,
+    device: str | None = None,
+    out: PathLike | None = None,
     samples: int = SAMPLES,
     quiet: bool = False,
 ) -> SharpeningScores:
     """Score methods on pairs.
 
     Args:
-        pairs: by the names that the table gives them.
+        pairs: (PAN file, MS file or one file a band) of each, by the names that the table gives
+            them or named after their PAN files; or a YAML file that lists them. Open pairs too.
         methods: of `CLASSICAL`; empty is all of them where there is no run.
-        runs: trained sharpeners by name; see `trained`.
-        sensor: one of `SENSORS`, of all pairs.
+        run: folders of runs that `train_sharpener` trained, in the table by their names.
+        runs: other trained sharpeners by name; see `trained`.
+        sensor: one of `SENSORS`, of all pairs; by default that of the runs, where there are any.
         register: correct the misregistration that is measured, for every method alike.
+        ratio, bands, crs, nodata: of all pairs that are not open, as in `sharpen`.
         peak: largest value the data can take; by default the sensor's bits, or those of uint8.
         protocols: 'reduced', 'full' or both.
         window: PAN pixels scored at a time; what is scored does not depend on it.
+        device: of runs: 'cpu', 'cuda', …; by default a GPU where there is one.
+        out: folder for scores.csv, report.html and picture strips; by default none is written.
         samples: scenes of which pictures are kept for the report.
         quiet: no progress.
 
     Raises ConfigError for what cannot be asked, GridMismatch for a pair too small to be scored,
-    FileError for one without a valid pixel.
+    FileError for one without a valid pixel, RunError for a run that cannot be used, SceneMismatch
+    for a pair of other bands or another ratio than a run's, OutputError where `out` cannot be
+    written.
     """
-    makers = _makers(methods, runs or {})
+    from bandweave.pansharp.report import check_folder, write_scores
+
+    if out is not None:
+        check_folder(out)
+    folders = [run] if isinstance(run, str | os.PathLike) else list(run)
+    opened = _open_runs(folders, sensor)
+    sensor = _sensor_of_runs(opened, sensor)
+    pairs = _open_pairs(pairs, ratio=ratio, ms_bands=bands, crs=crs, nodata=nodata)
+    for each in opened.values():
+        for pair in pairs.values():
+            each.check(pair)
+            each.warn_of(pair, register)
+    runs = {**{name: trained(each, device) for name, each in opened.items()}, **(runs or {})}
+    makers = _makers(methods, runs)
     unknown = [name for name in protocols if name not in PROTOCOLS]
     if unknown or not protocols:
         raise ConfigError(f"no protocol {unknown or protocols}; there are {', '.join(PROTOCOLS)}")
@@ -124,7 +158,51 @@ def score_sharpeners(
                     bar.advance()
                 if sample is not None:
                     result.samples.append(sample)
+    if out is not None:
+        result.written = write_scores(result, out, list(runs))
     return result
+
+
+def _open_runs(folders: Sequence[PathLike], sensor: str) -> dict[str, SharpenRun]:
+    """Runs by the names of their folders, checked as `sharpen` checks them."""
+    opened: dict[str, SharpenRun] = {}
+    for folder in folders:
+        name = Path(folder).resolve().name
+        if name in opened:
+            raise ConfigError(f"two runs are called {name!r}; rename the folder of one")
+        opened[name] = open_run(folder, sensor=sensor)
+    return opened
+
+
+def _sensor_of_runs(runs: Mapping[str, SharpenRun], sensor: str) -> str:
+    """The sensor of all that is scored: the runs', where it was not named."""
+    found = {run.config.sensor: name for name, run in runs.items()}
+    if len(found) > 1:
+        of_each = ", ".join(f"{name} for {own}" for own, name in found.items())
+        raise ConfigError(
+            f"the runs were trained for different sensors ({of_each}); score them apart"
+        )
+    return next(iter(found), sensor)
+
+
+def _open_pairs(
+    pairs: Mapping[str, Pair | Files] | Sequence[Files] | PathLike, **options: Any
+) -> dict[str, Pair]:
+    """All pairs by name, open; `options` are those of `open_pair`."""
+    if isinstance(pairs, str | os.PathLike):
+        pairs = pair_files(pairs)
+    if not isinstance(pairs, Mapping):
+        named: dict[str, Files] = {}
+        for pan, ms in pairs:
+            name = Path(os.fspath(split_key(pan, None)[0])).stem
+            if name in named:
+                raise ConfigError(f"two PAN files are called {name!r}; name the pairs: {{name: …}}")
+            named[name] = pan, ms
+        pairs = named
+    return {
+        name: each if isinstance(each, Pair) else open_pair(*each, **options)
+        for name, each in pairs.items()
+    }
 
 
 def _makers(methods: Sequence[str], runs: Mapping[str, Maker]) -> dict[str, Maker]:

@@ -14,7 +14,8 @@ from torch import nn
 
 from bandweave.errors import ConfigError, SceneMismatch
 from bandweave.pansharp.config import DEFAULT, PairFiles, SharpenConfig, option_groups
-from bandweave.pansharp.pair import Pair, PathLike, open_pair
+from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair
+from bandweave.pansharp.pair_lists import pairs_to_train
 from bandweave.pansharp.patches import PatchSampler
 from bandweave.pansharp.run import SharpenRun, build_model
 from bandweave.pansharp.sensors import Sensor, sensor_of
@@ -28,11 +29,9 @@ from bandweave.run.sections import grouped, merged
 
 log = logging.getLogger(__name__)
 
-Files = tuple[PathLike, PathLike | Sequence[PathLike]]
-
 
 def train_sharpener(
-    pairs: Sequence[Files] = (),
+    pairs: Sequence[Files] | PathLike = (),
     model: str = DEFAULT,
     out: str | os.PathLike[str] = "runs/sharpening",
     *,
@@ -56,7 +55,8 @@ def train_sharpener(
     By Wald's protocol: PAN and MS are made `ratio` times coarser through the sensor's MTF, and the
     observed MS is what the model should make of them.
 
-    pairs       (PAN file, MS file or one file a band) of each, at full resolution
+    pairs       (PAN file, MS file or one file a band) of each, at full resolution; or a YAML file
+                that lists them, and those to validate on
     model       name of a preset: mmmamba, mmmamba_small, mmmamba_tiny
     out         the run folder, which must not hold another run
     validation  pairs whose PSNR chooses the weights that are kept, with the option
@@ -76,13 +76,14 @@ def train_sharpener(
     run, FileError and GridMismatch for files that cannot be a pair, SceneMismatch for pairs of
     different bands or ratios.
     """
+    learnt, held = pairs_to_train(pairs, validation)
     if config is None:
         given = {"sensor": sensor, "register": register, "ratio": ratio, "crs": crs}
         stored = merged(grouped(option_groups(model), options), {"model": {"name": model}})
         config = SharpenConfig.read({**stored, **given, "nodata": nodata})
-        config.pairs = [as_pair_files(pair) for pair in pairs]
-        config.validation = [as_pair_files(pair) for pair in validation]
-    elif options or pairs or validation:
+        config.pairs = [as_pair_files(pair) for pair in learnt]
+        config.validation = [as_pair_files(pair) for pair in held]
+    elif options or learnt or held:
         raise ConfigError("give options and pairs either in `config` or by name, not both")
     check_pairs(config)
     folder = RunFolder(Path(out))

@@ -26,12 +26,13 @@ from bandweave.comparison.sharpening.summary import summarise
 from bandweave.comparison.sharpening.tables import markdown, tex
 from bandweave.errors import ConfigError
 from bandweave.pansharp.config import PairFiles
-from bandweave.pansharp.pair import Pair, open_pair
+from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair
+from bandweave.pansharp.pair_lists import pair_files, pairs_to_train
 from bandweave.pansharp.report import strip_name
 from bandweave.pansharp.score_scenes import peak_of
 from bandweave.pansharp.score_stages import STAGES, WINDOW
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.pansharp.training import Files, common_sensor
+from bandweave.pansharp.training import common_sensor
 from bandweave.run.atomic import whole, write_text
 from bandweave.schema import from_dict, to_dict
 
@@ -69,8 +70,8 @@ class SharpenerComparison:
 
 def compare_sharpeners(
     models: Sequence[str] | Mapping[str, Mapping[str, Any] | None],
-    pairs: Sequence[Files | PairFiles] = (),
-    test: Mapping[str, Files | PairFiles] | Sequence[Files | PairFiles] = (),
+    pairs: Sequence[Files | PairFiles] | PathLike = (),
+    test: Mapping[str, Files | PairFiles] | Sequence[Files | PairFiles] | PathLike = (),
     seeds: int | Sequence[int] = 10,
     out: str | os.PathLike[str] = "comparison",
     *,
@@ -94,8 +95,10 @@ def compare_sharpeners(
     Args:
         models: names of presets and of classical methods; or options of each by the name that the
             table gives it, `{"plain": {"model": "mmmamba_small", "less_blur": 0}}`.
-        pairs: (PAN file, MS file or one file a band) of each pair to train on.
-        test: pairs that all methods are scored on, by name or named after their PAN files.
+        pairs: (PAN file, MS file or one file a band) of each pair to train on, or a YAML file that
+            lists them, and those to validate on.
+        test: pairs that all methods are scored on, by name or named after their PAN files, or a
+            YAML file that lists them.
         seeds: how many, from 0; or which. Each trains every model; classical methods have none.
         out: the folder, which may hold the same comparison, unfinished or of fewer models or seeds.
         validation: pairs that choose the weights, as in `train_sharpener`.
@@ -118,11 +121,14 @@ def compare_sharpeners(
     """
     given = {"sensor": sensor, "register": register, "ratio": ratio, "crs": crs}
     asked = from_dict(Options, {**given, "nodata": nodata, "peak": peak}, "options")
-    plan = Plan.make(models, pairs, validation, test, seeds, asked, options)
+    learnt, held = pairs_to_train(pairs, validation)
+    if isinstance(test, str | os.PathLike):
+        test = pair_files(test)
+    plan = Plan.make(models, learnt, held, test, seeds, asked, options)
     threads = threads_of_a_cell(processes, threads, dask)
     check_apart(plan)
-    learnt, opened = _opened(plan)
-    notes = shared_ground(learnt, opened)
+    trained_on, opened = _opened(plan)
+    notes = shared_ground(trained_on, opened)
     for note in notes:
         log.warning("%s", note)
     root = Path(out)

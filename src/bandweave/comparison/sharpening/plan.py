@@ -20,7 +20,8 @@ from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option_groups
-from bandweave.pansharp.training import Files, as_pair_files, check_pairs
+from bandweave.pansharp.pair import Files
+from bandweave.pansharp.training import as_pair_files, check_pairs
 from bandweave.run.sections import grouped, merged
 from bandweave.schema import to_dict
 
