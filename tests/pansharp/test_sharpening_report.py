@@ -229,7 +229,7 @@ def test_the_command_scores_a_list_of_pairs(made, tmp_path):
         (["--pan", "a.tif", "--ms", "b.tif", "--pairs", "c.yaml"], "instead of --pan and --ms"),
         (["--pan", "{pan}", "--ms", "{ms}", "--methods", "gsb"], "no method 'gsb'"),
         (["--pan", "{pan}", "--ms", "{ms}", "--methods", "none"], "leaves nothing to score"),
-        (["--pan", "{pan}", "--ms", "{ms}"], "state `peak`"),
+        (["--pan", "{pan}", "--ms", "{ms}"], "state --peak"),
         (["--pan", "{pan}", "--ms", "{ms}", "--run", "{folder}"], "run"),
         (["--full-only", "--reduced-only"], "not allowed with"),
         (["--pan", "{pan}", "--ms", "{ms}", "--out", "{pan}/x"], "is a file"),
