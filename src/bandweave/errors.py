@@ -1,8 +1,39 @@
 """Every error a user can meet. The command line prints the message alone and exits with 2."""
 
+from __future__ import annotations
+
+LONGEST = 2000  # letters of a message; names in files can be of any length
+
 
 class BandweaveError(Exception):
-    """Base of all. A message says what was wrong, with the numbers, and what to do."""
+    """Base of all. A message says what was wrong, with the numbers, and what to do.
+
+    Control characters, which names in files may hold, are escaped in it, and no message is endless.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message), LONGEST))
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    """The text with control characters escaped, but for line ends and tabs, and cut if too long.
+
+    >>> printable("a\\x1b[31mb"), printable("abcdefgh", 5)
+    ('a\\\\x1b[31mb', 'abcd…')
+    """
+    if not text.isprintable():
+        text = "".join(
+            letter if letter.isprintable() or letter in "\n\t" else _escaped(letter)
+            for letter in text
+        )
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _escaped(letter: str) -> str:
+    """A blank of another width stays; what steers a terminal or turns text around does not."""
+    if letter in "\u00a0\u2007\u202f\u3000":
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 class ConfigError(BandweaveError):

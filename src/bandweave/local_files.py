@@ -35,5 +35,5 @@ def check_input_file(path: str | os.PathLike[str]) -> Path:
         raise FileError(f"{short} cannot be read: {error.strerror or error}") from None
     for is_kind, what in _KINDS:
         if is_kind(mode):
-            raise FileError(f"{name} is {what}")
+            raise FileError(f"{name} cannot be read: it is {what}")
     return Path(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import yaml
 
 from bandweave.errors import ConfigError, FileError
+from bandweave.local_files import check_input_file
 from bandweave.schema import plain, shown
 
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-4, text in YAML 1.1
+MOST_BYTES = 64 * 2**20
+MOST_VALUES, MOST_DEPTH = 10**6, 60
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -58,7 +62,14 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     Raises FileError for a file that is missing or no text, ConfigError for broken YAML, with the
     line, for a key given twice, and for a file that holds no mapping.
     """
+    if os.path.exists(path):
+        check_input_file(path)
     try:
+        size = Path(path).stat().st_size
+        if size > MOST_BYTES:
+            raise ConfigError(
+                f"{path} has {size} bytes, and a YAML file of options {MOST_BYTES} at most"
+            )
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FileError(
@@ -83,13 +94,39 @@ def parse_yaml(text: str, where: str = "YAML") -> dict[str, Any]:
         malformed = not isinstance(error, yaml.constructor.ConstructorError)
         advice = " (a text that holds {, }, # or : needs quotes)" if malformed else ""
         raise ConfigError(f"{where}{place}: broken YAML: {error.problem}{advice}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except RecursionError:
+        raise ConfigError(f"{where}: broken YAML: it is nested too deeply to be read") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise ConfigError(f"{where}: broken YAML: {' '.join(str(error).split())}") from None
+    _check_values(value, where)
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected a mapping of options, got {shown(value)}")
     return value
+
+
+def _check_values(value: Any, where: str) -> None:
+    """Raise ConfigError for what no option can be: deep nesting, many aliases, endless numbers.
+
+    An alias may stand for a whole structure and be used any number of times, and even in itself.
+    """
+    left = MOST_VALUES
+    waiting = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        left -= 1
+        if left < 0 or depth > MOST_DEPTH:
+            what = "more than a million values" if left < 0 else f"more than {MOST_DEPTH} levels"
+            raise ConfigError(f"{where}: broken YAML: its aliases or lists make {what}")
+        if isinstance(one, dict):
+            waiting += [(item, depth + 1) for pair in one.items() for item in pair]
+        elif isinstance(one, list | tuple):
+            waiting += [(item, depth + 1) for item in one]
+        elif isinstance(one, int) and abs(one) >= 2**63:
+            raise ConfigError(
+                f"{where}: a number of {len(str(abs(one)))} digits is no option's value"
+            )
 
 
 def yaml_text(mapping: Mapping[str, Any], inline: bool = False) -> str:

@@ -14,8 +14,7 @@ from bandweave.raster.drivers import check_address
 from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import open_source, short_crs
-
-VECTORS = (".gpkg", ".shp", ".geojson", ".json")
+from bandweave.raster.vectors import VECTORS, describe_vector
 
 Rows = list[tuple[str, str]]
 
@@ -94,13 +93,7 @@ def _arrays(path: Path) -> Rows:
 
 
 def _polygons(path: Path) -> Rows:
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
-    try:
-        info = pyogrio.read_info(path)
-    except (DataSourceError, OSError) as error:
-        raise FileError(f"{path} cannot be read as polygons: {error}") from error
+    info = describe_vector(path)
     fields = (f"{name} ({kind})" for name, kind in zip(info["fields"], info["dtypes"], strict=True))
     return [
         ("driver", info["driver"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -12,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bandweave.data.label_codes import VECTORS
 from bandweave.errors import FileError
 from bandweave.raster.array_files import is_array_file, list_arrays
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.open import open_source
 from bandweave.raster.source import Source
+from bandweave.raster.vectors import VECTORS, read_fields, read_table
 
 MOST_CODES = 64  # more distinct values are measurements, not classes
 _END = r"(?=$|[_\W\d])"
@@ -157,26 +156,13 @@ def _codes(source: Source) -> Counter[int] | None:
 
 
 def _look_vector(file: str) -> Vector:
-    import pyogrio
-    import pyogrio.errors
-
-    try:
-        meta, _, _, columns = pyogrio.raw.read(file, read_geometry=False)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise FileError(f"{file} cannot be read as vector data: {error}") from error
     fields = {
-        str(name): Counter(str(value) for value in values if value is not None)
-        for name, values in zip(meta["fields"], columns, strict=True)
+        name: Counter(str(value) for value in values if value is not None)
+        for name, values in read_fields(Path(file)).items()
     }
     return Vector(file, fields)
 
 
 def _look_table(file: str) -> Table:
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            rows = list(reader)
-            names = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(f"{file} cannot be read as a CSV table: {error}") from error
-    return Table(file, {name: [row.get(name) or "" for row in rows] for name in names})
+    table = read_table(Path(file))
+    return Table(file, {name: [row.get(name, "") for row in table.rows] for name in table.columns})

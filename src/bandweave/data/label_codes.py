@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
+from bandweave.data.categories import read_categories
 from bandweave.data.parts import PATTERN
 from bandweave.data.scene import Part
-from bandweave.data.scene_schema import Code, LabelFile, SceneFile, label_files
+from bandweave.data.scene_schema import ClassFile, Code, LabelFile, SceneFile, label_files
 from bandweave.errors import ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.array_files import is_array_file
-from bandweave.raster.grid import tiles
+from bandweave.raster.grid import Window, tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons
 from bandweave.raster.source import Source
+from bandweave.raster.vectors import VECTORS
 from bandweave.raster.warp import WarpedSource
 
-VECTORS = (".shp", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml", ".parquet")
+LARGEST_CODE = 2**24  # whole numbers beyond it are not exact in float32
+MOST_COLORS = 256
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,14 @@ class Coded:
     codes    (H·ratio, W·ratio) int32: index into `names`, or -1 where there is no label
     names    the codes as the files write them
     objects  as in `Labels`
+    known    names and colours of codes that the file itself gives
     """
 
     codes: np.ndarray
     names: Sequence[Code]
     ratio: int
     objects: np.ndarray | None = None
+    known: Mapping[Code, ClassFile] = field(default_factory=dict)
 
     def counts(self) -> Counter[Code]:
         """Pixels of each code."""
@@ -65,11 +71,14 @@ def _code_polygons(
     if entry.field is None:
         raise ConfigError(f"{key}: polygons need `field`, the attribute with their class")
     join = {"csv": entry.join.csv, "on": entry.join.on} if entry.join else None
-    polygons = read_polygons(entry.path, entry.field, join=join, layer=entry.key)
-    crs = entry.crs or file.crs
-    if crs is not None and None in polygons.crs:
-        filled = tuple(own or CRS.from_user_input(crs) for own in polygons.crs)
-        polygons = replace(polygons, crs=filled)
+    polygons = read_polygons(
+        entry.path,
+        entry.field,
+        join=join,
+        layer=entry.key,
+        encoding=entry.encoding,
+        crs=_stated_crs(entry, key, file),
+    )
     ratio = entry.ratio or 1
     names = list(dict.fromkeys(polygons.codes))
     index = {name: i for i, name in enumerate(names)}
@@ -112,6 +121,14 @@ def _code_polygons(
     return coded
 
 
+def _stated_crs(entry: LabelFile, key: str, file: SceneFile) -> CRS | None:
+    crs = entry.crs or file.crs
+    try:
+        return CRS.from_user_input(crs) if crs is not None else None
+    except (CRSError, ValueError) as error:
+        raise ConfigError(f"{key}.crs: {crs!r} names no CRS: {error}") from None
+
+
 _RULES = {
     "smallest": "the smallest polygon's",
     "largest": "the largest polygon's",
@@ -144,8 +161,6 @@ def _code_raster(
         empty = np.full((part.grid.height * ratio, part.grid.width * ratio), -1, np.int32)
         return Coded(empty, (), ratio)
     source: Source = open_source(path, key=entry.key, nodata=entry.nodata, crs=entry.crs)
-    if source.bands != 1:
-        raise LabelError(f"{key}: {path} has {source.bands} bands; labels are one band of codes")
     if source.grid.crs is None and file.crs is not None:
         source.grid = assign_crs(source.grid, file.crs, path)
     ratio = entry.ratio or 1
@@ -168,7 +183,17 @@ def _code_raster(
             )
         if entry.ratio is None and ratio > 1:
             notes.append(f"{key}: {ratio} times finer than the grid '{file.grid}'")
-    return _coded(source, key, path, ratio)
+    if source.bands > 1:
+        return _code_bands(source, key, path, ratio, file)
+    return replace(_coded(source, key, path, ratio), known=read_categories(Path(path)))
+
+
+def _windows(source: Source) -> Iterator[Window]:
+    height, width = source.grid.height, source.grid.width
+    for window in tiles(height, width, 1024):
+        inside = window.clip(height, width)
+        assert inside is not None
+        yield inside
 
 
 def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
@@ -176,19 +201,97 @@ def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
     height, width = source.grid.height, source.grid.width
     stored = np.zeros((height, width), np.int32)
     labelled = np.zeros((height, width), bool)
-    for window in tiles(height, width, 1024):
-        inside = window.clip(height, width)
-        assert inside is not None
+    for inside in _windows(source):
         values, valid = source.read(inside)
-        odd = valid & ((values[0] != np.round(values[0])) | (np.abs(values[0]) >= 2**24))
+        odd = valid & (values[0] != np.round(values[0]))
         if odd.any():
             raise LabelError(
                 f"{key}: {path} holds {values[0][odd][0]:g}, and class codes are whole numbers; "
                 "is it the right file, or the right `key`?"
             )
+        large = valid & (np.abs(values[0]) >= LARGEST_CODE)
+        if large.any():
+            raise LabelError(_too_large(source, key, path, float(values[0][large][0])))
         rows, cols = inside.slices()
         stored[rows, cols], labelled[rows, cols] = values[0], valid
     names, index = np.unique(stored[labelled], return_inverse=True)
     codes = np.full((height, width), -1, np.int32)
     codes[labelled] = index
     return Coded(codes, [int(name) for name in names], ratio)
+
+
+def _too_large(source: Source, key: str, path: str, value: float) -> str:
+    """What a code beyond the largest is, with the line that most likely mends it."""
+    if source.dtype.kind in "iu":
+        limits = np.iinfo(source.dtype)
+        ends = [end for end in (limits.min, limits.max) if abs(value - end) <= abs(end) * 1e-6]
+        value = ends[0] if ends else int(value)
+    return (
+        f"{key}: {path} holds {value:.0f}, and class codes lie below {LARGEST_CODE}; if it marks "
+        f"pixels without a label, add `nodata: {value:.0f}` to the labels"
+    )
+
+
+def _code_bands(source: Source, key: str, path: str, ratio: int, file: SceneFile) -> Coded:
+    """Labels of several bands: a colour a class in three, or a band of 0 and 1 a class."""
+    classes = file.classes or {}
+    colored = any(entry.color for entry in classes.values()) or not classes
+    if source.bands == 3 and source.dtype == np.uint8 and colored:
+        return _code_colors(source, key, path, ratio, classes)
+    if len(classes) != source.bands:
+        raise LabelError(
+            f"{key}: {path} has {source.bands} bands and `classes` {len(classes) or 'no'} entries; "
+            "labels are one band of codes, three of colours (uint8, with a `color` in each of "
+            "`classes`), or a band of 0 and 1 for each of `classes`"
+        )
+    return _code_one_hot(source, key, path, ratio, list(classes))
+
+
+def _code_colors(
+    source: Source, key: str, path: str, ratio: int, classes: Mapping[Code, ClassFile]
+) -> Coded:
+    """The codes of the classes whose colours the pixels have; other colours are codes '#rrggbb'."""
+    height, width = source.grid.height, source.grid.width
+    stored = np.full((height, width), -1, np.int32)
+    for inside in _windows(source):
+        values, valid = source.read(inside)
+        red, green, blue = values.astype(np.int32)
+        rows, cols = inside.slices()
+        stored[rows, cols] = np.where(valid, (red << 16) + (green << 8) + blue, -1)
+    found, index = np.unique(stored, return_inverse=True)
+    if len(found) > MOST_COLORS:
+        raise LabelError(
+            f"{key}: {path} has {len(found)} colours; is it an image? Labels have a colour a class"
+        )
+    if not classes:
+        shown = ", ".join(f"#{value:06x}" for value in found[found >= 0][:12])
+        raise LabelError(
+            f"{key}: {path} has 3 bands of {len(found)} colours ({shown}); name the class of each: "
+            f'`classes: {{1: {{name: …, color: "#{found[-1]:06x}"}}, …}}`'
+        )
+    by_color = {entry.color.lower(): code for code, entry in classes.items() if entry.color}
+    names: list[Code] = []
+    table = np.full(len(found), -1, np.int32)
+    for i, value in enumerate(found):
+        color = f"#{value:06x}"
+        if value < 0 or (color == "#000000" and color not in by_color):
+            continue  # black is how such files write "none"
+        table[i] = len(names)
+        names.append(by_color.get(color, color))
+    return Coded(table[index].reshape(stored.shape), names, ratio)
+
+
+def _code_one_hot(source: Source, key: str, path: str, ratio: int, names: Sequence[Code]) -> Coded:
+    """The code of the band that is 1 (or 255) at each pixel; none where all are 0."""
+    codes = np.full((source.grid.height, source.grid.width), -1, np.int32)
+    for inside in _windows(source):
+        values, valid = source.read(inside)
+        hot = values > 0
+        if not np.isin(values, (0, 1, 255)).all() or (hot.sum(axis=0) > 1).any():
+            raise LabelError(
+                f"{key}: {path} has {source.bands} bands that are neither colours of classes nor a "
+                "band of 0 and 1 for each class with one 1 a pixel; labels are one band of codes"
+            )
+        rows, cols = inside.slices()
+        codes[rows, cols] = np.where(valid & hot.any(axis=0), hot.argmax(axis=0), -1)
+    return Coded(codes, list(names), ratio)

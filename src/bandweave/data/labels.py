@@ -6,8 +6,10 @@ codes are found first, over all parts; then the classes are settled; then codes 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +20,11 @@ from bandweave.data.scene import IGNORED, ClassInfo, Labels, Part
 from bandweave.data.scene_schema import ClassFile, Code, SceneFile, label_files
 from bandweave.errors import LabelError
 
+MANY_CLASSES = 100  # so many are asked about
+MOST_CLASSES = int(np.iinfo(np.int16).max)
+NO_CLASS = re.compile(
+    r"(?i)\s*(un(class|label|known|defined)|no[ _-]?(data|label|class)|none|back)"
+)
 _ROLES = {"labels.train": TRAIN, "labels.test": TEST}
 
 
@@ -36,8 +43,18 @@ def label_scene(
         for one in several:
             counts.update(one.counts())
     rasters = [key for key, several in coded.items() if several[0].objects is None]
-    chosen = _settle(file, counts, bool(rasters), notes)
+    if file.classes:
+        counts, names = _by_name(file.classes, counts)
+    else:
+        names = {}
+    known: dict[Code, ClassFile] = {}
+    for several in coded.values():
+        for one in several:
+            known.update(one.known)
+    chosen = _settle(file, counts, bool(rasters), known, notes)
+    _look_at_number(chosen, counts, coded, notes)
     indices = {code: i for i, code in enumerate(chosen)}
+    indices |= {name: indices[code] for name, code in names.items() if code in indices}
     labels = [
         _merge({key: (several[i], indices) for key, several in coded.items()}, part)
         for i, part in enumerate(parts)
@@ -50,22 +67,73 @@ def label_scene(
     return tuple(chosen.values()), labels
 
 
+def _by_name(
+    classes: Mapping[Code, ClassFile], counts: Counter[Code]
+) -> tuple[Counter[Code], dict[Code, Code]]:
+    """Counts by code where files name some classes by name; and the code of each such name."""
+    codes = {entry.name.strip().casefold(): code for code, entry in classes.items()}
+    names: dict[Code, Code] = {
+        code: codes[code.strip().casefold()]
+        for code in counts
+        if isinstance(code, str) and code not in classes and code.strip().casefold() in codes
+    }
+    joined: Counter[Code] = Counter()
+    for code, count in counts.items():
+        joined[names.get(code, code)] += count
+    return joined, names
+
+
+def _look_at_number(
+    chosen: Mapping[Code, ClassInfo],
+    counts: Counter[Code],
+    coded: Mapping[str, list[Coded]],
+    notes: list[str],
+) -> None:
+    """Note labels that look like an identifier; raise LabelError for more than an index holds."""
+    if len(chosen) > MOST_CLASSES:
+        raise LabelError(
+            f"the labels have {len(chosen)} classes, and {MOST_CLASSES} at most are told apart; is "
+            "the field, or the raster, one of identifiers?"
+        )
+    if len(chosen) < MANY_CLASSES:
+        return
+    drawn = [
+        one.objects for several in coded.values() for one in several if one.objects is not None
+    ]
+    polygons = sum(len(np.unique(objects)) - 1 for objects in drawn)
+    pixels = sum(counts.values())
+    each = f"{polygons} polygons" if polygons else f"{pixels} px"
+    notes.append(
+        f"{len(chosen)} classes in {each}: are these identifiers of objects in place of classes? "
+        "Name the classes in `classes`, or take another field or file"
+    )
+
+
 def _settle(
-    file: SceneFile, counts: Counter[Code], rasters: bool, notes: list[str]
+    file: SceneFile,
+    counts: Counter[Code],
+    rasters: bool,
+    known: Mapping[Code, ClassFile],
+    notes: list[str],
 ) -> dict[Code, ClassInfo]:
-    """The classes by code, in label order."""
+    """The classes by code, in label order.
+
+    known  names and colours that the label files give
+    """
     ignore = set(file.ignore)
     if file.classes is None:
         found = {code: n for code, n in counts.items() if code not in ignore}
-        if rasters and 0 in found:
+        if rasters and 0 in found and _means_none(known.get(0)):
             notes.append(
                 f"code 0 ({found.pop(0)} px) taken as no label; name it in `classes` if not"
             )
         ordered = sorted(found, key=lambda code: (isinstance(code, str), code))
-        names = {code: f"class {code}" if isinstance(code, int) else code for code in ordered}
-        if names:
-            notes.append(f"`classes` not given: made {len(names)} from the codes found")
-        return _infos({code: ClassFile(name) for code, name in names.items()})
+        made = {code: known.get(code) or _unnamed(code) for code in ordered}
+        named = sum(code in known for code in made)
+        if made:
+            whence = f", {named} with names from the label file" if named else ""
+            notes.append(f"`classes` not given: made {len(made)} from the codes found{whence}")
+        return _infos(_told_apart(made))
     others = {
         code: n for code, n in counts.items() if code not in file.classes and code not in ignore
     }
@@ -78,6 +146,26 @@ def _settle(
     if others:
         notes.append(f"others ignored: {_listing(others)}")
     return _infos(file.classes)
+
+
+def _means_none(entry: ClassFile | None) -> bool:
+    """A class 0 that has no name of its own, or one that says it is none."""
+    return entry is None or not entry.name or bool(NO_CLASS.match(entry.name))
+
+
+def _unnamed(code: Code) -> ClassFile:
+    if isinstance(code, int):
+        return ClassFile(f"class {code}")
+    return ClassFile(code, code if re.fullmatch(r"#[0-9a-f]{6}", code) else None)
+
+
+def _told_apart(classes: Mapping[Code, ClassFile]) -> dict[Code, ClassFile]:
+    """The same, names that several classes share with their codes behind."""
+    names = Counter(entry.name for entry in classes.values())
+    return {
+        code: replace(entry, name=f"{entry.name} {code}") if names[entry.name] > 1 else entry
+        for code, entry in classes.items()
+    }
 
 
 def _listing(counts: Mapping[Code, int]) -> str:

@@ -8,13 +8,13 @@ fact that one side does not know (no wavelengths in the file, no units) cannot d
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bandweave.data.scene import Layer, Scene
+from bandweave.data.scene import IGNORED, ClassInfo, Layer, Scene
 from bandweave.errors import SceneMismatch
 from bandweave.raster.derived import BandSubset
 
@@ -103,6 +103,55 @@ def with_bands(scene: Scene, picks: Mapping[str, list[int] | None]) -> Scene:
             layers[scene.reference] = part.layers[scene.reference]
         parts.append(replace(part, layers=layers))
     return replace(scene, parts=tuple(parts))
+
+
+def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
+    """The scene with a run's classes, in the run's order: labels follow their codes.
+
+    A class is the run's where its code is, or where its name is and no code speaks against it:
+    names, colours and order may have changed since. The run's names and colours stay.
+
+    Raises SceneMismatch for a class that the run does not know, or whose code is that of one of the
+    run's classes and whose name that of another.
+    """
+    if not scene.classes:
+        known = ", ".join(f"{own.code} {own.name}" for own in classes)
+        raise SceneMismatch(
+            f"the run knows the classes {known}; scene '{scene.name}' has none: add `labels:` to it"
+        )
+    by_code = {own.code: i for i, own in enumerate(classes)}
+    by_name = {own.name: i for i, own in enumerate(classes)}
+    table = np.full(len(scene.classes) + 1, IGNORED, np.int16)
+    problems = []
+    for index, own in enumerate(scene.classes):
+        of_code, of_name = by_code.get(own.code), by_name.get(own.name)
+        found = of_name if of_code is None else of_code
+        if found is None:
+            problems.append(f"{own.code} {own.name!r} is none of the run's classes")
+        elif of_name is not None and of_name != found:
+            problems.append(
+                f"{own.code} {own.name!r} has the code of {classes[found].name!r} and the name of "
+                f"{classes[of_name].code} in the run"
+            )
+        elif found in table[:index]:
+            problems.append(f"{own.code} {own.name!r} is {classes[found].name!r} in the run, twice")
+        else:
+            table[index] = found
+    if problems:
+        known = ", ".join(f"{own.code} {own.name}" for own in classes) or "no class"
+        raise SceneMismatch(
+            f"scene '{scene.name}' does not fit the run: class {'; class '.join(problems)}. The "
+            f"run knows {known}; give the scene's classes the same codes"
+        )
+    if (table[:-1] == np.arange(len(scene.classes))).all():
+        return replace(scene, classes=tuple(classes))
+    parts = [
+        part
+        if part.labels is None
+        else replace(part, labels=replace(part.labels, values=table[part.labels.values]))
+        for part in scene.parts
+    ]
+    return replace(scene, parts=tuple(parts), classes=tuple(classes))
 
 
 def _pick(

@@ -33,18 +33,23 @@ _ALPHABET = [
     "#4c005c",
 ]
 
+_HUES = 600  # so many hues of one brightness can be told apart, more or less
+
 
 def colors(taken: Iterable[str] = ()) -> Iterator[str]:
-    """Colours '#rrggbb' without end, each unlike those before it and those taken."""
+    """Colours '#rrggbb', each unlike those before it and those taken, 2²⁴ in all."""
     used = {color.lower() for color in taken}
     for color in _ALPHABET:
         if color not in used:
+            used.add(color)
             yield color
-    hue = 0.0
-    while True:  # golden-ratio steps around the hue circle never meet
-        hue = (hue + 0.618034) % 1.0
-        red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.85)
+    for number in range(1, _HUES):  # golden-ratio steps around the hue circle
+        red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1.0, 0.75, 0.85)
         color = f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
         if color not in used:
             used.add(color)
+            yield color
+    for number in range(2**24):  # an odd factor meets each colour once
+        color = f"#{number * 0x9E3779 % 2**24:06x}"
+        if color not in used:
             yield color

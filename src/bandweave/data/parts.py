@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
 from bandweave.data.scene_schema import SceneFile
 from bandweave.errors import ConfigError, FileError
 
 PATTERN = "{part}"
+LONGEST = 200  # bytes of a part's name; a file's name has 255 at most
 
 
 def find_parts(file: SceneFile) -> list[str]:
@@ -29,12 +30,19 @@ def find_parts(file: SceneFile) -> list[str]:
             raise FileError(f"no file matches {first}, so the scene has no part")
     else:
         names = set(file.parts)
+        if not names:
+            raise ConfigError("parts: is an empty list; name the parts, or leave it out for all")
+        for name in sorted(names):
+            if not name or len(name.encode()) > LONGEST or "/" in name or not name.isprintable():
+                raise ConfigError(
+                    f"parts: {name[:60]!r} ({len(name)} letters) cannot be part of a file's name"
+                )
         if len(names) < len(file.parts):
             raise ConfigError("parts: a name stands twice in the list")
     for part in sorted(names, key=_natural):
         for layer, several in paths.items():
             for path in several:
-                if not Path(path.replace(PATTERN, part)).exists():
+                if not os.path.lexists(path.replace(PATTERN, part)):
                     have = ", ".join(other for other in paths if part in _discover(paths[other][0]))
                     raise FileError(
                         f"part '{part}' has no file {path.replace(PATTERN, part)} for layer "

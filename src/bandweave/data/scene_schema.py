@@ -60,6 +60,7 @@ class LabelFile:
     warp: Literal["nearest", "mode"] | None = None  # rasters: onto the grid, however they lie
     crs: str | int | None = None  # where the file has none
     nodata: float | None = None  # rasters: the code of no label, where the file does not say
+    encoding: str | None = None  # of a shapefile's text, where its files say none or a wrong one
     field: str | None = None  # polygons: the attribute, or the join's column, with the class
     join: JoinFile | None = None  # polygons: the table with the class
     overlap: Literal["smallest", "largest", "first", "last", "ignore"] = "smallest"  # whose pixel

@@ -319,10 +319,22 @@ def _kinds(scene: Scene, out: Path, kinds: Mapping[str, PathLike | bool | None])
 
 
 def file_names(scene: Scene) -> list[str]:
-    """Of each part in its folder; '' where there is only one."""
+    """The name of each part's map in its folder; '' where there is only one part.
+
+    It is the part's name without what a file's name may not hold.
+    Parts whose names come out alike, also where a system takes A for a, are numbered.
+    """
     if len(scene.parts) == 1:
         return [""]
-    return [re.sub(r"[^\w.-]+", "_", part.name) + ".tif" for part in scene.parts]
+    names: list[str] = []
+    for part in scene.parts:
+        plain = re.sub(r"[^\w.-]+", "_", part.name).lstrip(".") or "part"
+        name, number = plain, 1
+        while f"{name}.tif".casefold() in {other.casefold() for other in names}:
+            number += 1
+            name = f"{plain}-{number}"
+        names.append(f"{name}.tif")
+    return names
 
 
 @contextmanager

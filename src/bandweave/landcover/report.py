@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bandweave.data.match import with_classes
 from bandweave.data.scene import ClassInfo, Scene
 from bandweave.data.splits import Split
 from bandweave.errors import FileError, LabelError, RunError, SceneMismatch, SplitError
@@ -80,6 +81,9 @@ def write_report(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     notes: list[str] = []
+    if scene.classes:
+        with suppress(SceneMismatch):  # said where areas are estimated
+            scene = with_classes(scene, run.classes)
     if scores is None and run.folder.scores.exists():
         scores = _stored_scores(run.folder, notes)
     if scores is not None and scores.pixels.classes != tuple(each.name for each in run.classes):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.data.match import match_layers, with_bands
+from bandweave.data.match import match_layers, with_bands, with_classes
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits import TEST, Split, split
 from bandweave.errors import SceneMismatch, SplitError
@@ -102,11 +102,7 @@ def score(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
-    if scene.classes != run.classes:
-        raise SceneMismatch(
-            f"the run knows the classes {_listed(run.classes)}; scene {scene.name!r} has "
-            f"{_listed(scene.classes)}. Give them the same codes, names and order"
-        )
+    scene = with_classes(scene, run.classes)
     if scene.label_ratio != run.output_ratio:
         raise SceneMismatch(
             f"the run's map is {run.output_ratio} times finer than the grid, the labels of scene "
@@ -159,7 +155,3 @@ def own_split(run: Run, scene: Scene) -> Split:
             f"Score it with a split of this scene's own, `--split NAME`"
         )
     return drawn
-
-
-def _listed(classes: tuple[Any, ...]) -> str:
-    return ", ".join(f"{each.code} {each.name}" for each in classes) or "none"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
@@ -218,9 +219,10 @@ def open_dataset(path: str) -> DatasetReader:
 
 @contextlib.contextmanager
 def _failing_as_file_error(path: str) -> Iterator[None]:
-    """What GDAL raises of a file, as a FileError that names it."""
+    """What GDAL raises of a file, as a FileError that names it; its mere remarks are not told."""
     try:
-        yield
+        with rasterio.Env():  # outside of one GDAL prints its remarks
+            yield
     except _FAILURES as error:
         text = " ".join(str(error).split())[:300]
         raise FileError(f"{path} cannot be opened as a raster: {text}") from error
@@ -357,6 +359,8 @@ def _control_points(dataset: DatasetReader, notes: list[str]) -> str:
             f"its {len(points)} ground control points lie outside its {height}×{width} px, so they "
             "are of a larger image and are ignored"
         )
+    elif 0 < len(points) < 3:
+        notes.append(f"its {len(points)} ground control points are too few to place it; ignored")
     elif points:
         return f"{len(points)} ground control points"
     if dataset.rpcs is not None:

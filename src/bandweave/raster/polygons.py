@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,19 +11,21 @@ from typing import Any, Literal
 
 import numpy as np
 import shapely
+import shapely.affinity
+import shapely.errors
 from rasterio import features
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import MergeAlg
-from rasterio.errors import CRSError
 from rasterio.warp import transform as warp_points
 
-from bandweave.errors import ConfigError, FileError, GridMismatch, LabelError
+from bandweave.errors import ConfigError, GridMismatch, LabelError
 from bandweave.raster.grid import Grid
+from bandweave.raster.vectors import read_table, read_vector, usable_parts
 
 Overlap = Literal["smallest", "largest", "first", "last", "ignore"]
 OVERLAPS = ("smallest", "largest", "first", "last", "ignore")
 Code = str | int
-USABLE = ("Polygon", "MultiPolygon", "Point", "MultiPoint")
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,16 @@ def read_polygons(
     *,
     join: Mapping[str, str] | None = None,
     layer: str | None = None,
+    encoding: str | None = None,
+    crs: CRS | None = None,
 ) -> Polygons:
     """Read the polygons and points of shapefiles, GeoJSON or GeoPackages with the class in `field`.
 
     join    {"csv": path, "on": column}: a table whose column `on`, found in the vector file too,
             gives each polygon its row; `field` may then be a column of the table
     layer   of a GeoPackage with several
+    encoding  of a shapefile's text, where its files say none or a wrong one
+    crs     of files that state none, or degrees for coordinates that are none
 
     What has no row or no code is left out and counted. Raises FileError for files that
     cannot be read, LabelError for a field or column that does not exist.
@@ -92,14 +97,15 @@ def read_polygons(
     counts = dict.fromkeys(("read", "unusable", "without_row", "without_code", "repeated_rows"), 0)
     table = None
     if join is not None:
-        table, on = _read_table(join, field, counts)
+        table, on = _read_join(join, field, counts)
     shapes: list[Any] = []
     codes: list[Code] = []
     origins: list[int] = []
     systems: list[CRS | None] = []
     for number, file in enumerate(files):
-        geometries, columns, crs = _read_vector(file, layer)
-        systems.append(crs)
+        vector = read_vector(file, layer, encoding=encoding, crs=crs)
+        geometries, columns = vector.shapes, vector.fields
+        systems.append(vector.crs)
         if table is not None:
             keys = [_text(key) for key in _column(file, columns, on)]
             found = [table.get(key) for key in keys]
@@ -110,14 +116,15 @@ def read_polygons(
             found = list(_column(file, columns, field))
         for geometry, key, value in zip(geometries, keys, found, strict=True):
             counts["read"] += 1
-            if geometry is None or geometry.is_empty or geometry.geom_type not in USABLE:
+            usable = usable_parts(geometry)
+            if usable is None:
                 counts["unusable"] += 1
             elif table is not None and key not in table:
                 counts["without_row"] += 1
             elif (code := _code(value)) is None:
                 counts["without_code"] += 1
             else:
-                shapes.append(geometry)
+                shapes.append(usable)
                 codes.append(code)
                 origins.append(number)
     polygons = np.array(shapes, dtype=object)
@@ -211,7 +218,36 @@ def _reproject(polygons: Polygons, grid: Grid) -> np.ndarray:
             x, y = warp_points(crs, grid.crs, points[:, 0], points[:, 1])
             return np.column_stack([x, y])
 
-        shapes[mine] = shapely.transform(shapes[mine], moved)
+        try:
+            shapes[mine] = shapely.transform(shapes[mine], moved)
+        except (CPLE_BaseError, shapely.errors.GEOSException) as error:
+            raise GridMismatch(
+                f"polygons in {crs.to_string()} cannot be brought to {grid.crs.to_string()}: "
+                f"{' '.join(str(error).split())}; is `crs:` right?"
+            ) from error
+    return _beside_the_dateline(shapes, grid)
+
+
+def _beside_the_dateline(shapes: np.ndarray, grid: Grid) -> np.ndarray:
+    """Polygons in degrees, those a turn of the Earth away from the grid brought to it.
+
+    Raises GridMismatch for one wider than half the Earth: it was cut at the dateline wrongly.
+    """
+    if grid.crs is None or not grid.crs.is_geographic or not len(shapes):
+        return shapes
+    left, _, right, _ = shapely.bounds(shapes).T
+    if (right - left > 180).any():
+        raise GridMismatch(
+            f"{int((right - left > 180).sum())} polygons are more than 180° wide: they cross the "
+            "dateline, and their file does not cut them there; cut them (ogr2ogr -wrapdateline)"
+        )
+    west, _, east, _ = grid.bounds
+    shapes = shapes.copy()
+    for turn in (360.0, -360.0):
+        outside = (right < west) | (left > east)
+        meets = outside & (right + turn > west) & (left + turn < east)
+        for i in np.flatnonzero(meets):
+            shapes[i] = shapely.affinity.translate(shapes[i], xoff=turn)
     return shapes
 
 
@@ -221,48 +257,23 @@ class _Table(dict[str, Any]):
     columns: tuple[str, ...] = ()
 
 
-def _read_table(join: Mapping[str, str], field: str, counts: dict[str, int]) -> tuple[_Table, str]:
+def _read_join(join: Mapping[str, str], field: str, counts: dict[str, int]) -> tuple[_Table, str]:
     if set(join) != {"csv", "on"}:
         raise ConfigError(f"`join` has keys {', '.join(join) or 'none'}; it takes `csv` and `on`")
-    path, on = Path(join["csv"]), join["on"]
+    path, on = Path(join["csv"]), join["on"].strip()
+    read = read_table(path, on)
+    if on not in read.columns:
+        names = ", ".join(read.columns[:20]) or "none"
+        raise LabelError(f"{path} has no column {on!r} to join on; it has {names}")
     table = _Table()
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            table.columns = tuple(reader.fieldnames or ())
-            if on not in table.columns:
-                raise LabelError(
-                    f"{path} has no column {on!r} to join on; it has {', '.join(table.columns)}"
-                )
-            for row in reader:
-                key = _text(row[on])
-                if key in table:
-                    counts["repeated_rows"] += 1
-                else:
-                    table[key] = row.get(field)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(f"{path} cannot be read as a CSV table: {error}") from error
+    table.columns = read.columns
+    for row in read.rows:
+        key = _text(row.get(on, ""))
+        if key in table:
+            counts["repeated_rows"] += 1
+        else:
+            table[key] = row.get(field)
     return table, on
-
-
-def _read_vector(path: Path, layer: str | None) -> tuple[np.ndarray, dict[str, Any], CRS | None]:
-    import pyogrio
-    import pyogrio.errors
-
-    if not path.exists():
-        raise FileError(f"{path} does not exist")
-    try:
-        names = [name for name, _ in pyogrio.list_layers(path)]
-        if layer is None and len(names) > 1:
-            raise FileError(f"{path} has layers {', '.join(names)}; choose one with `layer`")
-        meta, _, geometry, values = pyogrio.raw.read(path, layer=layer)
-        crs = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, CRSError) as error:
-        raise FileError(f"{path} cannot be read as vector data: {error}") from error
-    if geometry is None:
-        raise FileError(f"{path} has no geometries")
-    shapes = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
-    return shapes, dict(zip(meta["fields"], values, strict=True)), crs
 
 
 def _column(path: Path, columns: dict[str, Any], name: str) -> np.ndarray:

@@ -1,0 +1,262 @@
+"""Label files as people have them: names in sidecars, colours, one band a class, strange codes."""
+
+import numpy as np
+import pytest
+import shapely
+
+from bandweave.cli.main import main
+from bandweave.data.match import with_classes
+from bandweave.data.palette import colors
+from bandweave.data.scene import ClassInfo
+from bandweave.data.scene_file import open_scene
+from bandweave.errors import LabelError, SceneMismatch
+from bandweave.landcover.mapping import file_names
+from bandweave.raster.style import aux_xml
+
+CODES = np.array([[1, 2, 5, 5], [1, 2, 2, 0], [1, 1, 5, 0]], np.uint8)
+NAMES = {1: "water, deep", 2: "forêt", 5: "草地"}
+COLORS = {1: "#0a141e", 2: "#ff0000", 5: "#00ff80"}
+
+
+@pytest.fixture
+def scene_with(write_geotiff):
+    """A scene with these labels, and what its file says more."""
+    grid = str(write_geotiff("grid.tif", np.ones((2, 3, 4), np.float32)))
+
+    def open_with(values, labels=None, dtype=None, name="labels.tif", **more):
+        values = np.asarray(values, dtype) if dtype else np.asarray(values)
+        path = str(write_geotiff(name, values))
+        entry = {"path": path, **(labels or {})}
+        return open_scene({"layers": {"a": grid}, "labels": entry, **more})
+
+    return open_with
+
+
+def found(scene):
+    return {one.code: (one.name, one.color) for one in scene.classes}
+
+
+# ------------------------------------------------------------------ names that the file has itself
+
+
+def table(usages=True, scale=1):
+    heads = [("VALUE", 5), ("Class_Name", 2), ("Red", 6), ("Green", 7), ("Blue", 8)]
+    fields = "".join(
+        f'<FieldDefn index="{i}"><Name>{name}</Name><Type>2</Type>'
+        f"<Usage>{usage if usages else 0}</Usage></FieldDefn>"
+        for i, (name, usage) in enumerate(heads)
+    )
+    rows = ""
+    for i, (code, name) in enumerate(NAMES.items()):
+        rgb = [int(COLORS[code][k : k + 2], 16) * scale for k in (1, 3, 5)]
+        cells = "".join(f"<F>{cell}</F>" for cell in (code, name, *rgb))
+        rows += f'<Row index="{i}">{cells}</Row>'
+    return f"<GDALRasterAttributeTable>{fields}{rows}</GDALRasterAttributeTable>"
+
+
+@pytest.mark.parametrize("inside", [table(), table(usages=False)])
+def test_names_and_colours_come_from_the_attribute_table(scene_with, tmp_path, inside):
+    (tmp_path / "labels.tif.aux.xml").write_text(
+        f'<PAMDataset><PAMRasterBand band="1">{inside}</PAMRasterBand></PAMDataset>', "utf-8"
+    )
+    scene = scene_with(CODES)
+    assert found(scene) == {code: (NAMES[code], COLORS[code]) for code in NAMES}
+
+
+def test_names_come_from_a_list_of_categories(scene_with, tmp_path):
+    names = "".join(f"<Category>{NAMES.get(code, '')}</Category>" for code in range(6))
+    (tmp_path / "labels.tif.aux.xml").write_text(
+        f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames>'
+        "</PAMRasterBand></PAMDataset>",
+        "utf-8",
+    )
+    assert {code: name for code, (name, _) in found(scene_with(CODES)).items()} == NAMES
+
+
+def test_our_own_sidecar_gives_the_same_names(scene_with, tmp_path):
+    classes = [ClassInfo(code, NAMES[code], COLORS[code]) for code in NAMES]
+    (tmp_path / "labels.tif.aux.xml").write_text(aux_xml(classes), "utf-8")
+    assert found(scene_with(CODES)) == {code: (NAMES[code], COLORS[code]) for code in NAMES}
+
+
+def test_names_of_the_scene_file_go_before(scene_with, tmp_path):
+    (tmp_path / "labels.tif.aux.xml").write_text(
+        f"<PAMDataset><PAMRasterBand>{table()}</PAMRasterBand></PAMDataset>", "utf-8"
+    )
+    scene = scene_with(CODES, classes={1: "a", 2: "b", 5: "c"}, ignore=[0])
+    assert [one.name for one in scene.classes] == ["a", "b", "c"]
+
+
+def test_an_envi_classification_names_its_classes(write_envi, write_geotiff):
+    grid = str(write_geotiff("grid.tif", np.ones((2, 3, 4), np.float32)))
+    extra = (
+        "classes = 6\nclass names = {Unclassified, water, forest, x, y, grass}\n"
+        "class lookup = {0,0,0, 10,20,30, 255,0,0, 1,1,1, 2,2,2, 0,255,128}"
+    )
+    path = str(write_envi("l.hdr", CODES[None], extra=extra))
+    scene = open_scene({"layers": {"a": grid}, "labels": path})
+    assert found(scene) == {
+        1: ("water", "#0a141e"),
+        2: ("forest", "#ff0000"),
+        5: ("grass", "#00ff80"),
+    }
+
+
+# ------------------------------------------------------------------------------ colours and bands
+
+
+def painted(colors_of=COLORS):
+    rgb = np.zeros((3, 3, 4), np.uint8)
+    for code, color in colors_of.items():
+        for band in range(3):
+            rgb[band][code == CODES] = int(color[1 + 2 * band : 3 + 2 * band], 16)
+    return rgb
+
+
+def test_labels_that_are_colours(scene_with):
+    classes = {code: {"name": f"c{code}", "color": COLORS[code]} for code in NAMES}
+    scene = scene_with(painted(), classes=classes)
+    expected = np.select([CODES == 1, CODES == 2, CODES == 5], [0, 1, 2], -1)
+    np.testing.assert_array_equal(scene.parts[0].labels.values, expected)
+
+
+def test_a_colour_without_a_class_is_named_with_its_pixels(scene_with):
+    classes = {1: {"name": "a", "color": COLORS[1]}, 2: {"name": "b", "color": COLORS[2]}}
+    with pytest.raises(LabelError, match=r"#00ff80 \(3 px\)"):
+        scene_with(painted(), classes=classes)
+    scene = scene_with(painted(), name="b.tif", classes=classes, others="ignore")
+    assert (scene.parts[0].labels.values == -1).sum() == 5
+
+
+def test_colours_without_classes_are_asked_about(scene_with):
+    with pytest.raises(LabelError, match=r"3 bands of 4 colours \(.*#ff0000.*`classes:"):
+        scene_with(painted())
+
+
+def test_an_image_given_as_labels_is_asked_about(write_geotiff):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 60, 80)).astype(np.uint8)
+    image = str(write_geotiff("image.tif", noise))
+    classes = {1: {"name": "a", "color": "#010203"}}
+    with pytest.raises(LabelError, match="is it an image"):
+        open_scene({"layers": {"a": image}, "labels": image, "classes": classes})
+
+
+@pytest.mark.parametrize("one", [1, 255])
+def test_a_band_for_each_class(scene_with, one):
+    bands = np.stack([np.where(code == CODES, one, 0) for code in (1, 2, 5)]).astype(np.uint8)
+    scene = scene_with(bands, classes={1: "a", 2: "b", 3: "c"})
+    expected = np.select([CODES == 1, CODES == 2, CODES == 5], [0, 1, 2], -1)
+    np.testing.assert_array_equal(scene.parts[0].labels.values, expected)
+
+
+def test_bands_of_which_two_are_one_at_a_pixel_are_refused(scene_with):
+    with pytest.raises(LabelError, match="one 1 a pixel"):
+        scene_with(np.ones((3, 3, 4), np.uint8), classes={1: "a", 2: "b", 3: "c"})
+
+
+# ---------------------------------------------------------------------------------- strange codes
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("uint32", 4294967295), ("int32", -2147483648), ("float64", 2.0**32), ("int64", 2**40)],
+)
+def test_codes_that_are_too_large_are_told_as_such(scene_with, dtype, value):
+    codes = CODES.astype(dtype)
+    codes[0, 0] = value
+    with pytest.raises(LabelError, match=rf"holds {value:.0f}, .*add `nodata: {value:.0f}`"):
+        scene_with(codes)
+    labels = {"nodata": float(value)}
+    assert scene_with(codes, labels, name="b.tif").parts[0].labels.values[0, 0] == -1
+
+
+def test_polygons_that_name_classes_by_name_are_those_classes(tmp_path, write_geotiff):
+    import pyogrio
+
+    squares = [shapely.box(500_000 + i, 3_999_997, 500_001 + i, 4_000_000) for i in range(3)]
+    pyogrio.raw.write(
+        str(tmp_path / "p.gpkg"),
+        shapely.to_wkb(squares),
+        [np.array(["dry", "Water", "dry"], object)],
+        ["class"],
+        geometry_type="Polygon",
+        crs="EPSG:32617",
+    )
+    grid = str(write_geotiff("grid.tif", np.ones((2, 3, 4), np.float32)))
+    labels = {"path": str(tmp_path / "p.gpkg"), "field": "class"}
+    scene = open_scene({"layers": {"a": grid}, "labels": labels, "classes": {7: "water", 3: "dry"}})
+    assert [one.code for one in scene.classes] == [7, 3]
+    np.testing.assert_array_equal(scene.parts[0].labels.values[0], [1, 0, 1, -1])
+
+
+# ---------------------------------------------------------------------------- classes without end
+
+
+def test_colours_do_not_end_and_do_not_repeat():
+    endless = colors(["#2bce48", "#0075dc"])
+    chosen = [next(endless) for _ in range(20_000)]
+    assert len(set(chosen)) == 20_000
+    assert not {"#2bce48", "#0075dc"} & set(chosen)
+
+
+def test_thousands_of_classes_open_and_are_asked_about(write_geotiff):
+    grid = str(write_geotiff("grid.tif", np.ones((1, 80, 80), np.float32)))
+    path = str(write_geotiff("ids.tif", np.arange(6400, dtype=np.uint16).reshape(80, 80)))
+    scene = open_scene({"layers": {"a": grid}, "labels": path})
+    assert len(scene.classes) == 6399
+    assert any("identifiers" in note for note in scene.notes)
+
+
+def test_more_classes_than_indices_are_refused(write_geotiff):
+    grid = str(write_geotiff("grid.tif", np.ones((1, 200, 200), np.float32)))
+    path = str(write_geotiff("ids.tif", np.arange(40_000, dtype=np.uint16).reshape(200, 200)))
+    with pytest.raises(LabelError, match="39999 classes, and 32767 at most"):
+        open_scene({"layers": {"a": grid}, "labels": path})
+
+
+# ----------------------------------------------------------- a run's classes, renamed or reordered
+
+
+def test_names_colours_and_order_of_classes_may_change_after_training(scene_with):
+    run = (ClassInfo(1, "a", "#111111"), ClassInfo(2, "b", "#222222"), ClassInfo(5, "c", "#333333"))
+    scene = scene_with(CODES, classes={5: "see", 1: "a", 2: "B"}, ignore=[0])
+    adopted = with_classes(scene, run)
+    assert adopted.classes == run
+    expected = np.select([CODES == 1, CODES == 2, CODES == 5], [0, 1, 2], -1)
+    np.testing.assert_array_equal(adopted.parts[0].labels.values, expected)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ({1: "a", 2: "b", 5: "c", 9: "d"}, "9 'd' is none of the run's classes"),
+        ({1: "b", 2: "a", 5: "c"}, "1 'b' has the code of 'a' and the name of 2"),
+    ],
+)
+def test_classes_that_are_others_are_refused(scene_with, classes, told):
+    run = (ClassInfo(1, "a", "#111111"), ClassInfo(2, "b", "#222222"), ClassInfo(5, "c", "#333333"))
+    with pytest.raises(SceneMismatch, match=told):
+        with_classes(scene_with(CODES, classes=classes, ignore=[0]), run)
+
+
+# --------------------------------------------------------------------------------- names of parts
+
+
+def test_maps_of_parts_have_names_of_their_own(tmp_path, write_geotiff):
+    names = ["x#y", "x%y", "x:y", "X_y", "x_y-2"]
+    for name in names:
+        write_geotiff(f"{name}.tif", np.ones((1, 3, 4), np.float32))
+    layers = {"a": str(tmp_path / "{part}.tif")}
+    scene = open_scene({"layers": layers, "parts": names})
+    mapped = file_names(scene)
+    assert len({name.casefold() for name in mapped}) == len(names)
+
+
+@pytest.mark.parametrize("parts", [[], ["x" * 300], ["a/../b"], ["a\tb"], [""]])
+def test_parts_that_no_file_can_be_named_after_are_refused(tmp_path, parts, capsys):
+    import yaml
+
+    content = {"layers": {"a": "{part}.tif"}, "parts": parts}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    assert main(["scenes", "check", str(tmp_path / "s.yaml")]) == 1
+    assert "parts" in capsys.readouterr().out

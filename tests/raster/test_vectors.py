@@ -1,0 +1,218 @@
+"""Vector files and tables as people have them."""
+
+import json
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+
+from bandweave.cli.main import main
+from bandweave.data.scene_file import open_scene
+from bandweave.errors import BandweaveError, FileError, GridMismatch, LabelError
+from bandweave.raster.grid import Grid
+from bandweave.raster.polygons import burn, read_polygons
+from bandweave.raster.vectors import read_table, read_vector, usable_parts
+
+LEFT, TOP = 500_000.0, 4_000_000.0
+SQUARES = [shapely.box(LEFT + 6 * i, TOP - 20, LEFT + 6 * i + 5, TOP - 5) for i in range(4)]
+NAMES = ["épicéa", "oak", "épicéa", "oak"]
+
+
+def write_vector(path, shapes=SQUARES, names=NAMES, crs="EPSG:32617", **options):
+    pyogrio.raw.write(
+        str(path),
+        shapely.to_wkb(np.array(shapes, object)),
+        [np.array([f"k{i}" for i in range(len(shapes))], object), np.array(names, object)],
+        ["id", "species"],
+        geometry_type="Unknown" if path.suffix == ".geojson" else "Polygon",
+        crs=crs,
+        **options,
+    )
+    return path
+
+
+def geojson(path, shapes, **more):
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"species": f"s{i % 2}"},
+            "geometry": json.loads(shapely.to_geojson(shape)),
+        }
+        for i, shape in enumerate(shapes)
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features, **more}))
+    return path
+
+
+@pytest.fixture
+def layer(write_geotiff):
+    return {"a": str(write_geotiff("grid.tif", np.ones((2, 30, 30), np.float32)))}
+
+
+# ------------------------------------------------------------------------------------ encodings
+
+
+def test_a_cpg_that_is_wrong_is_one_line_and_encoding_reads_it(tmp_path, layer):
+    path = write_vector(tmp_path / "a.shp", encoding="ISO-8859-1")
+    path.with_suffix(".cpg").write_text("UTF-8")
+    labels = {"path": str(path), "field": "species"}
+    with pytest.raises(FileError, match=r"a\.shp: its text is not in UTF-8.*`encoding: latin1`"):
+        open_scene({"layers": layer, "labels": labels})
+    scene = open_scene({"layers": layer, "labels": {**labels, "encoding": "latin1"}})
+    assert {one.name for one in scene.classes} == {"épicéa", "oak"}
+
+
+def test_an_encoding_that_does_not_exist_is_named(tmp_path):
+    path = write_vector(tmp_path / "a.shp", names=["a", "b", "c", "d"])
+    with pytest.raises(FileError, match="latin99"):
+        read_vector(path, encoding="latin99")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("utf-8", ","),
+        ("utf-8-sig", ";"),
+        ("utf-16", "\t"),
+        ("utf-16-le", ";"),
+        ("cp1252", ";"),
+        ("cp1252", "|"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_joins_of_any_delimiter_and_encoding(tmp_path, layer, encoding, mark, end):
+    path = write_vector(tmp_path / "a.gpkg")
+    lines = [(" id ", "Arbre (fr)", "height"), *((f"k{i}", NAMES[i], '"1,5"') for i in range(4))]
+    table = end.join(mark.join(line) for line in lines) + end
+    (tmp_path / "join.csv").write_bytes(table.encode(encoding))
+    join = {"csv": str(tmp_path / "join.csv"), "on": "id"}
+    labels = {"path": str(path), "field": "Arbre (fr)", "join": join}
+    scene = open_scene({"layers": layer, "labels": labels})
+    assert {one.name for one in scene.classes} == {"épicéa", "oak"}
+
+
+def test_a_column_that_lacks_is_answered_with_those_there_are(tmp_path):
+    (tmp_path / "join.csv").write_text("ident;species\nk0;oak\n")
+    write_vector(tmp_path / "a.gpkg")
+    join = {"csv": str(tmp_path / "join.csv"), "on": "id"}
+    with pytest.raises(LabelError, match=r"no column 'id' to join on; it has ident, species"):
+        read_polygons(tmp_path / "a.gpkg", "species", join=join)
+
+
+def test_quoted_delimiters_are_text(tmp_path):
+    (tmp_path / "a.csv").write_text('id,name\n1,"water, deep"\n')
+    assert read_table(tmp_path / "a.csv", "id").rows == [{"id": "1", "name": "water, deep"}]
+
+
+# ---------------------------------------------------------------------------------- coordinates
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{}, {"crs": {"type": "name", "properties": {"name": "OGC:CRS84"}}}],
+)
+def test_geojson_in_metres_is_asked_for_its_crs(tmp_path, layer, stated):
+    path = geojson(tmp_path / "a.geojson", SQUARES, **stated)
+    labels = {"path": str(path), "field": "species"}
+    with pytest.raises(FileError, match=r"a\.geojson: its coordinates begin at x 500000.*`crs:`"):
+        open_scene({"layers": layer, "labels": labels})
+    scene = open_scene({"layers": layer, "labels": {**labels, "crs": "EPSG:32617"}})
+    assert len(scene.classes) == 2
+
+
+def test_a_projection_file_that_is_cut_is_named(tmp_path, layer, capsys):
+    path = write_vector(tmp_path / "a.shp", names=["a", "b", "a", "b"])
+    prj = path.with_suffix(".prj")
+    prj.write_text(prj.read_text()[:21])
+    with pytest.raises(FileError, match=r"a\.prj is damaged"):
+        open_scene({"layers": layer, "labels": {"path": str(path), "field": "species"}})
+    assert main(["info", str(path)]) == 2
+    assert "a.prj is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_geometries_that_are_not_finite_are_left_out(tmp_path, value):
+    broken = shapely.Polygon([(LEFT, TOP), (LEFT + 5, value), (LEFT + 5, TOP - 5)])
+    path = write_vector(tmp_path / "a.gpkg", [*SQUARES[:3], broken])
+    polygons = read_polygons(path, "species")
+    assert (len(polygons.codes), polygons.counts["unusable"]) == (3, 1)
+
+
+def test_polygons_in_collections_are_used(tmp_path, layer):
+    line = shapely.LineString([(LEFT, TOP), (LEFT + 1, TOP)])
+    inner = shapely.GeometryCollection([SQUARES[1], line])
+    shapes = [shapely.GeometryCollection([inner, shapely.Point(LEFT, TOP)]), SQUARES[2], line]
+    crs = {"type": "name", "properties": {"name": "EPSG:32617"}}
+    path = geojson(tmp_path / "a.geojson", shapes, crs=crs)
+    polygons = read_polygons(path, "species")
+    assert polygons.counts["unusable"] == 1
+    assert polygons.shapes[0].area == SQUARES[1].area
+
+
+def test_collections_of_points_are_points():
+    collection = shapely.GeometryCollection([shapely.Point(1, 2), shapely.MultiPoint([(3, 4)])])
+    assert len(usable_parts(collection).geoms) == 2
+    assert usable_parts(shapely.GeometryCollection([shapely.LineString([(0, 0), (1, 1)])])) is None
+
+
+def test_polygons_a_turn_of_the_earth_away_are_found(tmp_path):
+    west = geojson(tmp_path / "a.geojson", [shapely.box(-179.9, 0.1, -179.5, 0.5)])
+    grid = Grid(10, 10, _degrees(), CRS.from_epsg(4326))
+    burned = burn(read_polygons(west, "species"), grid)
+    assert burned.counts["polygons"] == 1
+
+
+def _degrees():
+    from rasterio.transform import Affine
+
+    return Affine(0.1, 0, 179.8, 0, -0.1, 1.0)
+
+
+def test_a_polygon_that_crosses_the_dateline_uncut_is_refused(tmp_path):
+    path = geojson(tmp_path / "a.geojson", [shapely.box(-179.9, 0.1, 179.9, 0.5)])
+    with pytest.raises(GridMismatch, match="dateline"):
+        burn(read_polygons(path, "species"), Grid(10, 10, _degrees(), CRS.from_epsg(4326)))
+
+
+# --------------------------------------------------------------------------- other files, damage
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.shp", "a.geojson", "a.fgb", "a.kml"])
+def test_a_description_of_another_source_is_refused_under_any_name(tmp_path, layer, name):
+    (tmp_path / name).write_text(
+        '<OGRVRTDataSource><OGRVRTLayer name="p"><SrcDataSource>/vsicurl/http://127.0.0.1:9/p.json'
+        "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+    )
+    with pytest.raises(FileError, match="cannot be read as vector data"):
+        open_scene({"layers": layer, "labels": {"path": str(tmp_path / name), "field": "species"}})
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return {
+        suffix: write_vector(folder / f"a{suffix}", names=["a", "b", "a", "b"]).read_bytes()
+        for suffix in (".gpkg", ".geojson", ".fgb", ".shp")
+    }
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".shp"])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damage_is_an_error_of_ours(whole_files, tmp_path, suffix, data):
+    raw = bytearray(whole_files[suffix])
+    raw = raw[: data.draw(st.integers(1, len(raw)))] if data.draw(st.booleans()) else raw
+    for place in data.draw(st.lists(st.integers(0, len(raw) - 1), max_size=4)):
+        raw[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(raw)
+    told = "a."
+    try:
+        burn(read_polygons(path, "species"), Grid(9, 9, _degrees(), CRS.from_epsg(4326)))
+    except BandweaveError as error:
+        told = str(error)
+    assert "\n" not in told
