@@ -226,8 +226,17 @@ def test_a_scene_of_other_layers(not_mapped, refused, run_copy, scene_copy):
 
 def test_a_scene_of_other_classes(refused, run_copy, scene_copy):
     names = yaml.safe_load((scene_copy / "scene.yaml").read_text())["classes"]
+    names[99] = names.pop(1) | {"name": "lawn"}
+    scene = changed(scene_copy, classes=names, others="ignore")
+    assert "99 'lawn' is none of the run's classes" in refused("score", run_copy, scene)
+
+
+def test_a_class_that_was_renamed_is_the_same_class(call, run_copy, scene_copy):
+    names = yaml.safe_load((scene_copy / "scene.yaml").read_text())["classes"]
+    before = call("score", run_copy, scene_copy).out
     names[1]["name"] = "lawn"
-    assert "1 lawn" in refused("score", run_copy, changed(scene_copy, classes=names))
+    renamed = dict(reversed(names.items()))
+    assert call("score", run_copy, changed(scene_copy, classes=renamed)).out == before
 
 
 # While writing ------------------------------------------------------------------------------------

@@ -58,7 +58,10 @@ def drivers_for(path: str) -> list[str]:
     check_address(path)
     if path.startswith(ARCHIVES):
         return list(RASTERS)
-    file = check_input_file(path)
+    try:
+        file = check_input_file(path)
+    except FileError as error:
+        raise FileError(f"{path} cannot be opened as a raster: {error}") from None
     try:
         with file.open("rb") as opened:
             head = opened.read(512)
