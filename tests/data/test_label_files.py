@@ -230,6 +230,7 @@ def test_names_colours_and_order_of_classes_may_change_after_training(scene_with
     ("classes", "told"),
     [
         ({1: "a", 2: "b", 5: "c", 9: "d"}, "9 'd' is none of the run's classes"),
+        ({1: "x", 2: "y", 5: "c"}, "names differ for more than half of 1 x, 2 y, 5 c"),
         ({1: "b", 2: "a", 5: "c"}, "1 'b' has the code of 'a' and the name of 2"),
     ],
 )

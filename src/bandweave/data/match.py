@@ -109,10 +109,10 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
     """The scene with a run's classes, in the run's order: labels follow their codes.
 
     A class is the run's where its code is, or where its name is and no code speaks against it:
-    names, colours and order may have changed since. The run's names and colours stay.
+    a few names, colours and the order may have changed since. The run's names and colours stay.
 
     Raises SceneMismatch for a class that the run does not know, or whose code is that of one of the
-    run's classes and whose name that of another.
+    run's classes and whose name that of another, and where more than half of the names are others.
     """
     if not scene.classes:
         known = ", ".join(f"{own.code} {own.name}" for own in classes)
@@ -137,6 +137,10 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
             problems.append(f"{own.code} {own.name!r} is {classes[found].name!r} in the run, twice")
         else:
             table[index] = found
+    kept = sum(by_name.get(own.name) == table[i] for i, own in enumerate(scene.classes))
+    if not problems and 2 * kept < len(scene.classes):
+        others = ", ".join(f"{own.code} {own.name}" for own in scene.classes)
+        problems.append(f"names differ for more than half of {others}, so codes may mean others")
     if problems:
         known = ", ".join(f"{own.code} {own.name}" for own in classes) or "no class"
         raise SceneMismatch(
