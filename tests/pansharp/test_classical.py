@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -213,3 +215,12 @@ def test_regression_spares_a_band_that_pan_does_not_follow():
     assert error["mtf-glp"][1] > 1.05 * apart[1]
     assert error["mtf-glp-cbd"][1] <= 1.005 * apart[1]
     assert error["mtf-glp-cbd"][0] < 0.9 * apart[0]
+
+
+def test_the_guide_names_every_method():
+    """In its list and in its table of scenes."""
+    text = (Path(__file__).parents[2] / "docs" / "guide" / "sharpening.md").read_text()
+    methods, scores = text.split("## Methods")[1].split("## Train")[0], text.split("## Scores")[1]
+    for name in CLASSICAL:
+        assert f"`{name}`" in methods
+        assert f"| `{name}` |" in scores.split("Methods by scenes")[1]

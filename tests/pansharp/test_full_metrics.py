@@ -16,10 +16,11 @@ from bandweave.pansharp.full_metrics import (
     degraded,
     full_scores,
     low_pass_reach,
+    undecimated,
 )
 from bandweave.pansharp.geometry import Nesting
-from bandweave.pansharp.resample import degrade, upsample
-from bandweave.pansharp.score_names import FULL, SCORES, plain
+from bandweave.pansharp.resample import degrade, gaussian_deviation, reduce_cubic, upsample
+from bandweave.pansharp.score_names import FULL, SCORES, TOOLBOX, plain
 from bandweave.raster.grid import Window
 
 GAINS = (0.35, 0.3, 0.28, 0.27, 0.29, 0.32)
@@ -271,3 +272,59 @@ def test_every_score_has_a_name():
         assert score.formula, name
         assert score.source, name
         assert score.higher == (score.best > 0), name
+
+
+# The toolbox's convention ------------------------------------------------------------------------
+
+
+def toolbox_by_hand(image, pan, ms, nesting):
+    """Interpolated, low-passed and not decimated, block after block of 32 px of the PAN grid."""
+    shape, bands = pan.shape, len(ms)
+    wide = upsample(ms, nesting, shape)
+    low = np.stack(
+        [
+            gaussian_filter(
+                band.astype(np.float32), gaussian_deviation(gain, nesting.ratio), mode="nearest"
+            )
+            for band, gain in zip(image, GAINS, strict=False)
+        ]
+    )
+    pan_low = upsample(reduce_cubic(pan[None], nesting, ms.shape[1:]), nesting, shape)[0]
+    spatial = [abs(mean_q(image[b], pan, 32) - mean_q(wide[b], pan_low, 32)) for b in range(bands)]
+    rows, cols = (length // 32 * 32 for length in shape)
+    q2n = sewar.q2n(
+        *(np.moveaxis(v[:, :rows, :cols], 0, -1).astype(float) for v in (wide, low)), ws=32
+    )
+    d_s = sum(spatial) / bands
+    return {
+        "d_lambda_khan_toolbox": 1 - q2n,
+        "d_s_toolbox": d_s,
+        "hqnr_toolbox": q2n * (1 - d_s),
+    }
+
+
+def test_the_toolboxs_hqnr_by_hand():
+    image, pan, ms = triple(4, 3, (160, 224), NESTING)
+    valid = np.ones(pan.shape, bool)
+    scorer = FullScorer(pan.shape, ms.shape[1:], 3, 4, toolbox=True)
+    scorer.add(image, pan)
+    scorer.add_low(ms, *degraded(image, pan, NESTING, ms.shape[1:], GAINS[:3], PAN_GAIN))
+    wide, low, pan_low, seen = undecimated(image, pan, ms, NESTING, GAINS[:3], valid)
+    assert seen.all()
+    scorer.add_undecimated(wide, low, pan_low, seen)
+    found = scorer.result()
+    expected = toolbox_by_hand(image, pan, ms, NESTING)
+    assert {name: found[name] for name in TOOLBOX} == pytest.approx(expected, rel=1e-6)
+    assert found["hqnr_toolbox"] != pytest.approx(found["hqnr"], abs=1e-3)  # they differ
+
+
+def test_cubic_reduction_by_hand():
+    """At ratio 2 a pixel reaches 3.5 PAN pixels to each side: Keys at ±¼, ±¾, ±1¼, ±1¾."""
+    image = np.zeros((1, 16, 16), np.float32)
+    image[0, 8, :] = 1
+    found = reduce_cubic(image, Nesting(2), (8, 8))[0, :, 4]
+    keys = {0.25: 0.8671875, 0.75: 0.2265625, 1.25: -0.0703125, 1.75: -0.0234375}
+    places = {3: 0.75, 4: 0.25, 5: 1.25, 2: 1.75}
+    for row, away in places.items():
+        assert found[row] == pytest.approx(keys[away] / 2, abs=1e-6), row
+    assert reduce_cubic(np.full((1, 16, 16), 7.0), Nesting(2), (8, 8)) == pytest.approx(7)

@@ -269,3 +269,26 @@ def test_a_trained_run_is_scored_beside_the_classical_methods(made, pair, tmp_pa
     found = row(alone, "alone", "reduced")
     assert found["psnr"] > bicubic["psnr"] - 6
     assert found != mine
+
+
+def test_the_toolboxs_hqnr_is_a_column_of_its_own(tmp_path):
+    """Windows leave no trace in it, and holes touch no block that counts."""
+    made = simulated_pair(tmp_path / "p", size=(192, 224), ratio=4, bands=3)
+    pair = open_pair(made.pan, made.ms)
+    pair.pan = ArraySource(pair.pan.read_nan(pair.pan.grid.window), pair.pan.grid)
+    pair.pan._values[0, 70:80, 70:80] = np.nan
+    options = {"sensor": "generic", "peak": 2047, "protocols": ["full"], "quiet": True}
+    whole = score_sharpeners({"p": pair}, ["gsa"], hqnr="toolbox", window=1024, **options)
+    parts = score_sharpeners({"p": pair}, ["gsa"], hqnr="toolbox", window=64, **options)
+    names = ["d_lambda_khan_toolbox", "d_s_toolbox", "hqnr_toolbox"]
+    (one,), (other,) = whole.rows, parts.rows
+    for name in names:
+        assert 0 < one.scores[name] < 1
+        assert other.scores[name] == pytest.approx(one.scores[name], rel=1e-5)
+    assert "HQNR toolbox" in str(whole)
+    assert "hqnr_toolbox" in whole.csv()
+    plain = score_sharpeners({"p": pair}, ["gsa"], **options)
+    assert "toolbox" not in str(plain) + plain.csv()
+    assert plain.rows[0].scores["hqnr"] == one.scores["hqnr"]
+    with pytest.raises(ConfigError, match="hqnr is 'x'"):
+        score_sharpeners({"p": pair}, ["gsa"], hqnr="x", **options)

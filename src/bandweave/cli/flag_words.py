@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from bandweave.errors import BandweaveError
 
 _FLAGS = (
-    "bands|crs|device|methods?|nodata|out|peak|protocols|ratio|register|run|sensor|validate_every"
+    "bands|crs|device|hqnr|methods?|nodata|out|peak|protocols|ratio|register|run|sensor|validate_every"
     "|window|zero_shot"
 )
 _ARGUMENT = re.compile(rf"`({_FLAGS})(?:=([^`]*))?`")

@@ -44,6 +44,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--full-only", action="store_true", help="no scores at reduced resolution")
     only.add_argument("--reduced-only", action="store_true", help="none at full resolution")
+    add(
+        "--hqnr",
+        choices=("ours", "toolbox"),
+        default="ours",
+        help="toolbox: HQNR as the toolbox of Vivone et al. (2021) takes it, besides",
+    )
     add("--ratio", type=int, metavar="R", help="PAN pixels an MS pixel is wide")
     add("--bands", type=int, nargs="+", metavar="N", help="of the MS file, from 1, in this order")
     add("--crs", help="assigned where the files have none; never a warp")
@@ -79,6 +85,7 @@ def _run(args: argparse.Namespace) -> int:
         nodata=args.nodata,
         peak=args.peak,
         protocols=protocols,
+        hqnr=args.hqnr,
         window=WINDOW if args.window is None else args.window,
         device=args.device,
         out=args.out,

@@ -13,6 +13,18 @@
     HQNR    (1 − D_λᴷ)(1 − D_s): Aiazzi et al., "Full scale assessment of pansharpening methods and
             data products", SPIE 9244, 2014
 
+The toolbox of Vivone et al. ("A new benchmark based on recent advances in multispectral
+pansharpening", IEEE GRSM 9(1), 2021) takes both factors of HQNR on the PAN grid, in blocks of as
+many PAN pixels, and decimates nothing. With `toolbox` these three are added up too:
+
+    M̃_b     band b of the MS, interpolated to the PAN grid; F̃ the sharpened image after the sensor's
+            low-pass; P̃ the PAN made coarser by an antialiased cubic kernel, and interpolated again
+    D_λᴷ    1 − Q2ⁿ(M̃, F̃)
+    D_s     mean over bands of |Q(F_b, P) − Q(M̃_b, P̃)|
+
+Its interpolation has 23 taps and is cubic convolution here; it rounds to whole numbers before Q2ⁿ,
+and nothing is rounded here.
+
 The low-pass is a Gaussian whose gain at the Nyquist frequency of the MS grid is the sensor's: the
 PAN's own for P↓, each band's for F↓. Blocks are of 32 PAN pixels and, on the MS grid, of as much
 ground: 32 / ratio pixels, which a ratio that does not divide 32 rounds (3: 33 and 11 px; 5: 30 and
@@ -29,6 +41,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from bandweave.pansharp.block_quality import (
     BLOCK,
@@ -41,7 +54,13 @@ from bandweave.pansharp.block_quality import (
     quality_index,
 )
 from bandweave.pansharp.geometry import Nesting
-from bandweave.pansharp.resample import TAIL, degrade, gaussian_deviation
+from bandweave.pansharp.resample import (
+    TAIL,
+    degrade,
+    gaussian_deviation,
+    reduce_cubic,
+    upsample,
+)
 from bandweave.raster.grid import Window
 
 PIECE = 512  # px worked on at a time
@@ -98,6 +117,41 @@ def degraded(
     return low[:-1], low[-1], holes[0] == 0
 
 
+def undecimated(
+    image: np.ndarray,
+    pan: np.ndarray,
+    ms: np.ndarray,
+    nesting: Nesting,
+    gains: Sequence[float],
+    valid: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """M̃ (C, H, W), F̃ (C, H, W), P̃ (H, W), and where no hole touches them, (H, W) bool.
+
+    image, pan   (C, H, W), (H, W); ms (C, h, w) covers them, placed by `nesting`; valid (H, W)
+
+    For a window of a scene give all of them `toolbox_reach` further, as far as there is more.
+    """
+    ratio, shape = nesting.ratio, pan.shape
+    filled = np.where(valid, image, 0).astype(np.float32)
+    low = np.stack(
+        [
+            ndimage.gaussian_filter(
+                band, gaussian_deviation(gain, ratio), truncate=TAIL, mode="nearest"
+            )
+            for band, gain in zip(filled, gains, strict=True)
+        ]
+    )
+    coarse = reduce_cubic(np.where(valid, pan, 0)[None], nesting, ms.shape[1:])
+    reach = 2 * toolbox_reach(ratio, gains) + 1
+    seen = ~ndimage.maximum_filter(~valid, reach, mode="constant")
+    return upsample(ms, nesting, shape), low, upsample(coarse, nesting, shape)[0], seen
+
+
+def toolbox_reach(ratio: int, gains: Sequence[float]) -> int:
+    """PAN pixels beyond a window that `undecimated` looks at: by its low-pass, or by P̃."""
+    return max(math.ceil(TAIL * gaussian_deviation(min(gains), ratio)) + 1, 5 * ratio)
+
+
 def low_pass_reach(ratio: int, gains: Sequence[float], pan_gain: float) -> int:
     """PAN pixels beyond the area of an MS window that `degraded` looks at."""
     return math.ceil(TAIL * gaussian_deviation(min(*gains, pan_gain), ratio)) + 1
@@ -121,12 +175,19 @@ class FullScorer:
     """
 
     def __init__(
-        self, shape: tuple[int, int], ms_shape: tuple[int, int], bands: int, ratio: int
+        self,
+        shape: tuple[int, int],
+        ms_shape: tuple[int, int],
+        bands: int,
+        ratio: int,
+        *,
+        toolbox: bool = False,
     ) -> None:
         """shape: (H, W) of the PAN grid, ms_shape: (h, w) of the MS grid, of the whole scene."""
         self.blocks = block_sizes(ratio)
         self._high = _Side(shape, bands, self.blocks[0])
         self._low = _Side(ms_shape, bands, self.blocks[1])
+        self._flat = _Side(shape, bands, self.blocks[0]) if toolbox else None
 
     def add(
         self,
@@ -152,6 +213,18 @@ class FullScorer:
         """Add a window of the MS grid, by default all of it: (C, h, w) twice and (h, w)."""
         self._low.add(ms, pan_low, valid, window, image_low)
 
+    def add_undecimated(
+        self,
+        ms: np.ndarray,
+        image_low: np.ndarray,
+        pan_low: np.ndarray,
+        valid: np.ndarray | None = None,
+        window: Window | None = None,
+    ) -> None:
+        """Add what `undecimated` makes of a window of the PAN grid, for the toolbox's scores."""
+        assert self._flat is not None
+        self._flat.add(ms, pan_low, valid, window, image_low)
+
     def result(self) -> dict[str, float]:
         """The scores. Raises ValueError where the windows did not cover both grids exactly."""
         pairs_high, pan_high, _ = self._high.means()
@@ -162,12 +235,22 @@ class FullScorer:
         d_s = float(np.abs(pan_high - pan_low).mean())
         if math.isnan(d_s):  # a side without a block
             d_lambda = math.nan
-        return {
+        scores = {
             "d_lambda": d_lambda,
             "d_s": d_s,
             "qnr": (1 - d_lambda) * (1 - d_s),
             "d_lambda_khan": 1 - q2n,
             "hqnr": q2n * (1 - d_s),
+        }
+        if self._flat is None:
+            return scores
+        _, pan_flat, q2n = self._flat.means()
+        d_s = float(np.abs(pan_high - pan_flat).mean())
+        return {
+            **scores,
+            "d_lambda_khan_toolbox": 1 - q2n,
+            "d_s_toolbox": d_s,
+            "hqnr_toolbox": q2n * (1 - d_s),
         }
 
     @property

@@ -11,7 +11,7 @@ from bandweave.errors import OutputError
 from bandweave.pansharp.report_pictures import FRAME_COLOURS, Plate, draw_plate, error_ramp
 from bandweave.pansharp.score_names import SCORES
 from bandweave.pansharp.score_samples import Sample
-from bandweave.pansharp.score_tables import LEADING, NAMES, ScoreRow, all_tables, shown
+from bandweave.pansharp.score_tables import LEADING, ScoreRow, all_tables, names_of, shown
 from bandweave.pansharp.scoring import BLOCKS, SharpeningScores
 from bandweave.raster.outputs import OutputSet
 from bandweave.report.page import render
@@ -104,9 +104,9 @@ def _page(scores: SharpeningScores, plates: Sequence[Plate]) -> str:
         ],
         blocks=BLOCKS,
         formulas=[
-            (score, "full" if name in NAMES["full"] else "reduced")
+            (score, protocol)
             for protocol in protocols
-            for name, score in NAMES[protocol].items()
+            for score in names_of(scores.rows, protocol).values()
         ],
         plates=plates,
         frames=FRAME_COLOURS,

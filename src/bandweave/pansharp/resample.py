@@ -76,6 +76,19 @@ def degrade(
     return out
 
 
+def reduce_cubic(image: np.ndarray, nesting: Nesting, shape: tuple[int, int]) -> np.ndarray:
+    """An image (C, H, W) on the PAN grid, sampled at h×w MS pixels' centres: (C, h, w) float32.
+
+    By cubic convolution (Keys, a = -½) stretched to MS pixels, so that nothing is aliased. It knows
+    no sensor; `degrade` does. A constant stays constant.
+    """
+    image = _float32(image)
+    H, W = image.shape[-2:]
+    down = _cubic(nesting.ratio, nesting.row, H, shape[0])
+    across = _cubic(nesting.ratio, nesting.col, W, shape[1])
+    return _columns(across, _rows(down, image))
+
+
 def lowpass(
     image: np.ndarray, nesting: Nesting, gains: Sequence[float], kernel: Kernel = "bicubic"
 ) -> np.ndarray:
@@ -153,6 +166,14 @@ def _coarser(gain: float, ratio: int, corner: float, fine: int, coarse: int) -> 
     spread = (weights * away**2).sum(axis=1, keepdims=True) - first**2
     weights *= 1 - first / spread * (away - first)
     return _banded(taps, weights, fine, 8)
+
+
+@lru_cache(maxsize=256)
+def _cubic(ratio: int, corner: float, fine: int, coarse: int) -> _Banded:
+    """Cubic means of `fine` PAN pixels at the centres of `coarse` MS pixels."""
+    centres = corner + ratio * (np.arange(coarse) + 0.5) - 0.5  # in PAN pixels
+    taps = np.floor(centres).astype(int)[:, None] + np.arange(1 - 2 * ratio, 2 * ratio + 1)
+    return _banded(taps, _keys((taps - centres[:, None]) / ratio), fine, 8)
 
 
 def _banded(taps: np.ndarray, weights: np.ndarray, inputs: int, some: int) -> _Banded:

@@ -98,7 +98,24 @@ FULL = {  # by full_metrics.full_scores, without a reference
         "Aiazzi et al., SPIE 9244, 2014",
     ),
 }
-SCORES = REDUCED | FULL
+TOOLBOX = {  # HQNR as the toolbox of Vivone et al. takes it; only where it is asked for
+    "d_lambda_khan_toolbox": ScoreName(
+        *("D_λᴷ toolbox", "", 0.0, False),
+        "1 − Q2ⁿ between the MS interpolated and the image low-passed, on the PAN grid",
+        "Vivone et al., IEEE GRSM 9(1), 2021",
+    ),
+    "d_s_toolbox": ScoreName(
+        *("D_s toolbox", "", 0.0, False),
+        "mean change of Q between bands and PAN, both sides in blocks of 32 px on the PAN grid",
+        "Vivone et al., IEEE GRSM 9(1), 2021",
+    ),
+    "hqnr_toolbox": ScoreName(
+        *("HQNR toolbox", "", 1.0, True),
+        "(1 − D_λᴷ)(1 − D_s) of the toolbox",
+        "Vivone et al., IEEE GRSM 9(1), 2021",
+    ),
+}
+SCORES = REDUCED | FULL | TOOLBOX
 
 
 def plain(scores: Mapping[str, float]) -> dict[str, float | str | None]:

@@ -9,7 +9,13 @@ import numpy as np
 
 from bandweave.errors import GridMismatch
 from bandweave.pansharp.block_quality import BLOCK, block_windows
-from bandweave.pansharp.full_metrics import FullScorer, degraded, low_pass_reach
+from bandweave.pansharp.full_metrics import (
+    FullScorer,
+    degraded,
+    low_pass_reach,
+    toolbox_reach,
+    undecimated,
+)
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.reduced_metrics import ReducedScorer
 from bandweave.pansharp.reduced_scene import ReducedScene
@@ -35,7 +41,9 @@ class _Windows(NamedTuple):
 class ReducedStage:
     """A pair at reduced resolution, and how a sharpener is scored on it."""
 
-    def __init__(self, pair: Pair, sensor: Sensor, peak: float, window: int) -> None:
+    def __init__(
+        self, pair: Pair, sensor: Sensor, peak: float, window: int, toolbox: bool = False
+    ) -> None:
         self.pair, self.sensor, self.peak = pair, sensor, peak
         try:
             self.scene = ReducedScene(pair, sensor)
@@ -69,12 +77,16 @@ class ReducedStage:
 class FullStage:
     """A pair as it is, and how a sharpener is scored on it."""
 
-    def __init__(self, pair: Pair, sensor: Sensor, peak: float, window: int) -> None:
+    def __init__(
+        self, pair: Pair, sensor: Sensor, peak: float, window: int, toolbox: bool = False
+    ) -> None:
         self.pair = self.scene = pair
-        self.sensor = sensor
+        self.sensor, self.toolbox = sensor, toolbox
         self.shape = pair.grid.height, pair.grid.width
         self.window = window
         self._reach = low_pass_reach(pair.ratio, sensor.mtf, sensor.mtf_pan)
+        if toolbox:
+            self._reach = max(self._reach, toolbox_reach(pair.ratio, sensor.mtf))
 
     def fitted(self, make: Maker) -> Sharpener:
         """A sharpener that has looked at the scene."""
@@ -83,7 +95,7 @@ class FullStage:
     def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
         """The scores, and what was counted."""
         pair, r = self.pair, self.pair.ratio
-        scorer = FullScorer(self.shape, pair.ms_shape, pair.bands, r)
+        scorer = FullScorer(self.shape, pair.ms_shape, pair.bands, r, toolbox=self.toolbox)
         pixels = 0
 
         def make(coarse: Window) -> _Windows:
@@ -106,17 +118,33 @@ class FullStage:
             exact = pair.read(inner)
             cut = inner.slices((outer.row, outer.col))
             high = image[:, *cut], pan[cut], valid[cut]
-            return _Windows(coarse, (*high, exact.ms, *low[:2], low[2] & exact.ms_valid))
+            arrays = (*high, exact.ms, *low[:2], low[2] & exact.ms_valid)
+            return _Windows(
+                coarse, arrays + (self._flat(outer, image, cut) if self.toolbox else ())
+            )
 
         coarse_windows = block_windows(
             pair.ms_shape, max(self.window // r, scorer.blocks[1]), scorer.blocks[1]
         )
         for coarse, arrays in in_turn(make, coarse_windows):
-            image, pan, valid, ms, image_low, pan_low, seen = arrays
+            image, pan, valid, ms, image_low, pan_low, seen, *flat = arrays
             scorer.add(image, pan, valid, coarse.finer(r))
+            if flat:
+                wide, low, pan_flat, whole = flat
+                scorer.add_undecimated(wide, low, pan_flat, whole, coarse.finer(r))
             scorer.add_low(ms, image_low, pan_low, seen, coarse)
             pixels += int(valid.sum())
         return scorer.result(), {"pixels": pixels, **scorer.counted}
+
+    def _flat(
+        self, outer: Window, image: np.ndarray, cut: tuple[slice, slice]
+    ) -> tuple[np.ndarray, ...]:
+        """What the toolbox compares, of an image on the window `outer`, cut to a part of it."""
+        seen = self.pair.read(outer)
+        made = undecimated(
+            image, seen.pan, seen.ms, seen.nesting, self.sensor.mtf, valid_pixels(seen)
+        )
+        return tuple(array[..., *cut] for array in made)
 
     def sharp(self, sharpener: Sharpener, window: Window) -> np.ndarray:
         """(C, h, w) of a window."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.pansharp.score_names import FULL, REDUCED, SCORES, ScoreName
+from bandweave.pansharp.score_names import FULL, REDUCED, SCORES, TOOLBOX, ScoreName
 
 TITLES = {
     "reduced": "Reduced resolution (Wald: PAN and MS degraded, the observed MS is the truth)",
@@ -21,6 +21,7 @@ NAMES: dict[str, dict[str, ScoreName]] = {
     "reduced": {name: score for name, score in REDUCED.items() if name != "sam"},
     "full": FULL,
 }
+OPTIONAL: dict[str, dict[str, ScoreName]] = {"reduced": {}, "full": TOOLBOX}  # where rows have them
 LEADING = {"reduced": "psnr", "full": "hqnr"}  # of the table by scene
 SCENES = 6  # side by side in a table
 BEST = "*"
@@ -66,8 +67,15 @@ def all_tables(rows: Sequence[ScoreRow]) -> list[Table]:
     return found
 
 
+def names_of(rows: Sequence[ScoreRow], protocol: str) -> dict[str, ScoreName]:
+    """The scores of a protocol, with those that were asked for besides."""
+    found = {name for row in rows if row.protocol == protocol for name in row.scores}
+    more = {name: score for name, score in OPTIONAL[protocol].items() if name in found}
+    return {**NAMES[protocol], **more}
+
+
 def _means(rows: Sequence[ScoreRow], protocol: str, scenes: int) -> Table:
-    names = NAMES[protocol]
+    names = names_of(rows, protocol)
     methods = list(dict.fromkeys(row.method for row in rows))
     values = np.full((len(methods), len(names)), math.nan)
     for i, method in enumerate(methods):
@@ -150,9 +158,10 @@ def csv_text(rows: Sequence[ScoreRow], facts: Mapping[str, Mapping[str, Any]]) -
     file = io.StringIO()
     columns = list(next(iter(facts.values()), {}))
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["method", "scene", "protocol", *SCORES, "seconds", *columns])
+    names = [n for n in SCORES if n not in TOOLBOX or any(n in row.scores for row in rows)]
+    writer.writerow(["method", "scene", "protocol", *names, "seconds", *columns])
     for row in rows:
-        values = [row.scores.get(name, math.nan) for name in SCORES]
+        values = [row.scores.get(name, math.nan) for name in names]
         writer.writerow(
             [row.method, row.scene, row.protocol]
             + ["" if math.isnan(value) else repr(float(value)) for value in values]

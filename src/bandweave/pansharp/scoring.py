@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rasterio.crs import CRS
 
@@ -40,6 +40,7 @@ BLOCKS = (
     f"Q, Q2ⁿ, D_λ and D_s: blocks of {BLOCK} px of the PAN scored, side by side, none across the "
     "border; SSIM: windows inside the image."
 )
+Hqnr = Literal["ours", "toolbox"]
 SAMPLES = 3  # scenes of which pictures are kept
 
 
@@ -82,6 +83,7 @@ def score_sharpeners(
     nodata: float | None = None,
     peak: float | None = None,
     protocols: Sequence[str] = PROTOCOLS,
+    hqnr: Hqnr = "ours",
     window: int = WINDOW,
     device: str | None = None,
     out: PathLike | None = None,
@@ -101,6 +103,7 @@ def score_sharpeners(
         ratio, bands, crs, nodata: of all pairs that are not open, as in `sharpen`.
         peak: largest value the data can take; by default the sensor's bits, or those of uint8.
         protocols: 'reduced', 'full' or both.
+        hqnr: 'toolbox' adds D_λᴷ, D_s and HQNR as the toolbox of Vivone et al. (2021) takes them.
         window: PAN pixels scored at a time; what is scored does not depend on it.
         device: of runs: 'cpu', 'cuda', …; by default a GPU where there is one.
         out: folder for scores.csv, report.html and picture strips; by default none is written.
@@ -129,6 +132,8 @@ def score_sharpeners(
     unknown = [name for name in protocols if name not in PROTOCOLS]
     if unknown or not protocols:
         raise ConfigError(f"no protocol {unknown or protocols}; there are {', '.join(PROTOCOLS)}")
+    if hqnr not in get_args(Hqnr):
+        raise ConfigError(f"hqnr is {hqnr!r}; it is one of {', '.join(get_args(Hqnr))}")
     if not pairs:
         raise ConfigError("no pair to score; give a PAN and an MS file")
     known = {name: sensor_of(sensor, pair.names) for name, pair in pairs.items()}
@@ -140,7 +145,7 @@ def score_sharpeners(
             pair, facts = prepared(name, pair, known[name], peaks[name], register)
             result.scenes.append(facts)
             for protocol in protocols:
-                stage = STAGES[protocol](pair, known[name], facts.peak, window)
+                stage = STAGES[protocol](pair, known[name], facts.peak, window, hqnr == "toolbox")
                 sample = take_sample(stage.scene, stage.shape, facts) if number < samples else None
                 for method, make in makers.items():
                     began = time.monotonic()
