@@ -121,6 +121,7 @@ def test_quiet_is_quiet(call, off, varying, run, tmp_path):
         (("--ratio", "5"), "--ratio says 5 and the files' transforms 4"),
         (("--window", "2"), "--window is 2 px"),
         (("--method", "mmmamba"), "give the folder of a run, as --run,"),
+        (("--window", "-5"), "--window is -5 px"),
         (("--peak", "2"), "--peak: no such option"),
         (("--bands", "0"), "--bands is [0]"),
     ],

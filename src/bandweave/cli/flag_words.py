@@ -14,7 +14,7 @@ _FLAGS = (
     "|window|zero_shot"
 )
 _ARGUMENT = re.compile(rf"`({_FLAGS})(?:=([^`]*))?`")
-_FIRST_WORD = re.compile(rf"^({_FLAGS})(?= is \d| -?\d| ')")
+_FIRST_WORD = re.compile(rf"^({_FLAGS})(?= is ['\d-]| -?\d| ')")
 _BARE = re.compile(r"\b(validate_every)\b")
 
 

@@ -140,6 +140,7 @@ def sharpen(
     else:
         sensor = trained.config.sensor
     pair = open_pair(pan, ms, ratio=ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    _check_window(window, pair.ratio)
     if trained is not None:
         trained.check(pair)
     known = sensor_of(sensor, pair.names)
@@ -192,6 +193,7 @@ def super_resolve(
         )
     trained = open_run(run, sensor=sensor)
     pair = open_ms(ms, trained.ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    _check_window(window, pair.ratio)
     trained.check(pair)
     known = sensor_of(trained.config.sensor, pair.names)
     tell_of_pair(pair, known, with_pan=False)
@@ -216,6 +218,12 @@ def open_run(run: PathLike, method: str | None = None, sensor: str = "generic") 
             f"the sensor out, or take another run"
         )
     return trained
+
+
+def _check_window(window: int, ratio: int) -> None:
+    """Raise ConfigError for a window without a whole MS pixel."""
+    if window < ratio:
+        raise ConfigError(f"window is {window} px; it must hold an MS pixel, {ratio} px")
 
 
 def _check_method(method: str) -> None:
@@ -297,8 +305,6 @@ def write_sharp(
     sensor  names bands that have no name in the file
     tags    what the image was made by and of; they are written as BANDWEAVE_…
     """
-    if window < pair.ratio:
-        raise ConfigError(f"window is {window} px; it must hold an MS pixel, {pair.ratio} px")
     height, width = pair.grid.height, pair.grid.width
     places = list(partition(height, width, window))
     dtype = written_type(pair.ms_dtype)
