@@ -1,7 +1,7 @@
 # Everything runs in a virtual environment, .venv, that the first target to need it makes.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs clean
+.PHONY: help demo test check campaign docs clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,9 +10,11 @@ PYTHON ?= python3 python3.11 python3.12 python3.13
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # Processes that test, each with one thread: `make test WORKERS=8`.
 WORKERS ?= 2
+# What a campaign spends: `make campaign MINUTES=60`.
+MINUTES ?= 10
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## simulate a scene, train a small model, map it, score it, report
 	@$(BIN)/bandweave demo
@@ -25,6 +27,9 @@ check: $(VENV)/.installed-test  ## style, types and import directions alone
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+campaign: $(VENV)/.installed-test  ## kills and damaged inputs at random; MINUTES=60
+	@$(BIN)/python -m tests.campaigns --minutes $(MINUTES)
 
 docs: $(VENV)/.installed-docs  ## build these pages into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

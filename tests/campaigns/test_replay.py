@@ -1,0 +1,44 @@
+"""What the campaigns once found does not come back, and what they begin with is whole."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .kinds import KINDS
+from .verdict import make, read_all, try_input
+
+REPLAYED = [
+    ("gtiff:cog", 4),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """whole("vec:shp") -> the folder of the whole input; kinds that are written alike share it."""
+    made: dict[object, Path] = {}
+
+    def folder(name: str) -> Path:
+        write = KINDS[name].write
+        if write not in made:
+            made[write] = make(name, tmp_path_factory.mktemp("inputs"))
+        return made[write]
+
+    return folder
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_whole_input_is_read(name, whole, tmp_path):
+    """Else damage would prove nothing."""
+    folder = tmp_path / "0"
+    shutil.copytree(whole(name), folder)
+    verdict = read_all(KINDS[name], folder)
+    assert verdict.findings == []
+    assert not verdict.refused
+
+
+@pytest.mark.parametrize(("name", "seed"), REPLAYED)
+def test_what_was_found_is_mended(name, seed, whole):
+    assert try_input(name, seed, whole(name)).findings == []
