@@ -1,8 +1,12 @@
 """Files of arrays as people have them: HDF5 products, structs, cells, archives, damage."""
 
+import io
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
+import rasterio.shutil
 import scipy.io
 import scipy.sparse
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +19,7 @@ from bandweave.data.draft import draft_scene
 from bandweave.data.scene_file import open_scene
 from bandweave.errors import ConfigError, FileError
 from bandweave.raster.array_files import list_arrays
+from bandweave.raster.grid import Window
 from bandweave.raster.open import open_source
 
 CUBE = np.arange(8 * 30 * 40, dtype=np.uint16).reshape(8, 30, 40)  # bands, rows, columns
@@ -138,6 +143,69 @@ def test_structs_and_cells_of_matlab_7_3(tmp_path, write_mat73):
     np.testing.assert_array_equal(read(open_source(path, key="c{1}"))[0], CUBE[3])
 
 
+@pytest.mark.parametrize("key", ["s(2).Data", "s[1].Data", "s(2)/Data"])
+def test_elements_of_struct_arrays(tmp_path, key):
+    elements = np.zeros((1, 2), [("Data", object), ("n", object)])
+    elements[0, 0], elements[0, 1] = (CUBE[0], 1), (CUBE[1], 2)
+    scipy.io.savemat(tmp_path / "old.mat", {"s": elements})
+    with h5py.File(tmp_path / "new.mat", "w") as file:
+        struct = file.create_group("s")
+        struct.attrs["MATLAB_class"] = np.bytes_("struct")
+        field = struct.create_dataset("Data", (2, 1), dtype=h5py.ref_dtype)
+        for number in range(2):
+            stored = file.create_dataset(f"#refs#/{number}", data=CUBE[number].T)
+            stored.attrs["MATLAB_class"] = np.bytes_("uint16")
+            field[number, 0] = stored.ref
+    for name in ("old.mat", "new.mat"):
+        source = open_source(tmp_path / name, key=key)
+        np.testing.assert_array_equal(read(source), CUBE[1:2])
+
+
+@pytest.mark.parametrize("key", ["c{2}", "c(2)", "c[1]", "c{1,2}"])
+def test_ways_to_write_an_element_of_a_cell(tmp_path, key):
+    cells = np.empty((1, 2), object)
+    cells[0, 0], cells[0, 1] = CUBE[0], CUBE[1]
+    scipy.io.savemat(tmp_path / "a.mat", {"c": cells})
+    np.testing.assert_array_equal(read(open_source(tmp_path / "a.mat", key=key)), CUBE[1:2])
+
+
+def test_a_cell_of_rows_and_columns(tmp_path):
+    cells = np.empty((2, 2), object)
+    for number in range(4):
+        cells[divmod(number, 2)] = CUBE[number]
+    scipy.io.savemat(tmp_path / "a.mat", {"c": cells})
+    for key, band in (("c{1,2}", 1), ("c{2,1}", 2), ("c{1,1}", 0)):
+        source = open_source(tmp_path / "a.mat", key=key)
+        np.testing.assert_array_equal(read(source), CUBE[band : band + 1])
+
+
+def test_structs_and_cells_inside_cells_of_matlab_7_3(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["#refs#/a/x"] = CUBE[2]
+        inner = file.create_dataset("#refs#/b", (1, 1), dtype=h5py.ref_dtype)
+        inner.attrs["MATLAB_class"] = np.bytes_("cell")
+        inner[0, 0] = file["#refs#/a/x"].ref
+        cell = file.create_dataset("c", (2, 1), dtype=h5py.ref_dtype)
+        cell.attrs["MATLAB_class"] = np.bytes_("cell")
+        cell[0, 0], cell[1, 0] = file["#refs#/a"].ref, inner.ref
+    for key in ("c{1}.x", "c{2}{1}"):
+        np.testing.assert_array_equal(read(open_source(tmp_path / "a.mat", key=key)), CUBE[2:3])
+
+
+def test_a_struct_with_one_cube_needs_no_longer_path(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"hsi": {"Data": CUBE, "n": 3}, "x": CUBE[0]})
+    np.testing.assert_array_equal(read(open_source(tmp_path / "a.mat", key="hsi")), CUBE)
+
+
+def test_wavelengths_beside_a_variable_tell_the_axis(tmp_path):
+    arrays = {"cube": np.ones((9, 9, 12)), "wavelengths": np.linspace(0.4, 0.95, 12)}
+    scipy.io.savemat(tmp_path / "a.mat", arrays)
+    source = open_source(tmp_path / "a.mat", key="cube")
+    assert source.bands == 12
+    assert source.info.wavelengths is not None
+    assert source.info.wavelengths[0] == 400
+
+
 def test_sparse_labels_of_either_matlab(tmp_path, write_geotiff):
     codes = (np.arange(1200).reshape(30, 40) % 3).astype(float)
     sparse = scipy.sparse.csc_matrix(codes)
@@ -188,6 +256,30 @@ def test_archives_sharpen_by_file_and_key(tmp_path):
     files = [f"{tmp_path / 'a.npz'}:pan", f"{tmp_path / 'a.npz'}:ms", str(out)]
     assert main(["sharpen", *files, "--method", "brovey", "--quiet"]) == 0
     assert open_source(out).bands == 3
+
+
+def test_an_archive_is_known_by_what_it_holds(tmp_path):
+    np.savez(tmp_path / "a.npz", cube=CUBE)
+    (tmp_path / "a.npz").rename(tmp_path / "a.dat")
+    np.testing.assert_array_equal(read(open_source(tmp_path / "a.dat", key="cube.npy")), CUBE)
+
+
+def test_an_archive_that_claims_more_than_it_holds(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
+    )
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+    with pytest.raises(FileError, match=r"claims 1000000×1000000 values"):
+        open_source(tmp_path / "a.npz")
+
+
+def test_a_damaged_array_of_an_archive_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", b"damage")
+    with pytest.raises(FileError, match=r"a\.npz: its array x\.npy cannot be read"):
+        open_source(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz"])
@@ -265,6 +357,137 @@ def test_windows_of_any_chunks_are_the_same(tmp_path, chunks):
         np.testing.assert_array_equal(
             source.read(window)[0], cube[:, row : row + 32, 40:57].astype(np.float32)
         )
+
+
+@pytest.fixture
+def save_netcdf(tmp_path):
+    """A function that writes an array `v` on named axes with coordinates, as NetCDF-4 does."""
+
+    def save(array, axes, attributes=None, units="", **coordinates):
+        with h5py.File(tmp_path / "grid.nc", "w") as file:
+            cube = file.create_dataset("v", data=array)
+            for name, values in coordinates.items():
+                file[name] = values
+                file[name].make_scale(name)
+                file[name].attrs["units"] = units
+                cube.dims[axes.index(name)].attach_scale(file[name])
+            for name, value in (attributes or {}).items():
+                cube.attrs[name] = value
+        return tmp_path / "grid.nc"
+
+    return save
+
+
+LON, LAT = 20 + 0.5 * np.arange(40.0), 10 - 0.25 * np.arange(30.0)
+DEGREES = Affine(0.5, 0, 19.75, 0, -0.25, 10.125)
+
+
+@pytest.mark.parametrize(
+    ("array", "axes", "lat", "lon"),
+    [
+        (CUBE, ("band", "lat", "lon"), LAT, LON),
+        (CUBE[:, ::-1], ("band", "lat", "lon"), LAT[::-1], LON),  # from south to north
+        (CUBE[:, ::-1, ::-1], ("band", "lat", "lon"), LAT[::-1], LON[::-1]),
+        (CUBE.transpose(2, 1, 0), ("lon", "lat", "band"), LAT, LON),  # columns before rows
+        (CUBE[None], ("time", "band", "lat", "lon"), LAT, LON),
+    ],
+)
+def test_coordinates_tell_axes_and_place(save_netcdf, array, axes, lat, lon):
+    path = save_netcdf(array, axes, units="degrees_east", lat=lat, lon=lon)
+    source = open_source(path, key="v")
+    assert source.grid.transform == DEGREES
+    assert source.grid.crs == CRS.from_epsg(4326)
+    np.testing.assert_array_equal(read(source), CUBE)
+    window = Window(3, 5, 7, 11)
+    np.testing.assert_array_equal(source.read(window)[0], CUBE[:, 3:10, 5:16])
+
+
+def test_two_dimensions_have_a_place(save_netcdf):
+    path = save_netcdf(CUBE[0], ("lat", "lon"), units="degrees_east", lat=LAT, lon=LON)
+    assert open_source(path, key="v").grid.transform == DEGREES
+
+
+@pytest.mark.parametrize("kind", ["NC", "NC4"])
+def test_what_gdal_writes_as_netcdf_keeps_its_place(tmp_path, write_geotiff, kind):
+    place = {"crs": CRS.from_epsg(32617), "transform": Affine(10, 0, 5e5, 0, -10, 4e6)}
+    written = write_geotiff("a.tif", CUBE[:1].astype(np.float32), **place)
+    rasterio.shutil.copy(written, tmp_path / "a.nc", driver="netCDF", FORMAT=kind)
+    source = open_source(tmp_path / "a.nc")
+    assert source.grid.transform == place["transform"]
+    assert source.grid.crs == CRS.from_epsg(32617)
+    np.testing.assert_array_equal(read(source), CUBE[:1])
+
+
+def test_irregular_coordinates_are_said(save_netcdf):
+    path = save_netcdf(CUBE[0], ("lat", "lon"), lat=LAT**3, lon=LON)
+    source = open_source(path, key="v")
+    assert not source.grid.georeferenced
+    assert any("no regular grid" in note for note in source.notes)
+
+
+@pytest.mark.parametrize("scale", [0.0, np.nan, np.inf])
+def test_a_factor_of_no_use_is_ignored_and_said(save_netcdf, scale):
+    source = open_source(save_netcdf(CUBE[0], ("a", "b"), {"scale_factor": scale}))
+    np.testing.assert_array_equal(read(source), CUBE[:1])
+    assert any("scale_factor" in note for note in source.notes)
+
+
+def test_neon_s_attributes_are_holes_and_a_factor(save_netcdf):
+    attributes = {"Data_Ignore_Value": 5.0, "Scale_Factor": 100.0}
+    source = open_source(save_netcdf(CUBE[0], ("a", "b"), attributes))
+    values = source.read_nan(source.grid.window)
+    assert np.isnan(values[0, 0, 5])
+    np.testing.assert_allclose(values[0, 1], CUBE[0, 1] / 100)
+
+
+def test_prisma_s_wavelengths_stand_in_the_file_and_bands_without_are_left_out(prisma):
+    with h5py.File(prisma, "a") as file:
+        file.attrs["List_Cw_Vnir"] = np.array([0, 970, 900, 800, 700, 600, 500, 0], np.float32)
+        file.attrs["List_Cw_Swir"] = np.linspace(2500, 1000, 5, dtype=np.float32)
+    source = open_source(prisma, key=["VNIR_Cube", "SWIR_Cube"])
+    assert source.info.wavelengths == (970, 900, 800, 700, 600, 500, 2500, 2125, 1750, 1375, 1000)
+    np.testing.assert_array_equal(read(source), np.concatenate([CUBE[1:7], CUBE[:5] + 1]))
+    assert any("2 of 8 bands left out" in note for note in source.notes)
+    assert open_source(prisma, key="VNIR_Cube", bands=[1]).bands == 1
+
+
+def test_other_files_are_not_read(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["a"] = CUBE[0]
+    layout = h5py.VirtualLayout((30, 40), np.uint16)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "a", (30, 40))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_virtual_dataset("virtual", layout)
+        outside = [(str(tmp_path / "other.h5"), 0, 1200)]
+        file.create_dataset("outside", (30, 40), np.uint8, external=outside)
+        file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "a")
+        file["own"] = CUBE[1]
+    for key in ("virtual", "outside"):
+        with pytest.raises(FileError, match="in another file"):
+            open_source(tmp_path / "a.h5", key=key)
+    with pytest.raises(FileError, match="no key 'link'"):
+        open_source(tmp_path / "a.h5", key="link")
+    np.testing.assert_array_equal(read(open_source(tmp_path / "a.h5", key="own")), CUBE[1:2])
+
+
+def test_chunks_that_no_cache_holds_are_read_in_slabs(tmp_path, monkeypatch):
+    cube = np.random.default_rng(0).integers(0, 9999, (8, 96, 96)).astype(np.int16)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("c", data=cube, chunks=(1, 96, 96), compression="gzip")
+    monkeypatch.setattr("bandweave.raster.hdf5.CHUNKS_KEPT", 2**16)
+    monkeypatch.setattr("bandweave.raster.arrays.SLAB", 8 * 96 * 2 * 40)  # 40 rows
+    source, few = open_source(tmp_path / "a.h5"), open_source(tmp_path / "a.h5", bands=[7, 2])
+    for row, col in ((0, 0), (0, 64), (20, 5), (32, 0), (80, 0), (2, 90), (50, 0)):
+        window = Window(row, col, 16, 6)
+        expected = cube[:, row : row + 16, col : col + 6].astype(np.float32)
+        np.testing.assert_array_equal(source.read(window)[0], expected)
+        np.testing.assert_array_equal(few.read(window)[0], expected[[6, 1]])
+    cuts = []
+    sliced = source._sliced
+    monkeypatch.setattr(source, "_sliced", lambda *a: cuts.append(a[1]) or sliced(*a))
+    source.read(Window(50, 30, 16, 16))
+    source.read(Window(60, 3, 16, 16))
+    assert cuts == [Window(50, 0, 40, 96)]
 
 
 # -------------------------------------------------------------------------------------- damage

@@ -288,7 +288,8 @@ def test_names_of_a_stack_are_what_differs(write_geotiff):
         ((5, 9, 5), None, None),
         ((30, 8, 40), None, None),
         ((30, 8, 40), (30, 40), 1),
-        ((8, 8, 8), (8, 8), 2),
+        ((8, 8, 8), (8, 8), None),  # fits in every way
+        ((30, 30, 40), (30, 40), None),
     ],
 )
 def test_band_axis_rule(shape, reference, axis):

@@ -10,10 +10,13 @@ import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.raster import bands as band_facts
-from bandweave.raster.array_files import OpenArray, open_array, show_shape
+from bandweave.raster.array_files import open_array
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.handles import handle, stamp
 from bandweave.raster.source import BandInfo, WindowSource, decode
+from bandweave.raster.stored import NUMBERS, OpenArray, Slab, chunk_row, show_shape
+
+SLAB = 256 * 2**20  # bytes of rows that are read together, where one window meets too many chunks
 
 
 class ArraySource(WindowSource):
@@ -72,33 +75,37 @@ class StoredArraySource(WindowSource):
         self._stamp = stamp(str(path))
         opened = self._opened()
         array = opened.array
+        shape_stored = array.shape or ()
         name = _named(path, key)
-        if array.dtype.kind not in "biuf" or array.ndim not in (2, 3) or 0 in array.shape:
+        sizes = [size for size in shape_stored if size != 1]
+        if (
+            array.dtype.kind not in NUMBERS
+            or len(shape_stored) < 2
+            or 0 in sizes
+            or (len(shape_stored) > 3 and len(sizes) > 3)
+        ):
             raise FileError(
-                f"{name} is {show_shape(array.shape)} of {array.dtype}; "
+                f"{name} is {show_shape(shape_stored)} of {array.dtype}; "
                 "a layer is 2-D or 3-D and of real numbers"
             )
-        order = tuple(reversed(range(array.ndim))) if opened.reversed else tuple(range(array.ndim))
-        seen = tuple(array.shape[i] for i in order)  # as MATLAB or NumPy shows it
         notes = list(opened.notes)
-        self._axes: tuple[int, ...] = order  # of bands, rows and columns; of rows and columns
-        if array.ndim == 3:
-            band = _band_axis_of(name, seen, opened, axis, shape, notes)
-            rows, cols = (i for i in range(3) if i != band)
-            self._axes = (order[band], order[rows], order[cols])
-        sizes = [array.shape[i] for i in self._axes]
+        self._axes = _axes_of(name, opened, axis, shape, notes)
+        self._placed = opened.place is None or self._axes[-2:] == opened.place
+        total = 1 if len(self._axes) == 2 else shape_stored[self._axes[0]]
+        if chosen is None and opened.good is not None and axis is None:
+            chosen = _good_bands(opened.good, notes)
         self._chosen = tuple(chosen) if chosen is not None else None
-        total = sizes[0] if array.ndim == 3 else 1
         if self._chosen is not None and not all(0 <= i < total for i in self._chosen):
             raise FileError(
                 f"{name} has {total} bands, not {max(self._chosen) + 1}; bands count from 1"
             )
         self.bands = total if self._chosen is None else len(self._chosen)
         self.dtype = array.dtype
-        self.grid = Grid(sizes[-2], sizes[-1], opened.transform or PIXELS, opened.crs)
+        height, width = (shape_stored[i] for i in self._axes[-2:])
         if opened.table is not None:
             height, width = opened.table[0].shape
-            self.grid = Grid(height, width, opened.transform or PIXELS, opened.crs)
+        transform, crs = (opened.transform, opened.crs) if self._placed else (None, None)
+        self.grid = Grid(height, width, transform or PIXELS, crs)
         self.info = _info(opened, total, self._chosen)
         self.nodata = (opened.nodata if nodata is None else nodata,) * self.bands
         self.notes = tuple(notes)
@@ -113,8 +120,9 @@ class StoredArraySource(WindowSource):
         try:
             table = self._opened().table
             raw = self._stored(window) if table is None else self._looked_up(window, table)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise FileError(f"{_named(self.path, self.key)} cannot be read: {error}") from error
+        except (OSError, ValueError, RuntimeError, IndexError, KeyError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise FileError(f"{_named(self.path, self.key)} cannot be read: {reason}") from error
         values = decode(raw, self.nodata, self.info.scales, self.info.offsets)
         if table is not None:
             values[:, ~self._has_table(window, table)] = np.nan
@@ -122,17 +130,44 @@ class StoredArraySource(WindowSource):
 
     def _stored(self, window: Window) -> np.ndarray:
         """Pixels (bands, h, w) as the file has them, whatever their order there."""
-        array = self._opened().array
+        opened = self._opened()
+        flips = opened.flips if self._placed and opened.table is None else (False, False)
+        row, col, height, width = window
+        if flips[0]:
+            row = opened.array.shape[self._axes[-2]] - row - height
+        if flips[1]:
+            col = opened.array.shape[self._axes[-1]] - col - width
+        raw = self._cut(opened, Window(row, col, height, width))
+        return raw[:, :: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
+
+    def _cut(self, opened: OpenArray, window: Window) -> np.ndarray:
+        """Pixels (bands, h, w) in the file's own direction, from a slab where chunks are wide."""
+        rows = _slab_rows(opened, self._axes, self.bands)
+        if rows < window.height:
+            return self._sliced(opened.array, window)
+        slab = opened.slab
+        if slab is None or not slab.holds(window, self._chosen):
+            opened.slab = None  # before the next one takes its memory
+            rows = min(rows, opened.array.shape[self._axes[-2]] - window.row)
+            whole = Window(window.row, 0, rows, opened.array.shape[self._axes[-1]])
+            slab = Slab(window.row, self._chosen, self._sliced(opened.array, whole))
+            opened.slab = slab
+        rows_of, cols = window.slices((slab.row, 0))
+        return slab.values[:, rows_of, cols]
+
+    def _sliced(self, array: Any, window: Window) -> np.ndarray:
+        """Pixels (bands, h, w) of the chosen bands."""
         rows, cols = window.slices()
         wanted: list[slice] = [slice(None)] * array.ndim
         wanted[self._axes[-2]], wanted[self._axes[-1]] = rows, cols
         first = 0
-        if array.ndim == 3 and self._chosen is not None:
+        if self._chosen is not None and len(self._axes) == 3:
             first = min(self._chosen)
             wanted[self._axes[0]] = slice(first, max(self._chosen) + 1)
-        raw = np.asarray(array[tuple(wanted)]).transpose(self._axes)
-        raw = raw if array.ndim == 3 else raw[None]
-        if array.ndim == 3 and self._chosen is not None:
+        single = tuple(axis for axis in range(array.ndim) if axis not in self._axes)
+        raw = np.asarray(array[tuple(wanted)]).transpose(single + self._axes)
+        raw = raw.reshape(-1, window.height, window.width)
+        if self._chosen is not None and len(self._axes) == 3:
             raw = raw[[i - first for i in self._chosen]]
         return raw
 
@@ -153,10 +188,38 @@ class StoredArraySource(WindowSource):
         return np.all([np.asarray(one[rows, cols]) != 0 for one in table], axis=0)
 
 
+def _axes_of(
+    name: str,
+    opened: OpenArray,
+    axis: int | None,
+    shape: tuple[int, int] | None,
+    notes: list[str],
+) -> tuple[int, ...]:
+    """The axes of bands (in 3-D alone), rows and columns, as the array is stored.
+
+    An array of more dimensions has some of size 1, which count for nothing.
+    """
+    stored = opened.array.shape
+    order = [i for i in range(len(stored)) if len(stored) <= 3 or stored[i] > 1]
+    while len(order) < 2:
+        order = [i for i in range(len(stored)) if i in order or i == len(stored) - 1]
+    if opened.reversed:
+        order.reverse()
+    if len(order) == 2:
+        return opened.place or (order[0], order[1])
+    seen = tuple(stored[i] for i in order)  # as MATLAB or NumPy shows it
+    known = order.index(opened.axis) if opened.axis is not None else None
+    band = order[_band_axis_of(name, seen, opened, known, axis, shape, notes)]
+    if opened.place is not None and band not in opened.place:
+        return (band, *opened.place)
+    return (band, *(i for i in order if i != band))
+
+
 def _band_axis_of(
     name: str,
     seen: tuple[int, ...],
     opened: OpenArray,
+    known: int | None,
     axis: int | None,
     shape: tuple[int, int] | None,
     notes: list[str],
@@ -167,8 +230,11 @@ def _band_axis_of(
     """
     if axis is not None:
         return axis % 3
-    if opened.axis is not None:
-        return opened.axis
+    if known is not None:
+        return known
+    exact = _leaving(seen, shape)
+    if len(exact) == 1:
+        return exact[0]
     listed = opened.wavelengths
     if listed is not None and list(seen).count(len(listed)) == 1:
         return seen.index(len(listed))
@@ -187,6 +253,27 @@ def _band_axis_of(
             f"{show_shape(seen)} taken for {seen[found]} bands of {size} px; `axis:` says otherwise"
         )
     return found
+
+
+def _good_bands(good: Sequence[bool], notes: list[str]) -> list[int] | None:
+    """The bands that a product does not mark as bad; None for all of them."""
+    left_out = [i + 1 for i, mark in enumerate(good) if not mark]
+    if not left_out or len(left_out) == len(good):
+        return None
+    notes.append(
+        f"{len(left_out)} of {len(good)} bands left out as the product marks them bad: "
+        f"{band_facts.ranges(left_out)}; `bands:` overrules it"
+    )
+    return [i for i, mark in enumerate(good) if mark]
+
+
+def _slab_rows(opened: OpenArray, axes: tuple[int, ...], bands: int) -> int:
+    """How many rows are worth reading together; 0 where the file's cache holds their chunks."""
+    array = opened.array
+    if not getattr(array, "chunks", None) or chunk_row(array, axes[-2]) <= opened.kept:
+        return 0
+    rows = SLAB // (bands * array.shape[axes[-1]] * array.dtype.itemsize)
+    return rows - rows % array.chunks[axes[-2]] if rows > array.chunks[axes[-2]] else rows
 
 
 def _info(opened: OpenArray, total: int, chosen: Sequence[int] | None) -> BandInfo:
@@ -225,22 +312,26 @@ class StackedSource(WindowSource):
 def band_axis(shape: tuple[int, ...], reference: tuple[int, int] | None = None) -> int | None:
     """The axis of a 3-D array that counts bands; None where nothing tells.
 
-    With a reference (rows, columns): the one that leaves the reference's shape or a whole multiple
-    of it, the last where several do, as MATLAB's cubes are. Otherwise the shortest, if it is the
-    first or the last and no other is as short.
+    With a reference (rows, columns): the only one that leaves the reference's shape or, failing
+    that, a whole multiple of it. Otherwise the shortest, if it is the first or the last and no
+    other is as short.
     """
     if reference is not None:
-        left = {axis: shape[:axis] + shape[axis + 1 :] for axis in range(3)}
-        for fits in (
-            [axis for axis, size in left.items() if size == reference],
-            [axis for axis, size in left.items() if _is_multiple(size, reference)],
-        ):
+        multiples = [
+            axis for axis in range(3) if _is_multiple(shape[:axis] + shape[axis + 1 :], reference)
+        ]
+        for fits in (_leaving(shape, reference), multiples):
             if fits:
-                return fits[-1]
+                return fits[0] if len(fits) == 1 else None
     shortest = min(shape)
     if shape.count(shortest) > 1 or shape[1] == shortest:
         return None
     return shape.index(shortest)
+
+
+def _leaving(shape: tuple[int, ...], reference: tuple[int, int] | None) -> list[int]:
+    """The axes of a 3-D array without which it has the reference's rows and columns."""
+    return [axis for axis in range(3) if shape[:axis] + shape[axis + 1 :] == reference]
 
 
 def _is_multiple(size: tuple[int, ...], reference: tuple[int, int]) -> bool:

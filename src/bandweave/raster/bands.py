@@ -86,6 +86,21 @@ def named(info: BandInfo, names: Sequence[str]) -> BandInfo:
     return replace(info, names=tuple(names))
 
 
+def ranges(values: Sequence[int]) -> str:
+    """Whole numbers in ascending order as ranges.
+
+    >>> ranges([1, 2, 3, 7])
+    '1-3, 7'
+    """
+    pieces: list[list[int]] = []
+    for value in values:
+        if pieces and value == pieces[-1][-1] + 1:
+            pieces[-1].append(value)
+        else:
+            pieces.append([value])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in pieces)
+
+
 def stack(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
     """The info of several sources put one behind the other, with `counts` bands each."""
 

@@ -24,7 +24,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster import envi
-from bandweave.raster.bands import band_info
+from bandweave.raster.bands import band_info, ranges
 from bandweave.raster.drivers import RASTERS, drivers_for
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.handles import handle, stamp
@@ -289,24 +289,9 @@ def _without_bad_bands(
     if bad:
         notes.append(
             f"{len(bad)} of {len(indexes)} bands left out as the header marks them bad (bbl): "
-            f"{_ranges(bad)}; `bands:` overrules it"
+            f"{ranges(bad)}; `bands:` overrules it"
         )
     return good
-
-
-def _ranges(values: Sequence[int]) -> str:
-    """Whole numbers in ascending order as ranges.
-
-    >>> _ranges([1, 2, 3, 7])
-    '1-3, 7'
-    """
-    pieces: list[list[int]] = []
-    for value in values:
-        if pieces and value == pieces[-1][-1] + 1:
-            pieces[-1].append(value)
-        else:
-            pieces.append([value])
-    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in pieces)
 
 
 def _with_scales(info: BandInfo, indexes: Sequence[int], notes: list[str]) -> BandInfo:
@@ -316,7 +301,7 @@ def _with_scales(info: BandInfo, indexes: Sequence[int], notes: list[str]) -> Ba
         bad = [i for i, value in zip(indexes, values, strict=True) if not _possible(value, what)]
         if bad:
             notes.append(
-                f"the {what} of band {_ranges(bad)} is 0 or not finite and is ignored; state "
+                f"the {what} of band {ranges(bad)} is 0 or not finite and is ignored; state "
                 f"`{what}:` if one is known"
             )
         return tuple(value if _possible(value, what) else other for value in values)

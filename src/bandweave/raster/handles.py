@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MOST = 64  # files a thread keeps open; a scene of many parts may have thousands
+MOST_BYTES = 512 * 2**20  # that those files may keep of what they decompressed
 
 _local = threading.local()
 _inherited: list[
@@ -34,9 +35,14 @@ def handle(path: str, stamp: int, opener: Callable[[str], Any]) -> Any:
         files.move_to_end(key)
     else:
         files[key] = opener(path)
-        if len(files) > MOST:
+        while len(files) > MOST or (len(files) > 1 and _held(files.values()) > MOST_BYTES):
             files.popitem(last=False)[1].close()
     return files[key]
+
+
+def _held(files: Iterable[Any]) -> int:
+    """Bytes that open files may keep of what they decompressed."""
+    return sum(getattr(file, "held", 0) for file in files)
 
 
 def stamp(path: str) -> int:
