@@ -153,6 +153,22 @@ def test_a_dead_band_is_left_out_by_the_flag_that_is_told(call, refused, off, tm
     assert call(*words).status == 0
 
 
+def test_a_hole_in_pan_is_masked_under_whole_numbers(call, off, tmp_path):
+    with rasterio.open(off[0]) as file:
+        values, profile = file.read().astype(np.float32), file.profile
+    values[0, 100:140, 60:100] = np.nan
+    with rasterio.open(tmp_path / "pan.tif", "w", **{**profile, "dtype": "float32"}) as file:
+        file.write(values)
+    assert call("sharpen", tmp_path / "pan.tif", off[1], tmp_path / "o.tif").status == 0
+    with rasterio.open(tmp_path / "o.tif") as file:
+        assert (file.dtypes[0], file.nodata) == ("uint16", None)
+        hole = file.dataset_mask() == 0
+        assert (file.read()[:, hole] == 0).all()
+    expected = np.zeros((256, 256), bool)
+    expected[100:140, 60:100] = True
+    np.testing.assert_array_equal(hole, expected)
+
+
 # The sensor --------------------------------------------------------------------------------------
 
 

@@ -295,6 +295,23 @@ def test_a_hole_in_either_is_a_hole(scene, tmp_path, dtype, pan_how, ms_how, whe
     np.testing.assert_array_equal(~np.isnan(read), expected)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_holes_of_a_trained_run(scene, runs, tmp_path, dtype):
+    """With PAN and without."""
+    pan, ms = scene
+    ms = ms.astype(dtype) if dtype == "float32" else np.rint(ms * 250).astype(dtype)
+    pan = pan.astype(np.float32)
+    pan[HOLE] = np.nan
+    mask = np.full((24, 24), 255, np.uint8)
+    mask[MS_HOLE[1:]] = 0
+    files = write(tmp_path / "p.tif", pan), write(tmp_path / "m.tif", ms, 4, mask=mask)
+    run = runs["floats"]
+    _, valid = values_of(sharpen(*files, tmp_path / "o.tif", run=run, quiet=True))
+    np.testing.assert_array_equal(valid[0], ~hole_of(True, True))
+    _, valid = values_of(super_resolve(files[1], tmp_path / "a.tif", run, quiet=True))
+    np.testing.assert_array_equal(valid[0], ~hole_of(False, True))
+
+
 def test_a_file_without_holes_has_no_mask(scene, tmp_path):
     pan, ms = (np.rint(values * 1e3).astype(np.uint16) for values in scene)
     files = write(tmp_path / "pan.tif", pan), write(tmp_path / "ms.tif", ms, 4)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import rasterio
 
 from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.classical import CLASSICAL
@@ -292,3 +293,22 @@ def test_the_toolboxs_hqnr_is_a_column_of_its_own(tmp_path):
     assert plain.rows[0].scores["hqnr"] == one.scores["hqnr"]
     with pytest.raises(ConfigError, match="hqnr is 'x'"):
         score_sharpeners({"p": pair}, ["gsa"], hqnr="x", **options)
+
+
+def test_scores_do_not_depend_on_scale_and_offset(made, tmp_path):
+    """The same values in float, and stored as integers with a scale and an offset."""
+    with rasterio.open(made.ms) as file:
+        values, profile = file.read(), file.profile
+    pairs = {}
+    for name, dtype in (("floats", "float32"), ("integers", "uint16")):
+        path = tmp_path / f"{name}.tif"
+        with rasterio.open(path, "w", **{**profile, "dtype": dtype}) as file:
+            file.write((values * 1e-3 - 0.5).astype("float32") if dtype != "uint16" else values)
+            if dtype == "uint16":
+                file.scales, file.offsets = (1e-3,) * 4, (-0.5,) * 4
+        pairs[name] = open_pair(made.pan, path)
+    stated = score({"p": pairs["floats"]}, peak=2047e-3 - 0.5).rows
+    found = score({"p": pairs["integers"]})
+    assert found.scenes[0].peak == pytest.approx(2047e-3 - 0.5)
+    for one, other in zip(stated, found.rows, strict=True):
+        assert other.scores == pytest.approx(one.scores, rel=1e-4)

@@ -14,6 +14,7 @@ from rasterio.transform import Affine
 
 from bandweave.errors import OutputError
 from bandweave.raster import outputs as outputs_file
+from bandweave.raster.described import BandFacts
 from bandweave.raster.grid import PIXELS, Grid, Window, tiles
 from bandweave.raster.outputs import OutputSet, size
 from bandweave.raster.write import MapWriter, rgb
@@ -255,3 +256,49 @@ def test_small_things():
     assert rgb("#0a0B0c") == (10, 11, 12)
     assert size(999) == "999 bytes"
     assert size(1.5e13) == "15 TB"
+
+
+# What bands say, and masks -----------------------------------------------------------------------
+
+
+def test_bands_say_what_they_are(tmp_path):
+    facts = [
+        BandFacts("blau\x01 <ä>", 1e-4, -0.1, "reflectance", "Blue", {"wavelength": "490"}),
+        BandFacts("nir", 2e-4, 0.0, "", "NIR", {"a&b\x07": "<&>"}),
+    ]
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    with MapWriter(
+        tmp_path / "m.tif", Grid(3, 4, PIXELS), bands=2, dtype="int16", facts=facts, tags={"k": "v"}
+    ) as writer:
+        writer.write(Window(0, 0, 3, 4), values)
+    with rasterio.open(tmp_path / "m.tif") as file:
+        assert file.descriptions == ("blau <ä>", "nir")
+        assert (file.scales, file.offsets) == ((1e-4, 2e-4), (-0.1, 0.0))
+        assert file.units == ("reflectance", None)
+        assert [meaning.name for meaning in file.colorinterp] == ["blue", "nir"]
+        assert (file.tags(1)["wavelength"], file.tags(2)["a&b"]) == ("490", "<&>")
+        assert file.tags()["k"] == "v"
+        assert (file.read() == values).all()
+
+
+@pytest.mark.parametrize("bands", [1, 9])
+@pytest.mark.parametrize("side", [5, 13])
+def test_a_mask_is_there_where_there_are_holes(tmp_path, bands, side):
+    """Windows in any order; values under the mask are what was written."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 256, (bands, 30, 40)).astype(np.uint8)
+    valid = rng.random((30, 40)) < 0.7
+    valid[:13, :13] = True
+    places = [Window(r, c, side, side) for r in range(0, 30, side) for c in range(0, 40, side)]
+    with MapWriter(tmp_path / "m.tif", Grid(30, 40, PIXELS), bands=bands, masked=True) as writer:
+        for place in places[::-1]:
+            inside = place.clip(30, 40)
+            rows, cols = inside.slices()
+            writer.write(inside, values[:, rows, cols], valid[rows, cols])
+    with rasterio.open(tmp_path / "m.tif") as file:
+        assert (file.read() == values).all()
+        assert ((file.read_masks(1) > 0) == valid).all()
+    with MapWriter(tmp_path / "n.tif", Grid(30, 40, PIXELS), bands=bands, masked=True) as writer:
+        writer.write(Window(0, 0, 30, 40), values, np.ones((30, 40), bool))
+    with rasterio.open(tmp_path / "n.tif") as file:
+        assert file.mask_flag_enums[0] == [rasterio.enums.MaskFlags.all_valid]

@@ -87,14 +87,21 @@ def peak_of(name: str, pair: Pair, sensor: Sensor, given: float | None) -> float
         return float(given)
     whole = pair.ms_dtype.kind in "iu"
     if whole and sensor.bits is not None:
-        return float(min(2**sensor.bits - 1, np.iinfo(pair.ms_dtype).max))
+        return _meant(pair, min(2**sensor.bits - 1, np.iinfo(pair.ms_dtype).max))
     if pair.ms_dtype == np.uint8:
-        return 255.0
+        return _meant(pair, 255)
     raise ConfigError(
         f"{name}: nothing tells the largest value that {pair.ms_dtype} of the sensor "
         f"{sensor.name!r} can take, on which PSNR and SSIM depend; state `peak` (2047 for 11 bits, "
         "1 for reflectances)"
     )
+
+
+def _meant(pair: Pair, stored: int) -> float:
+    """The largest value that a stored one means in any band."""
+    scales = pair.scales or (1.0,) * pair.bands
+    offsets = pair.offsets or (0.0,) * pair.bands
+    return max(scale * stored + offset for scale, offset in zip(scales, offsets, strict=True))
 
 
 def prepared(

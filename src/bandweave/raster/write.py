@@ -123,10 +123,6 @@ class MapWriter:
             self._file = self._raw.open("w+b", buffering=0)
             for first in range(0, rows, some):
                 self._put(row * min(some, rows - first), first * len(row))
-            for first in range(0, self.grid.height if self._masked else 0, some):
-                lines = min(some, self.grid.height - first)
-                start = len(row) * rows + first * self.grid.width
-                self._put(bytes(lines * self.grid.width), start)
         except _FAILURES as error:
             raise cannot_write(self.target, error) from error
 
@@ -166,11 +162,16 @@ class MapWriter:
             raise cannot_write(self.target, error) from error
 
     def _write_mask(self, window: Window, valid: np.ndarray) -> None:
-        self._holes |= not valid.all()
-        begin = self._mask_start
+        """The mask begins with the first hole: 255 everywhere but in holes."""
+        if valid.all():
+            return
+        begin, width = self._mask_start, self.grid.width
+        if not self._holes:
+            self._holes = True
+            for row in range(self.grid.height):
+                self._put(b"\xff" * width, begin + row * width)
         for offset, line in enumerate(np.where(valid, 255, 0).astype(np.uint8)):
-            start = begin + (window.row + offset) * self.grid.width + window.col
-            self._put(line.tobytes(), start)
+            self._put(line.tobytes(), begin + (window.row + offset) * width + window.col)
 
     @property
     def _mask_start(self) -> int:
