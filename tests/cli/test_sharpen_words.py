@@ -149,6 +149,19 @@ def test_a_dead_band_is_left_out_by_the_flag_that_is_told(call, refused, off, tm
     told = refused("sharpen", off[0], tmp_path / "dead.tif", tmp_path / "o.tif")
     assert "MS band 1 has no valid pixel" in told
     assert told.endswith("leave it out with --bands 2")
+    files = ("--pan", off[0], "--ms", tmp_path / "dead.tif")
+    options = ("--model", "mmmamba_tiny", "--out", tmp_path / "run", "--quiet")
+    told = refused("sharpen-train", *files, *options)
+    assert told.endswith("MS band 1 has no valid pixel, all is nodata; give files without it")
+    assert not (tmp_path / "run").exists()
+    listed = tmp_path / "test.yaml"
+    listed.write_text(f"pairs: [{{name: north, pan: {off[0]}, ms: {tmp_path / 'dead.tif'}}}]")
+    told = refused(
+        "sharpen-compare", "--models", "gsa", "--test", listed, "--peak", "9999",
+        "--out", tmp_path / "compare", "--quiet",
+    )  # fmt: skip
+    assert "north: MS band 1 has no valid pixel" in told
+    assert not (tmp_path / "compare").exists()
     words = ("sharpen", off[0], tmp_path / "dead.tif", tmp_path / "o.tif", "--bands", "2")
     assert call(*words).status == 0
 

@@ -240,10 +240,13 @@ def _check_method(method: str) -> None:
     raise ConfigError(f"no method {method!r}{nearest(method, [*CLASSICAL, *SHARPENERS])}")
 
 
-def tell_of_pair(pair: Pair, sensor: Sensor, *, with_pan: bool = True) -> None:
+def tell_of_pair(
+    pair: Pair, sensor: Sensor, *, with_pan: bool = True, choosable: bool = True
+) -> None:
     """Log what a user should know of a pair before it is sharpened.
 
-    with_pan  there is a PAN to be looked at
+    with_pan   there is a PAN to be looked at
+    choosable  the user may leave bands out by `bands`
 
     Raises FileError for a PAN or for bands without a valid pixel.
     """
@@ -251,7 +254,7 @@ def tell_of_pair(pair: Pair, sensor: Sensor, *, with_pan: bool = True) -> None:
         log.info("%s", note)
     for doubt in sensor_doubts(sensor, pair.names, pair.ratio):
         log.warning("%s", doubt)
-    for warning in survey_pair(pair, with_pan=with_pan):
+    for warning in survey_pair(pair, with_pan=with_pan, choosable=choosable):
         log.warning("%s", warning)
 
 

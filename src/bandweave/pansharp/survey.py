@@ -47,10 +47,11 @@ class _Seen:
         return not self.low < self.high
 
 
-def survey_pair(pair: Pair, *, with_pan: bool = True) -> list[str]:
+def survey_pair(pair: Pair, *, with_pan: bool = True, choosable: bool = True) -> list[str]:
     """Warnings on a pair: a constant PAN or band, a band that lacks pixels that others have.
 
-    with_pan  PAN is looked at too
+    with_pan   PAN is looked at too
+    choosable  the user may leave bands out by `bands`; else files without them are advised
 
     Raises FileError for a PAN or for bands without a valid pixel, by name.
     """
@@ -68,10 +69,11 @@ def survey_pair(pair: Pair, *, with_pan: bool = True) -> list[str]:
     looked_at = [*([pan] if with_pan else []), *bands]
     if any(image.plain for image in looked_at):
         _read_on(pair, pan, bands, looked_at)
-    _refuse_empty(pair, pan if with_pan else None, bands)
+    _refuse_empty(pair, pan if with_pan else None, bands, choosable)
+    without = "leave it out with `bands`" if choosable else "give MS files without it"
     return [
-        *_constant(pair, pan if with_pan else None, bands),
-        *_incomplete(pair, lacking / max(others, 1)),
+        *_constant(pair, pan if with_pan else None, bands, without),
+        *_incomplete(pair, lacking / max(others, 1), without),
     ]
 
 
@@ -89,7 +91,7 @@ def _read_on(pair: Pair, pan: _Seen, bands: Sequence[_Seen], looked_at: Sequence
                 return
 
 
-def _refuse_empty(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen]) -> None:
+def _refuse_empty(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], choosable: bool) -> None:
     if pan is not None and pan.empty:
         raise FileError(
             "PAN and MS have no valid pixel in common: PAN has none; check its nodata value"
@@ -104,13 +106,12 @@ def _refuse_empty(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen]) -> None
         )
     left = [number for i, number in enumerate(_numbers(pair)) if i not in empty]
     which = listed([band_name(pair, i) for i in empty], "and")
-    raise FileError(
-        f"MS {which} {'have' if len(empty) > 1 else 'has'} no valid pixel, all is nodata; leave "
-        f"{'them' if len(empty) > 1 else 'it'} out with `bands={left}`"
-    )
+    have, them = ("have", "them") if len(empty) > 1 else ("has", "it")
+    advice = f"leave {them} out with `bands={left}`" if choosable else f"give files without {them}"
+    raise FileError(f"MS {which} {have} no valid pixel, all is nodata; {advice}")
 
 
-def _constant(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen]) -> Iterable[str]:
+def _constant(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], without: str) -> Iterable[str]:
     if pan is not None and pan.plain:
         yield (
             f"PAN is constant: {pan.low:g} in every valid pixel; it adds no detail, and the result "
@@ -120,17 +121,16 @@ def _constant(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen]) -> Iterable
         if band.plain:
             yield (
                 f"MS {band_name(pair, i)} is constant: {band.low:g} in every valid pixel; if the "
-                "band is dead, leave it out with `bands`"
+                f"band is dead, {without}"
             )
 
 
-def _incomplete(pair: Pair, shares: np.ndarray) -> Iterable[str]:
+def _incomplete(pair: Pair, shares: np.ndarray, without: str) -> Iterable[str]:
     for i, share in enumerate(shares):
         if share > MISSING:
             yield (
                 f"MS {band_name(pair, i)} lacks {share:.0%} of the pixels that other bands have, "
-                "and a pixel without all bands is a hole in the result; leave the band out with "
-                "`bands` to keep them"
+                f"and a pixel without all bands is a hole in the result; to keep them, {without}"
             )
 
 

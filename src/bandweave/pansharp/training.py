@@ -155,7 +155,7 @@ def open_pairs(files: Sequence[PairFiles], config: SharpenConfig) -> list[Pair]:
         pair = open_pair(
             each.pan, list(each.ms), ratio=config.ratio, crs=config.crs, nodata=config.nodata
         )
-        tell_of_pair(pair, sensor_of(config.sensor, pair.names))
+        tell_of_pair(pair, sensor_of(config.sensor, pair.names), choosable=False)
         pairs.append(register_pair(pair, correct=config.register)[0])
     return pairs
 

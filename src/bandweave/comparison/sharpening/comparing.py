@@ -24,7 +24,7 @@ from bandweave.comparison.sharpening.results import (
 )
 from bandweave.comparison.sharpening.summary import summarise
 from bandweave.comparison.sharpening.tables import markdown, tex
-from bandweave.errors import ConfigError
+from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.config import PairFiles
 from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair
 from bandweave.pansharp.pair_lists import pair_files, pairs_to_train
@@ -32,6 +32,7 @@ from bandweave.pansharp.report import strip_name
 from bandweave.pansharp.score_scenes import peak_of
 from bandweave.pansharp.score_stages import STAGES, WINDOW
 from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.survey import survey_pair
 from bandweave.pansharp.training import common_sensor
 from bandweave.run.atomic import whole, write_text
 from bandweave.schema import from_dict, to_dict
@@ -166,6 +167,10 @@ def _opened(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
         peak = peak_of(name, pair, known, plan.options.peak)
         for stage in STAGES.values():
             stage(pair, known, peak, WINDOW)
+        try:
+            survey_pair(pair, choosable=False)
+        except FileError as error:
+            raise FileError(f"{name}: {error}") from None
     learnt = []
     for files in (*plan.pairs, *plan.validation):
         given = {name: asked[name] for name in ("ratio", "crs", "nodata")}
