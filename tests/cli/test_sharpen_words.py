@@ -140,6 +140,22 @@ def test_errors_on_arrays_name_file_and_key(refused, tmp_path):
     assert "`key`" not in told
 
 
+def test_the_axis_that_is_asked_for_can_be_given(call, refused, tmp_path):
+    rng = np.random.default_rng(0)
+    cube = rng.integers(1, 99, (12, 3, 16)).astype(np.uint16)
+    np.save(tmp_path / "ms.npy", cube)
+    np.save(tmp_path / "pan.npy", rng.integers(1, 99, (48, 64)))
+    words = ("sharpen", tmp_path / "pan.npy", tmp_path / "ms.npy", tmp_path / "o.tif", "--quiet")
+    told = refused(*words)
+    assert "State --axis 0 (12 bands of 3×16 px) or --axis 1 (3 bands of 12×16 px)" in told
+    assert call(*words, "--axis", "1", "--method", "bicubic").status == 0
+    with rasterio.open(tmp_path / "o.tif") as file:
+        assert (file.count, file.height, file.width) == (3, 48, 64)
+        middle = file.read(2).reshape(12, 4, 16, 4).mean((1, 3))
+    assert np.corrcoef(middle.ravel(), cube[:, 1].ravel())[0, 1] > 0.9
+    assert "--axis" in refused(*words, "--axis", "5")
+
+
 def test_a_dead_band_is_left_out_by_the_flag_that_is_told(call, refused, off, tmp_path):
     with rasterio.open(off[1]) as file:
         values, profile = file.read(), file.profile

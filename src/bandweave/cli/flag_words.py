@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from bandweave.errors import BandweaveError
 
 _FLAGS = (
-    "bands|crs|device|hqnr|methods?|nodata|out|peak|protocols|ratio|register|run|sensor|validate_every"
+    "axis|bands|crs|device|hqnr|methods?|nodata|out|peak|protocols|ratio|register|run|sensor|validate_every"
     "|window|zero_shot"
 )
-_ARGUMENT = re.compile(rf"`({_FLAGS})(?:=([^`]*)|:)?`")
+_ARGUMENT = re.compile(rf"`({_FLAGS})(?:(?:=|: ?)([^`]*))?`")
 _FIRST_WORD = re.compile(rf"^({_FLAGS})(?= is ['\d-]| -?\d| ')")
 _BARE = re.compile(r"\b(validate_every)\b")
 

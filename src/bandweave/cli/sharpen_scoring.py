@@ -54,6 +54,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--bands", type=int, nargs="+", metavar="N", help="of the MS file, from 1, in this order")
     add("--crs", help="assigned where the files have none; never a warp")
     add("--nodata", type=float, metavar="V", help="the value of a hole in all files")
+    add("--axis", type=int, metavar="N", help="of a 3-D MS array, that counts bands: 0, 1 or 2")
     add("--window", type=int, metavar="PX", help="PAN pixels scored at a time (1024)")
     add("--device", help="of runs: cpu, cuda, cuda:1, mps; by default a GPU where there is one")
     add("--out", metavar="DIR", help="folder for the scores, the page and the strips")
@@ -83,6 +84,7 @@ def _run(args: argparse.Namespace) -> int:
         bands=args.bands,
         crs=args.crs,
         nodata=args.nodata,
+        axis=args.axis,
         peak=args.peak,
         protocols=protocols,
         hqnr=args.hqnr,

@@ -50,6 +50,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--bands", type=int, nargs="+", metavar="N", help="of the MS file, from 1, in this order")
     add("--crs", help="assigned where the files have none; never a warp")
     add("--nodata", type=float, metavar="V", help="the value of a hole in both files")
+    add("--axis", type=int, metavar="N", help="of a 3-D MS array, that counts bands: 0, 1 or 2")
     add("--window", type=int, metavar="PX", help="PAN pixels at a time (1024)")
     add("--list", action=_List, nargs=0, help="name the methods and sensors, and stop")
     add_common(parser)
@@ -102,6 +103,7 @@ def _run(args: argparse.Namespace) -> int:
         "bands": args.bands,
         "crs": args.crs,
         "nodata": args.nodata,
+        "axis": args.axis,
         "window": window,
         "quiet": args.quiet,
     }

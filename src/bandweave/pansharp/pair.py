@@ -235,6 +235,7 @@ def open_pair(
     pan_key: str | None = None,
     ms_key: str | None = None,
     ms_bands: Sequence[int] | None = None,
+    axis: int | None = None,
 ) -> Pair:
     """Open a PAN file and an MS file, or one MS file a band in the order given; read nothing yet.
 
@@ -246,6 +247,7 @@ def open_pair(
     crs        assigned where a file has none; never a warp
     nodata     the value of a hole in both files, instead of the one they state
     ms_bands   numbers from 1, in the order wanted; None is all
+    axis       which axis of a 3-D MS array counts its bands (0, 1 or 2), where that is not clear
 
     Raises FileError for a file that is missing, damaged or no PAN image; GridMismatch where the two
     do not fit, with what to do; ConfigError for an impossible option.
@@ -257,7 +259,7 @@ def open_pair(
             f"{os.fspath(pan)} has {pan_source.bands} bands and a PAN image one; are the two files "
             "swapped? PAN comes first"
         )
-    ms_source = _ms_source(ms, ms_key, ms_bands, crs, nodata, control_points=True)
+    ms_source = _ms_source(ms, ms_key, ms_bands, crs, nodata, axis, control_points=True)
     _check_control_points(pan_source, ms_source)
     nesting, resampled, notes = placement(pan_source.grid, ms_source.grid, ratio)
     _check_vouched(pan_source, ms_source, ratio)
@@ -274,13 +276,14 @@ def open_ms(
     crs: CRS | str | int | None = None,
     nodata: float | None = None,
     ms_bands: Sequence[int] | None = None,
+    axis: int | None = None,
 ) -> Pair:
     """Open an MS file, or one a band, as a pair whose PAN image is `ratio` times finer and blank.
 
     What takes no look at PAN can be done to it as to any pair. Raises FileError for a file that is
     missing or damaged.
     """
-    source = _ms_source(ms, None, ms_bands, crs, nodata)
+    source = _ms_source(ms, None, ms_bands, crs, nodata, axis)
     grid = source.grid
     finer = grid.finer(ratio)
     if not grid.georeferenced:
@@ -306,6 +309,7 @@ def _ms_source(
     bands: Sequence[int] | None,
     crs: CRS | str | int | None,
     nodata: float | None,
+    axis: int | None,
     control_points: bool = False,
 ) -> WindowSource:
     """One MS file, or one a band."""
@@ -320,7 +324,13 @@ def _ms_source(
     else:
         paths, key = split_key(ms[0] if several else ms, key)  # type: ignore[index, arg-type]
     return open_source(
-        paths, key=key, bands=bands, crs=crs, nodata=nodata, control_points=control_points
+        paths,
+        key=key,
+        bands=bands,
+        crs=crs,
+        nodata=nodata,
+        axis=axis,
+        control_points=control_points,
     )
 
 

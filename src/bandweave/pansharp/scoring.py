@@ -81,6 +81,7 @@ def score_sharpeners(
     bands: Sequence[int] | None = None,
     crs: CRS | str | int | None = None,
     nodata: float | None = None,
+    axis: int | None = None,
     peak: float | None = None,
     protocols: Sequence[str] = PROTOCOLS,
     hqnr: Hqnr = "ours",
@@ -100,7 +101,7 @@ def score_sharpeners(
         runs: other trained sharpeners by name; see `trained`.
         sensor: one of `SENSORS`, of all pairs; by default that of the runs, where there are any.
         register: correct the misregistration that is measured, for every method alike.
-        ratio, bands, crs, nodata: of all pairs that are not open, as in `sharpen`.
+        ratio, bands, crs, nodata, axis: of all pairs that are not open, as in `sharpen`.
         peak: largest value the data can take; by default the sensor's bits, or those of uint8.
         protocols: 'reduced', 'full' or both.
         hqnr: 'toolbox' adds D_λᴷ, D_s and HQNR as the toolbox of Vivone et al. (2021) takes them.
@@ -122,7 +123,8 @@ def score_sharpeners(
     folders = [run] if isinstance(run, str | os.PathLike) else list(run)
     opened = _open_runs(folders, sensor)
     sensor = _sensor_of_runs(opened, sensor)
-    pairs = _open_pairs(pairs, ratio=ratio, ms_bands=bands, crs=crs, nodata=nodata)
+    options = {"ratio": ratio, "ms_bands": bands, "crs": crs, "nodata": nodata, "axis": axis}
+    pairs = _open_pairs(pairs, options)
     for each in opened.values():
         for pair in pairs.values():
             each.check(pair)
@@ -191,7 +193,7 @@ def _sensor_of_runs(runs: Mapping[str, SharpenRun], sensor: str) -> str:
 
 
 def _open_pairs(
-    pairs: Mapping[str, Pair | Files] | Sequence[Files] | PathLike, **options: Any
+    pairs: Mapping[str, Pair | Files] | Sequence[Files] | PathLike, options: Mapping[str, Any]
 ) -> dict[str, Pair]:
     """All pairs by name, open; `options` are those of `open_pair`."""
     if isinstance(pairs, str | os.PathLike):

@@ -105,6 +105,7 @@ def sharpen(
     bands: Sequence[int] | None = None,
     crs: CRS | str | int | None = None,
     nodata: float | None = None,
+    axis: int | None = None,
     window: int = WINDOW,
     quiet: bool = False,
 ) -> Path:
@@ -126,6 +127,7 @@ def sharpen(
     bands      numbers of the MS file's bands from 1; None is all
     crs        assigned where the files have none
     nodata     the value of a hole in both files, instead of the one they state
+    axis       which axis of a 3-D MS array counts its bands (0, 1 or 2), where that is not clear
     window     PAN pixels at a time
     quiet      no progress
 
@@ -139,7 +141,7 @@ def sharpen(
         _check_method(method or DEFAULT)
     else:
         sensor = trained.config.sensor
-    pair = open_pair(pan, ms, ratio=ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    pair = open_pair(pan, ms, ratio=ratio, crs=crs, nodata=nodata, ms_bands=bands, axis=axis)
     _check_window(window, pair.ratio)
     if trained is not None:
         trained.check(pair)
@@ -169,6 +171,7 @@ def super_resolve(
     bands: Sequence[int] | None = None,
     crs: CRS | str | int | None = None,
     nodata: float | None = None,
+    axis: int | None = None,
     window: int = WINDOW,
     quiet: bool = False,
 ) -> Path:
@@ -192,7 +195,7 @@ def super_resolve(
             f"zero_shot is {zero_shot!r}; it is one of {', '.join(get_args(ZeroShot))}"
         )
     trained = open_run(run, sensor=sensor)
-    pair = open_ms(ms, trained.ratio, crs=crs, nodata=nodata, ms_bands=bands)
+    pair = open_ms(ms, trained.ratio, crs=crs, nodata=nodata, ms_bands=bands, axis=axis)
     _check_window(window, pair.ratio)
     trained.check(pair)
     known = sensor_of(trained.config.sensor, pair.names)
