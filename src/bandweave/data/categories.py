@@ -1,110 +1,222 @@
-"""Names and colours of classes that a label raster itself, or the file beside it, gives."""
+"""Names and colours of classes that a label raster itself, or a file beside it, gives.
+
+GDAL reads lists of names and attribute tables from many places: its own sidecar (x.tif.aux.xml, as
+QGIS and ArcGIS write it too), ERDAS Imagine files, virtual rasters. It shows them all in one
+way, as the description (VRT) of a raster. An ENVI header and a table x.tif.vat.dbf are read here.
+"""
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bandweave.data.scene_schema import ClassFile, Code
-from bandweave.errors import FileError
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from bandweave.errors import FileError, printable
 from bandweave.raster import envi
 from bandweave.raster.gdal import open_dataset
+from bandweave.raster.vectors import read_dbf
 
-_USES = {"1": "count", "2": "name", "5": "value", "6": "red", "7": "green", "8": "blue"}  # GFU_…
-_RGB = ("red", "green", "blue")
-_WORDS = {
-    "value": ("value", "code", "id", "pixel", "dn", "class_id"),
-    "name": ("class_name", "classname", "class_names", "name", "label", "category", "class"),
+_USAGES = {"2": "name", "3": "value", "5": "value", "6": "red", "7": "green", "8": "blue"}  # GFU_…
+_WORDS = {  # what a column without a usage is called, the likelier before
+    "value": ("value", "pixelvalue", "code", "classcode", "classid", "dn", "gridcode", "id"),
+    "name": ("classname", "classnames", "name", "label", "category", "class", "landcover"),
     "red": ("red", "r"),
     "green": ("green", "g"),
     "blue": ("blue", "b"),
 }
+_TEXT = "2"  # GFT_String
 
 
-def read_categories(path: Path) -> dict[Code, ClassFile]:
-    """The classes by code, from GDAL's sidecar, an ENVI header, or a colour table; {} if none."""
-    found = _from_sidecar(path) or _from_envi(path)
-    if not found:
-        return {}
-    colors = _color_table(path)
-    return {
-        code: ClassFile(entry.name, entry.color or colors.get(code))
-        for code, entry in found.items()
-        if entry.name
-    }
+@dataclass(frozen=True)
+class Categories:
+    """What a label file says of its codes; codes without a name or a colour are not in it.
+
+    colors  '#rrggbb'
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    colors: Mapping[int, str] = field(default_factory=dict)
 
 
-def _from_sidecar(path: Path) -> dict[int, ClassFile]:
-    """From x.tif.aux.xml: GDAL's list of names, or a table as GIS programs write it."""
+def read_categories(path: Path) -> Categories:
+    """The names and colours of a label raster's codes.
+
+    Raises FileError for a sidecar that is damaged.
+    """
+    _check_sidecar(path)
+    band = _described_band(path)
+    if band is None:
+        return Categories()
+    colors = _color_table(band)
+    for found in (_from_vat(path), _from_table(band), _from_envi(path), _from_list(band)):
+        if found.names:
+            return Categories(found.names, {**colors, **found.colors})
+    return Categories({}, colors)
+
+
+def _check_sidecar(path: Path) -> None:
+    """GDAL passes over a sidecar that it cannot read, and the names would be lost silently."""
     sidecar = Path(f"{path}.aux.xml")
     if not sidecar.is_file():
-        return {}
+        return
     try:
-        root = ElementTree.parse(sidecar).getroot()
-    except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise FileError(f"{sidecar} is no readable XML: {error}") from None
-    table = root.find(".//GDALRasterAttributeTable")
-    if table is not None and (rows := _from_table(table)):
-        return rows
-    names = [element.text or "" for element in root.findall(".//CategoryNames/Category")]
-    return {code: ClassFile(name.strip()) for code, name in enumerate(names) if name.strip()}
+        ElementTree.parse(sidecar)
+    except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
+        raise FileError(
+            f"{sidecar} is no readable XML: {error}; mend it, or remove it and name the classes "
+            "in `classes`"
+        ) from None
 
 
-def _from_table(table: ElementTree.Element) -> dict[int, ClassFile]:
-    columns: dict[str, int] = {}
-    for number, definition in enumerate(table.findall("FieldDefn")):
-        use = _USES.get(definition.findtext("Usage", "").strip())
-        word = definition.findtext("Name", "").strip().lower()
-        use = use or next((use for use, words in _WORDS.items() if word in words), None)
-        if use is not None:
-            columns.setdefault(use, number)
-    if "name" not in columns:
-        return {}
-    classes = {}
-    for row_number, row in enumerate(table.findall("Row")):
-        cells = [(cell.text or "").strip() for cell in row.findall("F")]
-        try:
-            code = int(float(cells[columns["value"]])) if "value" in columns else row_number
-            rgb = [
-                float(cells[columns[each]]) for each in ("red", "green", "blue") if each in columns
-            ]
-            name = cells[columns["name"]]
-        except (ValueError, IndexError, OverflowError):
-            continue
-        classes[code] = ClassFile(name, _hex(rgb))
-    return classes
-
-
-def _hex(rgb: list[float]) -> str | None:
-    """'#rrggbb' of three numbers from 0 to 255, or from 0 to 1 as some programs write them."""
-    if len(rgb) != 3 or not all(0 <= value <= 255 for value in rgb):
+def _described_band(path: Path) -> ElementTree.Element | None:
+    """The first band as GDAL describes it in a VRT, without any pixels; None where it cannot."""
+    try:
+        with open_dataset(str(path)) as dataset, MemoryFile(ext=".vrt") as memory:
+            rasterio.shutil.copy(dataset, memory.name, driver="VRT")
+            root = ElementTree.fromstring(memory.read())
+    except (RasterioError, CPLE_BaseError, ElementTree.ParseError, FileError, ValueError):
         return None
-    if any(0 < value < 1 for value in rgb):
-        rgb = [value * 255 for value in rgb]
-    return "#" + "".join(f"{round(value):02x}" for value in rgb)
+    return root.find("VRTRasterBand")
 
 
-def _from_envi(path: Path) -> dict[int, ClassFile]:
+def _from_list(band: ElementTree.Element) -> Categories:
+    """From GDAL's list of names, which counts from 0."""
+    names = [element.text for element in band.findall("CategoryNames/Category")]
+    return Categories({code: name for code, text in enumerate(names) if (name := class_name(text))})
+
+
+def _color_table(band: ElementTree.Element) -> dict[int, str]:
+    """By code; entries that nobody sees (alpha 0) are none."""
+    colors = {}
+    for code, entry in enumerate(band.findall("ColorTable/Entry")):
+        *rgb, alpha = (float(entry.get(f"c{i}", "0")) for i in (1, 2, 3, 4))
+        if alpha > 0 and (color := _hex(rgb)):
+            colors[code] = color
+    return colors
+
+
+def _from_table(band: ElementTree.Element) -> Categories:
+    """From GDAL's attribute table."""
+    table = band.find("GDALRasterAttributeTable")
+    if table is None:
+        return Categories()
+    columns = [
+        _Column(
+            each.findtext("Name", ""),
+            _USAGES.get(each.findtext("Usage", "").strip()),
+            each.findtext("Type", "").strip() == _TEXT,
+        )
+        for each in table.findall("FieldDefn")
+    ]
+    rows = [[cell.text or "" for cell in row.findall("F")] for row in table.findall("Row")]
+    first, step = (_number(table.get(key, "")) for key in ("Row0Min", "BinSize"))
+    return _from_rows(columns, rows, int(first or 0), int(step or 1))
+
+
+def _from_vat(path: Path) -> Categories:
+    """From the attribute table that ArcGIS and QGIS write beside a raster."""
+    beside = {name.lower(): name for name in (f"{path}.vat.dbf", f"{path}.VAT.DBF")}
+    file = next((Path(name) for name in beside.values() if Path(name).is_file()), None)
+    if file is None:
+        return Categories()
+    fields = read_dbf(file)
+    columns = [_Column(name, None, values.dtype == object) for name, values in fields.items()]
+    rows = [["" if cell is None else str(cell) for cell in row] for row in zip(*fields.values())]
+    return _from_rows(columns, rows)
+
+
+def _from_envi(path: Path) -> Categories:
     """From the `class names` and `class lookup` of an ENVI classification."""
     header = path if path.suffix.lower() == ".hdr" else envi.find_header(path)
     if header is None or not envi.is_header(header):
-        return {}
+        return Categories()
     facts = envi.read_header(header)
-    names = [name.strip() for name in facts.get("class names", "").split(",")]
+    names = [class_name(name) for name in facts.get("class names", "").split(",")]
     lookup = envi.numbers(facts.get("class lookup", "")) or []
-    return {
-        code: ClassFile(name, _hex(lookup[3 * code : 3 * code + 3]))
-        for code, name in enumerate(names)
-        if name
-    }
+    colors = {code: _hex(lookup[3 * code : 3 * code + 3]) for code in range(len(lookup) // 3)}
+    return Categories(
+        {code: name for code, name in enumerate(names) if name},
+        {code: color for code, color in colors.items() if color},
+    )
 
 
-def _color_table(path: Path) -> dict[Code, str]:
+# ------------------------------------------------------------------------------- attribute tables
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of an attribute table: what it is called, is for (if said), and if it holds text."""
+
+    name: str
+    use: str | None
+    text: bool
+
+
+def _from_rows(
+    columns: Sequence[_Column], rows: Sequence[Sequence[str]], first: int = 0, step: int = 1
+) -> Categories:
+    """From the rows of a table, a code each; without a column of codes these are first, first+step…
+
+    Rows whose code is no whole number are left out.
+    """
+    places = _places(columns)
+    if "name" not in places:
+        return Categories()
+    names, shades = {}, {}
+    for number, row in enumerate(rows):
+        if len(row) != len(columns):
+            continue
+        code = _number(row[places["value"]]) if "value" in places else first + step * number
+        if code is None or code != int(code):
+            continue
+        if name := class_name(row[places["name"]]):
+            names[int(code)] = name
+        rgb = [_number(row[places[each]]) for each in ("red", "green", "blue") if each in places]
+        shades[int(code)] = [value for value in rgb if value is not None]
+    largest = max((value for rgb in shades.values() for value in rgb), default=0)
+    scale = 255 if largest <= 1 else 1  # some programs write shares
+    colors = {code: _hex([value * scale for value in rgb]) for code, rgb in shades.items()}
+    return Categories(names, {code: color for code, color in colors.items() if color})
+
+
+def _places(columns: Sequence[_Column]) -> dict[str, int]:
+    """Which column is what: as the table says, else by its name, else the only one with text."""
+    places: dict[str, int] = {}
+    for place, column in enumerate(columns):
+        if column.use is not None:
+            places.setdefault(column.use, place)
+    plain = [re.sub(r"[\W_]+", "", column.name).lower() for column in columns]
+    for use, words in _WORDS.items():
+        known = (plain.index(word) for word in words if word in plain)
+        places.setdefault(use, next((place for place in known if place not in places.values()), -1))
+    texts = [place for place, column in enumerate(columns) if column.text]
+    if places["name"] < 0 and len(texts) == 1:
+        places["name"] = texts[0]
+    return {use: place for use, place in places.items() if place >= 0}
+
+
+def class_name(text: str | None) -> str:
+    """A name as a class can have it: of one line, control characters escaped."""
+    return printable(" ".join((text or "").split()), 200)
+
+
+def _number(text: str) -> float | None:
     try:
-        with open_dataset(str(path)) as dataset:
-            table = dataset.colormap(1)
-    except (FileError, ValueError):
-        return {}
-    return {
-        code: f"#{red:02x}{green:02x}{blue:02x}" for code, (red, green, blue, _) in table.items()
-    }
+        value = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return value if abs(value) < 2**53 else None
+
+
+def _hex(rgb: Sequence[float]) -> str | None:
+    """'#rrggbb' of three numbers from 0 to 255."""
+    if len(rgb) != 3 or not all(0 <= value <= 255 for value in rgb):
+        return None
+    return "#" + "".join(f"{round(value):02x}" for value in rgb)

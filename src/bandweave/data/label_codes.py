@@ -70,7 +70,7 @@ def _code_polygons(
 ) -> list[Coded]:
     if entry.field is None:
         raise ConfigError(f"{key}: polygons need `field`, the attribute with their class")
-    join = {"csv": entry.join.csv, "on": entry.join.on} if entry.join else None
+    join = vars(entry.join) if entry.join else None
     polygons = read_polygons(
         entry.path,
         entry.field,
@@ -100,6 +100,7 @@ def _code_polygons(
         near.update(burned.near)
         overlapped += burned.counts["overlapped_pixels"]
     counts = polygons.counts
+    notes += [f"{key}: {note}" for note in polygons.notes]
     notes.append(
         f"{key}: {counts['read']} polygons or points read, "
         f"{counts['without_row']} without a row in the CSV, "
@@ -113,6 +114,10 @@ def _code_polygons(
     if counts["unusable"]:
         notes.append(
             f"{key}: {counts['unusable']} geometries that are neither polygons nor points left out"
+        )
+    if counts["pieces"]:
+        notes.append(
+            f"{key}: {counts['pieces']} lines, or points beside polygons, in collections left out"
         )
     touched = "every pixel they touch" if entry.all_touched else "pixels whose centre they hold"
     notes.append(

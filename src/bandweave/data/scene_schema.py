@@ -48,6 +48,7 @@ class JoinFile:
 
     csv: str  # the table
     on: str  # the column that table and polygons share
+    encoding: str | None = None  # of its text, if neither UTF-8, UTF-16 nor Windows' Latin letters
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from bandweave.raster.vectors import read_table, read_vector, usable_parts
 Overlap = Literal["smallest", "largest", "first", "last", "ignore"]
 OVERLAPS = ("smallest", "largest", "first", "last", "ignore")
 Code = str | int
+_WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2}|,0{4,})?")  # 1,000 may be a thousand
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Polygons:
     crs      of each file; None where it has none
     counts   what was read and what was left out, for the log: `read`, `unusable` (lines,
              empty geometries), `without_row` (no match in the CSV), `without_code` (empty value),
-             `repeated_rows` (rows of the CSV whose key stood there before; the first counts)
+             `repeated_rows` (rows of the CSV whose key stood there before; the first counts),
+             `pieces` (lines and, beside polygons, points in collections)
+    notes    how text was read where files do not say it, one line each
     """
 
     shapes: np.ndarray
@@ -46,6 +51,7 @@ class Polygons:
     files: np.ndarray
     crs: tuple[CRS | None, ...]
     counts: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,28 +82,32 @@ def read_polygons(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     field: str,
     *,
-    join: Mapping[str, str] | None = None,
+    join: Mapping[str, str | None] | None = None,
     layer: str | None = None,
     encoding: str | None = None,
     crs: CRS | None = None,
 ) -> Polygons:
     """Read the polygons and points of shapefiles, GeoJSON or GeoPackages with the class in `field`.
 
-    join    {"csv": path, "on": column}: a table whose column `on`, found in the vector file too,
-            gives each polygon its row; `field` may then be a column of the table
-    layer   of a GeoPackage with several
+    join      {"csv": path, "on": column}: a table whose column `on`, found in the vector file too,
+              gives each polygon its row; `field` may then be a column of the table. Its `encoding`
+              may stand with it
+    layer     of a GeoPackage with several
     encoding  of a shapefile's text, where its files say none or a wrong one
-    crs     of files that state none, or degrees for coordinates that are none
+    crs       of files that state none, or degrees for coordinates that are none
 
     What has no row or no code is left out and counted. Raises FileError for files that
     cannot be read, LabelError for a field or column that does not exist.
     """
     several = not isinstance(paths, str | os.PathLike)
     files = [Path(path) for path in paths] if several else [Path(paths)]  # type: ignore[union-attr, arg-type]
-    counts = dict.fromkeys(("read", "unusable", "without_row", "without_code", "repeated_rows"), 0)
+    counts = dict.fromkeys(
+        ("read", "unusable", "without_row", "without_code", "repeated_rows", "pieces"), 0
+    )
+    field, notes = field.strip(), list[str]()
     table = None
     if join is not None:
-        table, on = _read_join(join, field, counts)
+        table, on = _read_join(join, field, counts, notes)
     shapes: list[Any] = []
     codes: list[Code] = []
     origins: list[int] = []
@@ -106,17 +116,19 @@ def read_polygons(
         vector = read_vector(file, layer, encoding=encoding, crs=crs)
         geometries, columns = vector.shapes, vector.fields
         systems.append(vector.crs)
+        if vector.note:
+            notes.append(vector.note)
         if table is not None:
-            keys = [_text(key) for key in _column(file, columns, on)]
+            keys = [_text(key) for key in _column(file, columns, on, None)]
             found = [table.get(key) for key in keys]
             if field not in table.columns:
-                found = list(_column(file, columns, field))
+                found = list(_column(file, columns, field, table))
         else:
             keys = [""] * len(geometries)
-            found = list(_column(file, columns, field))
+            found = list(_column(file, columns, field, None))
         for geometry, key, value in zip(geometries, keys, found, strict=True):
             counts["read"] += 1
-            usable = usable_parts(geometry)
+            usable, left_out = usable_parts(geometry)
             if usable is None:
                 counts["unusable"] += 1
             elif table is not None and key not in table:
@@ -124,13 +136,21 @@ def read_polygons(
             elif (code := _code(value)) is None:
                 counts["without_code"] += 1
             else:
+                counts["pieces"] += left_out
                 shapes.append(usable)
                 codes.append(code)
                 origins.append(number)
+    if table and counts["read"] and counts["without_row"] == counts["read"]:
+        raise LabelError(
+            f"no {on!r} of {files[0]} ({', '.join(keys[:3])}, …) is among those of the table "
+            f"({', '.join(list(table)[:3])}, …); do they name the same things?"
+        )
     polygons = np.array(shapes, dtype=object)
     broken = ~shapely.is_valid(polygons)
     polygons[broken] = shapely.buffer(shapely.make_valid(polygons[broken]), 0)  # drops loose lines
-    return Polygons(polygons, tuple(codes), np.array(origins, int), tuple(systems), counts)
+    return Polygons(
+        polygons, tuple(codes), np.array(origins, int), tuple(systems), counts, tuple(notes)
+    )
 
 
 def burn(
@@ -229,43 +249,71 @@ def _reproject(polygons: Polygons, grid: Grid) -> np.ndarray:
 
 
 def _beside_the_dateline(shapes: np.ndarray, grid: Grid) -> np.ndarray:
-    """Polygons in degrees, those a turn of the Earth away from the grid brought to it.
+    """Polygons in degrees, what lies a turn of the Earth away from the grid brought to it.
 
-    Raises GridMismatch for one wider than half the Earth: it was cut at the dateline wrongly.
+    Raises GridMismatch for polygons that cross the dateline and are not cut there.
     """
     if grid.crs is None or not grid.crs.is_geographic or not len(shapes):
         return shapes
-    left, _, right, _ = shapely.bounds(shapes).T
-    if (right - left > 180).any():
+    uncut = sum(_jumps(shape) for shape in shapes)
+    if uncut:
         raise GridMismatch(
-            f"{int((right - left > 180).sum())} polygons are more than 180° wide: they cross the "
-            "dateline, and their file does not cut them there; cut them (ogr2ogr -wrapdateline)"
+            f"{uncut} polygons have edges more than 180° long: they cross the dateline, and "
+            "their file does not cut them there; cut them (ogr2ogr -wrapdateline)"
         )
     west, _, east, _ = grid.bounds
-    shapes = shapes.copy()
-    for turn in (360.0, -360.0):
-        outside = (right < west) | (left > east)
-        meets = outside & (right + turn > west) & (left + turn < east)
-        for i in np.flatnonzero(meets):
-            shapes[i] = shapely.affinity.translate(shapes[i], xoff=turn)
-    return shapes
+    turned = shapes.copy()
+    for i, shape in enumerate(shapes):
+        pieces = list(getattr(shape, "geoms", [shape]))
+        moved = [_turned(piece, west, east) for piece in pieces]
+        if any(new is not old for new, old in zip(moved, pieces, strict=True)):
+            several = shapely.multipoints if "Point" in shape.geom_type else shapely.multipolygons
+            turned[i] = several(moved) if hasattr(shape, "geoms") else moved[0]
+    return turned
 
 
-class _Table(dict[str, Any]):
+def _jumps(shape: Any) -> bool:
+    """An edge goes more than half around the Earth; one all around it lies along a pole."""
+    if "Polygon" not in shape.geom_type:
+        return False
+    for ring in shapely.get_rings(shape):
+        long = np.abs(np.diff(shapely.get_coordinates(ring)[:, 0]))
+        if ((long > 180) & (long < 360 - 1e-9)).any():
+            return True
+    return False
+
+
+def _turned(piece: Any, west: float, east: float) -> Any:
+    """The piece, or where only that lies between west and east, the same a turn away."""
+    left, _, right, _ = piece.bounds
+    if right <= west or left >= east:
+        for turn in (360.0, -360.0):
+            if right + turn > west and left + turn < east:
+                return shapely.affinity.translate(piece, xoff=turn)
+    return piece
+
+
+class _Joined(dict[str, Any]):
     """Key to value, and the names of the columns."""
 
     columns: tuple[str, ...] = ()
 
 
-def _read_join(join: Mapping[str, str], field: str, counts: dict[str, int]) -> tuple[_Table, str]:
-    if set(join) != {"csv", "on"}:
-        raise ConfigError(f"`join` has keys {', '.join(join) or 'none'}; it takes `csv` and `on`")
-    path, on = Path(join["csv"]), join["on"].strip()
-    read = read_table(path, on)
+def _read_join(
+    join: Mapping[str, str | None], field: str, counts: dict[str, int], notes: list[str]
+) -> tuple[_Joined, str]:
+    """The values of `field` by the key, whose column's name follows."""
+    if not {"csv", "on"} <= set(join) <= {"csv", "on", "encoding"}:
+        raise ConfigError(
+            f"`join` has keys {', '.join(join) or 'none'}; it takes `csv`, `on` and `encoding`"
+        )
+    path, on = Path(str(join["csv"])), str(join["on"]).strip()
+    read = read_table(path, on, encoding=join.get("encoding"), wanted=field)
     if on not in read.columns:
-        names = ", ".join(read.columns[:20]) or "none"
-        raise LabelError(f"{path} has no column {on!r} to join on; it has {names}")
-    table = _Table()
+        raise LabelError(f"{path} has no column {on!r} to join on{_there_are(on, read.columns)}")
+    if read.note:
+        notes.append(read.note)
+    table = _Joined()
     table.columns = read.columns
     for row in read.rows:
         key = _text(row.get(on, ""))
@@ -276,27 +324,42 @@ def _read_join(join: Mapping[str, str], field: str, counts: dict[str, int]) -> t
     return table, on
 
 
-def _column(path: Path, columns: dict[str, Any], name: str) -> np.ndarray:
+def _there_are(name: str, columns: Sequence[str]) -> str:
+    """The end of a message: the nearest column, and which there are."""
+    close = difflib.get_close_matches(name.casefold(), [each.casefold() for each in columns], 1)
+    near = next((each for each in columns if close and each.casefold() == close[0]), None)
+    shown = ", ".join(columns[:20]) + (f" and {len(columns) - 20} more" if columns[20:] else "")
+    return f"; it has {shown or 'none'}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _column(path: Path, columns: dict[str, Any], name: str, joined: _Joined | None) -> np.ndarray:
     if name not in columns:
-        raise LabelError(f"{path} has no field {name!r}; it has {', '.join(columns) or 'none'}")
+        others = f", nor has the table, which has {', '.join(joined.columns[:20])}" if joined else ""
+        raise LabelError(
+            f"{path} has no field {name!r}{_there_are(name, list(columns))}{others}"
+        )
     return columns[name]
 
 
 def _text(value: Any) -> str:
-    """A key as both files write it: 7, 7.0 and ' 7 ' are the same."""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip()
+    """A key as both files write it: 7, 7.0, '7,0' and ' 7 ' are the same, and '007' is another."""
+    text = str(value).strip()
+    whole = None if re.match(r"[+-]?0\d", text) else _whole(value)
+    return text if whole is None else str(whole)
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number that a number or a text is, a decimal comma or point with zeros behind it."""
+    if isinstance(value, float | np.floating):
+        return int(value) if float(value).is_integer() else None
+    if isinstance(value, int | np.integer | bool | np.bool_):
+        return int(value)
+    found = _WHOLE.fullmatch(str(value).strip())
+    return int(found[1]) if found else None
 
 
 def _code(value: Any) -> Code | None:
     if value is None or (isinstance(value, float | np.floating) and not math.isfinite(value)):
         return None
-    if isinstance(value, int | np.integer | bool | np.bool_):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return int(value) if float(value).is_integer() else str(value)
-    text = str(value).strip()
-    if text.lstrip("+-").isdecimal():
-        return int(text)
-    return text or None
+    whole = _whole(value)
+    return (str(value).strip() or None) if whole is None else whole

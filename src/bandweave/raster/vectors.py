@@ -30,6 +30,8 @@ _BEGINNINGS = {
     ".kml": re.compile(rb"(?s)(?:\xef\xbb\xbf)?\s*<.*?<kml[\s>]|\s*<kml[\s>]"),
 }
 VECTORS = tuple(_BEGINNINGS)
+_LOOKED_AT = 16 * 2**20  # bytes of a table's text that tell its encoding
+_ANSI = (b"\x03", b"\x57")  # a dBASE table's byte for the code page of western Windows
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -40,11 +42,13 @@ class Vector:
     shapes  geometries without a third dimension, None where a feature has none
     fields  the values of each attribute
     crs     None where the file states none, or one that its coordinates cannot be in
+    note    how its text was read where the file does not say; '' where it does
     """
 
     shapes: np.ndarray
     fields: dict[str, np.ndarray]
     crs: CRS | None
+    note: str = ""
 
 
 def read_vector(
@@ -70,7 +74,10 @@ def read_vector(
         codecs.lookup(encoding or "utf-8")
     except LookupError:
         raise FileError(f"{path}: `encoding: {encoding}` is no encoding that is known") from None
-    with _naming(path, encoding):
+    note, given = "", encoding
+    if encoding is None and path.suffix.lower() == ".shp":
+        encoding, note = _encoding_of_dbf(_sibling(path, ".dbf"))
+    with _naming(path, given):
         names = [str(name) for name, _ in pyogrio.list_layers(path)]
         if layer is None and len(names) > 1:
             raise FileError(f"{path} has layers {', '.join(names)}; choose one with `key`")
@@ -85,7 +92,7 @@ def read_vector(
         shapes = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
         stated = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
     fields = dict(zip(map(str, meta["fields"]), values, strict=True))
-    return Vector(shapes, fields, _crs_of(path, shapes, stated, crs))
+    return Vector(shapes, fields, _crs_of(path, shapes, stated, crs), note)
 
 
 def describe_vector(path: Path) -> dict[str, Any]:
@@ -102,8 +109,22 @@ def read_fields(path: Path) -> dict[str, np.ndarray]:
     import pyogrio
 
     check_vector(path)
+    dbf = _sibling(path, ".dbf") if path.suffix.lower() == ".shp" else None
+    encoding = _encoding_of_dbf(dbf)[0] if dbf else None
     with _naming(path, None):
-        meta, _, _, values = pyogrio.raw.read(path, read_geometry=False)
+        meta, _, _, values = pyogrio.raw.read(path, read_geometry=False, encoding=encoding)
+    return dict(zip(map(str, meta["fields"]), values, strict=True))
+
+
+def read_dbf(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a dBASE table that stands alone."""
+    import pyogrio
+
+    check_input_file(path)
+    with _naming(path, None):
+        meta, _, _, values = pyogrio.raw.read(
+            path, read_geometry=False, encoding=_encoding_of_dbf(path)[0]
+        )
     return dict(zip(map(str, meta["fields"]), values, strict=True))
 
 
@@ -147,6 +168,64 @@ def _naming(path: Path, encoding: str | None) -> Iterator[None]:
         raise FileError(f"{path} cannot be read as vector data: {text}") from error
 
 
+def _sibling(path: Path, suffix: str) -> Path:
+    """The file of the same name with another ending, in small letters or in large."""
+    return next(
+        (other for each in (suffix, suffix.upper()) if (other := path.with_suffix(each)).is_file()),
+        path.with_suffix(suffix),
+    )
+
+
+def _encoding_of_dbf(path: Path) -> tuple[str | None, str]:
+    """The encoding of a dBASE table's text, and a note where it was guessed; None is as it says.
+
+    Its sidecar (.cpg) or a byte of its own says it, or nothing does. Text of Latin letters that can
+    be UTF-8 is UTF-8, whatever was said: many programs lose the sidecar or write a wrong one.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LOOKED_AT)
+        sidecar = _sibling(path, ".cpg")
+        said = sidecar.read_bytes()[:64].decode("ascii", "replace").strip("\0 \r\n\t")
+    except FileNotFoundError:
+        said = ""
+        if not path.is_file():
+            return None, ""
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from None
+    codec = _codec(said) or ("iso8859-1" if raw[29:30] in _ANSI else None)
+    if not said and codec is None and raw[29:30] not in (b"", b"\0"):
+        return None, ""  # a code page that GDAL knows
+    text = raw[int.from_bytes(raw[8:10], "little") :]
+    if codec == "utf-8":
+        return codec, ""
+    if text.isascii() or (codec is not None and not codec.startswith(("iso8859", "cp125"))):
+        return None, ""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(text)
+    except UnicodeDecodeError:
+        if codec is not None:
+            return None, ""
+        what = f"{sidecar.name} says {said!r}, which is no encoding" if said else "no encoding is said"
+        return "iso8859-1", (
+            f"{path.name}: {what}; its text was read as ISO-8859-1 (Latin letters); state another "
+            "with `encoding:` in the labels"
+        )
+    return "utf-8", ""
+
+
+def _codec(name: str) -> str | None:
+    """Python's name of an encoding as .cpg files call it: UTF-8, 1252, ISO 88591, 65001."""
+    plain = name.lower().replace("ansi", "").replace("oem", "").strip()
+    tries = [plain, f"cp{plain}", plain.replace(" ", "-"), plain.replace("88591", "8859-1")]
+    for each in ["utf-8"] if plain == "65001" else tries:
+        try:
+            return codecs.lookup(each).name if plain else None
+        except (LookupError, ValueError):
+            continue
+    return None
+
+
 def _said_by(path: Path) -> str:
     sidecar = path.with_suffix(".cpg")
     return f", whatever its {sidecar.name} says" if sidecar.exists() else ""
@@ -173,75 +252,141 @@ def _crs_of(path: Path, shapes: np.ndarray, stated: CRS | None, given: CRS | Non
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a table of text, each by the names of its columns."""
+    """Rows of a table of text, each by the names of its columns.
+
+    note  how the text was read where its encoding was guessed; '' where it is plain
+    """
 
     columns: tuple[str, ...]
     rows: list[dict[str, str]]
+    note: str = ""
 
 
-def read_table(path: Path, key: str | None = None) -> Table:
+def read_table(
+    path: Path, key: str | None = None, *, encoding: str | None = None, wanted: str | None = None
+) -> Table:
     """A table of text with a header: commas, semicolons, tabs or bars between, in any encoding.
 
-    key  a column that the header holds; the delimiter under which it does is meant. Without it, or
-         where none does, the one that gives the most columns
+    key       a column that the header holds; the delimiter under which it does is meant. Without
+              it, or where none does, the one that gives the most columns
+    encoding  of the text; UTF-8, UTF-16 or Windows' Latin letters are found without it
+    wanted    another column that will be used
 
-    Raises FileError for what cannot be read as a table.
+    Raises FileError for what cannot be read as a table, with the line where rows have more values
+    than the header has columns, and for a used column whose name stands twice.
     """
     check_input_file(path)
     try:
-        text = _decoded(path.read_bytes())
-        if "\0" in text:
-            raise FileError(f"{path} cannot be read as a CSV table: it is no text")
-        header = next(iter(text.splitlines()), "")
-        splits = {
-            mark: [name.strip() for name in next(csv.reader([header], delimiter=mark), [])]
-            for mark in _DELIMITERS
-        }
-        fitting = [mark for mark, names in splits.items() if key is not None and key in names]
-        if key is not None and not fitting and max(map(len, splits.values())) < 2:
-            raise FileError(
-                f"{path} cannot be read as a CSV table: its first line, {header[:60]!r}, has "
-                f"neither the column {key!r} nor a comma, semicolon, tab or bar"
-            )
-        mark = fitting[0] if fitting else max(splits, key=lambda each: len(splits[each]))
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark))
-    except (OSError, UnicodeError, csv.Error) as error:
+        text, note = _decoded(path, encoding)
+        lines = _split(text, key, path)
+    except (OSError, csv.Error) as error:
         raise FileError(f"{path} cannot be read as a CSV table: {error}") from error
     columns = tuple(name.strip() for name in lines[0]) if lines else ()
-    rows = [dict(zip(columns, line, strict=False)) for line in lines[1:] if any(line)]
-    return Table(columns, rows)
+    for name in (key, wanted):
+        if name is not None and columns.count(name) > 1:
+            raise FileError(f"{path} has {columns.count(name)} columns of the name {name!r}")
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        if any(cell.strip() for cell in line[len(columns) :]):
+            raise FileError(
+                f"{path}, row {number}: {len(line)} values for {len(columns)} columns; put values "
+                "that hold the delimiter in quotes (decimal commas between commas, for instance)"
+            )
+        if any(line):
+            rows.append(dict(zip(columns, line, strict=False)))
+    return Table(columns, rows, note)
 
 
-def _decoded(raw: bytes) -> str:
-    """The text of a file in UTF-8, UTF-16 or, failing both, Windows' Latin letters."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16")
-    if raw[1:2] == b"\0" and raw[3:4] == b"\0":
-        return raw.decode("utf-16-le")
+def _split(text: str, key: str | None, path: Path) -> list[list[str]]:
+    """The rows under the delimiter that is meant; a first line `sep=;`, as Excel has it, says it."""
+    if said := re.match(r'"?sep=(.)"?\s*\r?\n', text):
+        text = text[said.end() :]
+    text = text.lstrip("\r\n")
+    headers = {
+        mark: [name.strip() for name in next(_rows(text, mark), [])]
+        for mark in ([said[1]] if said else _DELIMITERS)
+    }
+    fitting = [mark for mark, names in headers.items() if key is not None and key in names]
+    if key is not None and not fitting and not said and max(map(len, headers.values())) < 2:
+        raise FileError(
+            f"{path} cannot be read as a CSV table: its first line, {text[:60].splitlines()[:1]}, "
+            f"has neither the column {key!r} nor a comma, semicolon, tab or bar"
+        )
+    mark = max(fitting or headers, key=lambda each: len(headers[each]))
+    return list(_rows(text, mark))
+
+
+def _rows(text: str, mark: str) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+
+
+def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
+    """The text of a file, and a note where its encoding is a guess."""
+    raw = path.read_bytes()
+    if raw.startswith(b"PK\x03\x04"):
+        raise FileError(f"{path} is a spreadsheet or an archive; save it as CSV (UTF-8)")
+    note = ""
     try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace")
+        if encoding is not None:
+            text = raw.decode(encoding).removeprefix("\ufeff")
+        elif raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            text = raw.decode("utf-16")
+        elif wide := _wide(raw):
+            text = raw.decode(wide)
+        else:
+            text = raw.decode("utf-8-sig")
+    except LookupError:
+        raise FileError(f"{path}: `encoding: {encoding}` is no encoding that is known") from None
+    except UnicodeDecodeError as error:
+        if encoding is not None:
+            raise FileError(
+                f"{path}: its text is not in `encoding: {encoding}` (byte {error.start})"
+            ) from None
+        text = raw.decode("cp1252", errors="replace")
+        note = (
+            f"{path.name} is not in UTF-8; read as Windows-1252 (Latin letters); state another "
+            "with `encoding:` in the join"
+        )
+    if "\0" in text:
+        raise FileError(f"{path} cannot be read as a CSV table: it is no text")
+    return text, note
+
+
+def _wide(raw: bytes) -> str | None:
+    """UTF-16 without a mark at its beginning: every other byte of Latin letters is 0."""
+    if raw[1:2] == b"\0" and raw[3:4] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if raw[:1] == b"\0" and raw[2:3] == b"\0" else None
 
 
 # --------------------------------------------------------------------------------------- geometries
 
 
-def usable_parts(shape: Any) -> Any:
-    """The polygons of a geometry, or its points where it has none; None for what has neither.
+def usable_parts(shape: Any) -> tuple[Any, int]:
+    """The polygons of a geometry, or its points where it has none; and how many pieces are neither.
 
-    Collections are opened, however deep. What has coordinates that are not finite is of no use.
+    Collections are opened, however deep. None for what has neither polygons nor points, and for
+    coordinates that are not finite.
     """
     if shape is None or shape.is_empty or not np.isfinite(shapely.get_coordinates(shape)).all():
-        return None
+        return None, 0
     if shape.geom_type in ("Polygon", "MultiPolygon", "Point", "MultiPoint"):
-        return shape
-    if shape.geom_type != "GeometryCollection":
-        return None
-    inside = [part for one in shape.geoms if (part := usable_parts(one)) is not None]
-    areas = [part for part in inside if "Polygon" in part.geom_type]
-    chosen = areas or inside
-    if not chosen:
-        return None
-    pieces = [piece for part in chosen for piece in getattr(part, "geoms", [part])]
-    return shapely.multipolygons(pieces) if areas else shapely.multipoints(pieces)
+        return shape, 0
+    pieces = _pieces(shape)
+    areas = [piece for piece in pieces if piece.geom_type == "Polygon"]
+    points = [piece for piece in pieces if piece.geom_type == "Point"]
+    if areas:
+        return shapely.multipolygons(areas), len(pieces) - len(areas)
+    return (shapely.multipoints(points) if points else None), len(pieces) - len(points)
+
+
+def _pieces(shape: Any) -> list[Any]:
+    """The single geometries in a collection, however deep they lie; empty ones left out."""
+    pieces, waiting = [], [shape]
+    while waiting:
+        one = waiting.pop()
+        if hasattr(one, "geoms"):
+            waiting += reversed(list(one.geoms))
+        elif not one.is_empty:
+            pieces.append(one)
+    return pieces
