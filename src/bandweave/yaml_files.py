@@ -123,7 +123,7 @@ def _check_values(value: Any, where: str) -> None:
             waiting += [(item, depth + 1) for pair in one.items() for item in pair]
         elif isinstance(one, list | tuple):
             waiting += [(item, depth + 1) for item in one]
-        elif isinstance(one, int) and abs(one) >= 2**63:
+        elif isinstance(one, int) and abs(one) >= 2**64:
             raise ConfigError(
                 f"{where}: a number of {len(str(abs(one)))} digits is no option's value"
             )

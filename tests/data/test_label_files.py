@@ -9,6 +9,7 @@ from bandweave.data.match import with_classes
 from bandweave.data.palette import colors
 from bandweave.data.scene import ClassInfo
 from bandweave.data.scene_file import open_scene
+from bandweave.data.splits import split
 from bandweave.errors import LabelError, SceneMismatch
 from bandweave.landcover.mapping import file_names
 from bandweave.raster.style import aux_xml
@@ -129,7 +130,7 @@ def test_a_colour_without_a_class_is_named_with_its_pixels(scene_with):
 
 
 def test_colours_without_classes_are_asked_about(scene_with):
-    with pytest.raises(LabelError, match=r"3 bands of 4 colours \(.*#ff0000.*`classes:"):
+    with pytest.raises(LabelError, match=r"3 bands of 3 colours \(.*#ff0000.*`classes:"):
         scene_with(painted())
 
 
@@ -154,17 +155,68 @@ def test_bands_of_which_two_are_one_at_a_pixel_are_refused(scene_with):
         scene_with(np.ones((3, 3, 4), np.uint8), classes={1: "a", 2: "b", 3: "c"})
 
 
+def test_bands_of_one_are_classes_even_where_these_have_colours(scene_with):
+    bands = np.stack([code == CODES for code in (1, 2, 5)]).astype(np.uint8)
+    classes = {code: {"name": f"c{code}", "color": COLORS[code]} for code in NAMES}
+    assert scene_with(bands, classes=classes).parts[0].labels.values[0].tolist() == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("opaque", [True, False])
+def test_a_fourth_band_says_where_there_is_no_label(scene_with, dtype, opaque):
+    seen = np.full((1, 3, 4), 255, np.uint8)
+    seen[0, 0, 0] = 255 if opaque else 0
+    classes = {code: {"name": f"c{code}", "color": COLORS[code]} for code in NAMES}
+    scene = scene_with(np.concatenate([painted(), seen]), dtype=dtype, classes=classes)
+    assert scene.parts[0].labels.values[0].tolist() == [0 if opaque else -1, 1, 2, 2]
+
+
+def test_colours_may_be_the_codes(scene_with):
+    scene = scene_with(painted(), classes={COLORS[code].upper(): NAMES[code] for code in NAMES})
+    assert [(one.name, one.color) for one in scene.classes] == [
+        (NAMES[code], COLORS[code]) for code in NAMES
+    ]
+    assert scene.parts[0].labels.values[0].tolist() == [0, 1, 2, 2]
+
+
+def test_numbers_beyond_colours_are_no_colours(scene_with):
+    with pytest.raises(LabelError, match="holds 0 to 4000, and colours are of 0 to 255"):
+        scene_with(
+            painted().astype(np.uint16) * 16 // 255 * 250,
+            classes={1: {"name": "a", "color": "#000001"}},
+        )
+
+
+def test_the_axis_of_the_bands_can_be_stated(write_geotiff, tmp_path):
+    grid = str(write_geotiff("grid.tif", np.ones((1, 3, 4), np.float32)))
+    np.save(tmp_path / "l.npy", np.moveaxis(painted(), 0, -1))
+    classes = {code: {"name": f"c{code}", "color": COLORS[code]} for code in NAMES}
+    labels = {"path": str(tmp_path / "l.npy"), "axis": 2}
+    scene = open_scene({"layers": {"a": grid}, "labels": labels, "classes": classes})
+    assert scene.parts[0].labels.values[0].tolist() == [0, 1, 2, 2]
+
+
 # ---------------------------------------------------------------------------------- strange codes
 
 
 @pytest.mark.parametrize(
     ("dtype", "value"),
-    [("uint32", 4294967295), ("int32", -2147483648), ("float64", 2.0**32), ("int64", 2**40)],
+    [
+        ("uint32", 4294967295),
+        ("uint32", 4000000001),
+        ("int32", -2147483648),
+        ("int32", 20220101),
+        ("float64", 2.0**32),
+        ("int64", 2**40),
+        ("int64", 2**63 - 1),
+        ("int64", -(2**63)),
+        ("uint64", 2**64 - 1),
+    ],
 )
 def test_codes_that_are_too_large_are_told_as_such(scene_with, dtype, value):
     codes = CODES.astype(dtype)
     codes[0, 0] = value
-    with pytest.raises(LabelError, match=rf"holds {value:.0f}, .*add `nodata: {value:.0f}`"):
+    with pytest.raises(LabelError, match=rf"holds {int(value)}, .*add `nodata: {int(value)}`"):
         scene_with(codes)
     labels = {"nodata": float(value)}
     assert scene_with(codes, labels, name="b.tif").parts[0].labels.values[0, 0] == -1
@@ -189,6 +241,66 @@ def test_polygons_that_name_classes_by_name_are_those_classes(tmp_path, write_ge
     np.testing.assert_array_equal(scene.parts[0].labels.values[0], [1, 0, 1, -1])
 
 
+def test_numbers_no_code_can_be_are_told_in_a_form_that_yaml_reads(scene_with):
+    codes = CODES.astype(np.float32)
+    codes[0, 0] = np.finfo(np.float32).min
+    with pytest.raises(LabelError, match=r"add `nodata: -3\.40282346638528\d+e\+38`"):
+        scene_with(codes)
+
+
+def test_fractions_are_no_codes_and_nan_is_no_label(scene_with):
+    codes = CODES.astype(np.float32)
+    codes[0, 0] = 3.5
+    with pytest.raises(LabelError, match=r"holds 3\.5, and class codes are whole numbers"):
+        scene_with(codes)
+    codes[0, 0] = np.nan
+    assert scene_with(codes, name="b.tif").parts[0].labels.values[0, 0] == -1
+
+
+def test_a_code_that_fits_no_map_is_numbered_and_said(scene_with):
+    codes = CODES.astype(np.int32)
+    codes[0, 0] = 310101
+    scene = scene_with(codes, classes={310101: "paddy", 1: "a", 2: "b", 5: "c"}, ignore=0)
+    assert [one.code for one in scene.classes] == [1, 2, 3, 4]
+    assert any("code 310101 does not fit a map" in note for note in scene.notes)
+
+
+def test_a_code_below_0_is_asked_about_before_anything_is_trained(scene_with):
+    codes = CODES.astype(np.int16)
+    codes[0, 0] = -1
+    scene = scene_with(codes)
+    assert any("add `ignore: [-1]`" in note for note in scene.notes)
+    with pytest.raises(LabelError, match=r"code -1 \(1 px\) is below 0"):
+        split(scene, "random")
+    assert not scene_with(codes, name="b.tif", ignore=[-1]).doubt
+
+
+def test_a_name_that_is_near_a_class_is_guessed(tmp_path, write_geotiff):
+    path = write_squares(tmp_path / "p.gpkg", ["dry", "wter", "dry"])
+    grid = str(write_geotiff("grid.tif", np.ones((2, 3, 4), np.float32)))
+    labels = {"path": path, "field": "class"}
+    with pytest.raises(LabelError, match=r"code wter \(3 px\).*did you mean 'water' by 'wter'"):
+        open_scene({"layers": {"a": grid}, "labels": labels, "classes": {7: "water", 3: "dry"}})
+
+
+def write_squares(path, names):
+    """Polygons of 1 by 3 px from the left of the grid."""
+    import pyogrio
+
+    squares = [
+        shapely.box(500_000 + i, 3_999_997, 500_001 + i, 4_000_000) for i in range(len(names))
+    ]
+    pyogrio.raw.write(
+        str(path),
+        shapely.to_wkb(squares),
+        [np.array(names, object if isinstance(names[0], str) else np.int32)],
+        ["class"],
+        geometry_type="Polygon",
+        crs="EPSG:32617",
+    )
+    return str(path)
+
+
 # ---------------------------------------------------------------------------- classes without end
 
 
@@ -204,7 +316,39 @@ def test_thousands_of_classes_open_and_are_asked_about(write_geotiff):
     path = str(write_geotiff("ids.tif", np.arange(6400, dtype=np.uint16).reshape(80, 80)))
     scene = open_scene({"layers": {"a": grid}, "labels": path})
     assert len(scene.classes) == 6399
+    with pytest.raises(LabelError, match="6399 classes in 6399 px: does the raster hold"):
+        split(scene, "random")
     assert any("identifiers" in note for note in scene.notes)
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_a_field_of_identifiers_is_asked_about_before_anything_is_trained(
+    tmp_path, write_geotiff, kind
+):
+    grid = str(write_geotiff("grid.tif", np.ones((2, 3, 20), np.float32)))
+    names = [kind(100 + i) if kind is int else f"tree {i}" for i in range(20)]
+    labels = {"path": write_squares(tmp_path / "p.gpkg", names), "field": "class"}
+    scene = open_scene({"layers": {"a": grid}, "labels": labels})
+    with pytest.raises(LabelError, match="20 classes in 20 polygons: does the field 'class' hold"):
+        split(scene, "objects")
+    named = open_scene(
+        {"layers": {"a": grid}, "labels": labels, "classes": {n: f"n{n}" for n in names}}
+    )
+    assert not named.doubt
+
+
+def test_a_few_polygons_of_a_few_classes_are_not_asked_about(tmp_path, write_geotiff):
+    grid = str(write_geotiff("grid.tif", np.ones((2, 3, 20), np.float32)))
+    names = [f"species {i}" for i in range(9)]
+    labels = {"path": write_squares(tmp_path / "p.gpkg", names), "field": "class"}
+    assert not open_scene({"layers": {"a": grid}, "labels": labels}).doubt
+
+
+def test_thousands_of_classes_of_polygons_open(tmp_path, write_geotiff):
+    grid = str(write_geotiff("grid.tif", np.ones((1, 3, 5000), np.float32)))
+    path = write_squares(tmp_path / "p.gpkg", [f"id {i}" for i in range(5000)])
+    scene = open_scene({"layers": {"a": grid}, "labels": {"path": path, "field": "class"}})
+    assert len({one.color for one in scene.classes}) == len(scene.classes) == 5000
 
 
 def test_more_classes_than_indices_are_refused(write_geotiff):

@@ -50,29 +50,32 @@ def read_categories(path: Path) -> Categories:
 
     Raises FileError for a sidecar that is damaged.
     """
-    _check_sidecar(path)
-    band = _described_band(path)
-    if band is None:
-        return Categories()
-    colors = _color_table(band)
-    for found in (_from_vat(path), _from_table(band), _from_envi(path), _from_list(band)):
+    bands = [band for band in (_band_of_sidecar(path), _described_band(path)) if band is not None]
+    colors = {code: color for band in bands for code, color in _color_table(band).items()}
+    for found in (
+        _from_envi(path),
+        _from_vat(path),
+        *(_from_table(band) for band in bands),
+        *(_from_list(band) for band in bands),
+    ):
         if found.names:
             return Categories(found.names, {**colors, **found.colors})
     return Categories({}, colors)
 
 
-def _check_sidecar(path: Path) -> None:
-    """GDAL passes over a sidecar that it cannot read, and the names would be lost silently."""
+def _band_of_sidecar(path: Path) -> ElementTree.Element | None:
+    """The first band in x.tif.aux.xml, since GDAL passes over sidecars with an XML declaration."""
     sidecar = Path(f"{path}.aux.xml")
     if not sidecar.is_file():
-        return
+        return None
     try:
-        ElementTree.parse(sidecar)
+        bands = ElementTree.parse(sidecar).getroot().findall("PAMRasterBand")
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
         raise FileError(
             f"{sidecar} is no readable XML: {error}; mend it, or remove it and name the classes "
             "in `classes`"
         ) from None
+    return next((band for band in bands if band.get("band", "1") == "1"), None)
 
 
 def _described_band(path: Path) -> ElementTree.Element | None:
@@ -80,10 +83,18 @@ def _described_band(path: Path) -> ElementTree.Element | None:
     try:
         with open_dataset(str(path)) as dataset, MemoryFile(ext=".vrt") as memory:
             rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-            root = ElementTree.fromstring(memory.read())
+            root = ElementTree.fromstring(_text(memory.read()))
     except (RasterioError, CPLE_BaseError, ElementTree.ParseError, FileError, ValueError):
         return None
     return root.find("VRTRasterBand")
+
+
+def _text(raw: bytes) -> str:
+    """UTF-8, or what a sidecar in Latin letters put among it."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _from_list(band: ElementTree.Element) -> Categories:
@@ -122,13 +133,14 @@ def _from_table(band: ElementTree.Element) -> Categories:
 
 def _from_vat(path: Path) -> Categories:
     """From the attribute table that ArcGIS and QGIS write beside a raster."""
-    beside = {name.lower(): name for name in (f"{path}.vat.dbf", f"{path}.VAT.DBF")}
-    file = next((Path(name) for name in beside.values() if Path(name).is_file()), None)
+    beside = (Path(f"{path}{suffix}") for suffix in (".vat.dbf", ".VAT.DBF"))
+    file = next((each for each in beside if each.is_file()), None)
     if file is None:
         return Categories()
     fields = read_dbf(file)
     columns = [_Column(name, None, values.dtype == object) for name, values in fields.items()]
-    rows = [["" if cell is None else str(cell) for cell in row] for row in zip(*fields.values())]
+    cells = zip(*fields.values(), strict=True)
+    rows = [["" if cell is None else str(cell) for cell in row] for row in cells]
     return _from_rows(columns, rows)
 
 

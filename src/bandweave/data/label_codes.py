@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
+from rasterio.errors import CRSError, RasterioError
 
-from bandweave.data.categories import read_categories
+from bandweave.data.categories import Categories, read_categories
 from bandweave.data.parts import PATTERN
 from bandweave.data.scene import Part
 from bandweave.data.scene_schema import ClassFile, Code, LabelFile, SceneFile, label_files
-from bandweave.errors import ConfigError, GridMismatch, LabelError
+from bandweave.errors import BandweaveError, ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.array_files import is_array_file
+from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Window, tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons
@@ -43,7 +45,7 @@ class Coded:
     names: Sequence[Code]
     ratio: int
     objects: np.ndarray | None = None
-    known: Mapping[Code, ClassFile] = field(default_factory=dict)
+    known: Categories = field(default_factory=Categories)
 
     def counts(self) -> Counter[Code]:
         """Pixels of each code."""
@@ -115,10 +117,6 @@ def _code_polygons(
         notes.append(
             f"{key}: {counts['unusable']} geometries that are neither polygons nor points left out"
         )
-    if counts["pieces"]:
-        notes.append(
-            f"{key}: {counts['pieces']} lines, or points beside polygons, in collections left out"
-        )
     touched = "every pixel they touch" if entry.all_touched else "pixels whose centre they hold"
     notes.append(
         f"{key}: polygons own {touched}; {overlapped} px in several: {_RULES[entry.overlap]}"
@@ -150,7 +148,7 @@ def label_shape(file: SceneFile, part: str) -> tuple[int, int] | None:
     for entry in label_files(file).values():
         path = Path(entry.path[0].replace(PATTERN, part))
         if not entry.warp and path.is_file() and is_array_file(path):
-            grid = open_source(path, key=entry.key).grid
+            grid = open_source(path, key=entry.key, axis=entry.axis).grid
             ratio = entry.ratio or 1
             return grid.height // ratio, grid.width // ratio
     return None
@@ -165,7 +163,9 @@ def _code_raster(
         ratio = entry.ratio or 1
         empty = np.full((part.grid.height * ratio, part.grid.width * ratio), -1, np.int32)
         return Coded(empty, (), ratio)
-    source: Source = open_source(path, key=entry.key, nodata=entry.nodata, crs=entry.crs)
+    source: Source = open_source(
+        path, key=entry.key, nodata=entry.nodata, crs=entry.crs, axis=entry.axis
+    )
     if source.grid.crs is None and file.crs is not None:
         source.grid = assign_crs(source.grid, file.crs, path)
     ratio = entry.ratio or 1
@@ -190,7 +190,8 @@ def _code_raster(
             notes.append(f"{key}: {ratio} times finer than the grid '{file.grid}'")
     if source.bands > 1:
         return _code_bands(source, key, path, ratio, file)
-    return replace(_coded(source, key, path, ratio), known=read_categories(Path(path)))
+    known = Categories() if is_array_file(Path(path)) else read_categories(Path(path))
+    return replace(_coded(source, key, path, ratio), known=known)
 
 
 def _windows(source: Source) -> Iterator[Window]:
@@ -216,7 +217,9 @@ def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
             )
         large = valid & (np.abs(values[0]) >= LARGEST_CODE)
         if large.any():
-            raise LabelError(_too_large(source, key, path, float(values[0][large][0])))
+            row, col = np.argwhere(large)[0].tolist()
+            value = _stored(source, path, inside.row + row, inside.col + col, values[0, row, col])
+            raise LabelError(_too_large(key, path, value))
         rows, cols = inside.slices()
         stored[rows, cols], labelled[rows, cols] = values[0], valid
     names, index = np.unique(stored[labelled], return_inverse=True)
@@ -225,57 +228,85 @@ def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
     return Coded(codes, [int(name) for name in names], ratio)
 
 
-def _too_large(source: Source, key: str, path: str, value: float) -> str:
+def _stored(source: Source, path: str, row: int, col: int, read: np.floating) -> int | float:
+    """The value of a pixel as the file holds it, which float32 may have rounded."""
+    try:
+        if isinstance(source, WarpedSource):
+            return float(read)
+        with open_dataset(path) as dataset:
+            return dataset.read(1, window=((row, row + 1), (col, col + 1))).item()
+    except (BandweaveError, RasterioError):  # an array, which GDAL does not read
+        return float(read)
+
+
+def _too_large(key: str, path: str, value: int | float) -> str:
     """What a code beyond the largest is, with the line that most likely mends it."""
-    if source.dtype.kind in "iu":
-        limits = np.iinfo(source.dtype)
-        ends = [end for end in (limits.min, limits.max) if abs(value - end) <= abs(end) * 1e-6]
-        value = ends[0] if ends else int(value)
+    text = f"{value:.0f}" if isinstance(value, float) and abs(value) < 1e15 else repr(value)
     return (
-        f"{key}: {path} holds {value:.0f}, and class codes lie below {LARGEST_CODE}; if it marks "
-        f"pixels without a label, add `nodata: {value:.0f}` to the labels"
+        f"{key}: {path} holds {text}, and class codes lie below {LARGEST_CODE}; if it marks "
+        f"pixels without a label, add `nodata: {text}` to the labels; if it is a class, give it "
+        "another code"
     )
 
 
 def _code_bands(source: Source, key: str, path: str, ratio: int, file: SceneFile) -> Coded:
     """Labels of several bands: a colour a class in three, or a band of 0 and 1 a class."""
     classes = file.classes or {}
-    colored = any(entry.color for entry in classes.values()) or not classes
-    if source.bands == 3 and source.dtype == np.uint8 and colored:
+    largest = _one_hot(source)
+    if len(classes) == source.bands and largest == 1:
+        return _code_one_hot(source, ratio, list(classes))
+    colored = not classes or bool(_by_color(classes))
+    if source.bands in (3, 4) and source.dtype.kind in "ui" and colored:
         return _code_colors(source, key, path, ratio, classes)
-    if len(classes) != source.bands:
-        raise LabelError(
-            f"{key}: {path} has {source.bands} bands and `classes` {len(classes) or 'no'} entries; "
-            "labels are one band of codes, three of colours (uint8, with a `color` in each of "
-            "`classes`), or a band of 0 and 1 for each of `classes`"
-        )
-    return _code_one_hot(source, key, path, ratio, list(classes))
+    if len(classes) == source.bands and largest is not None:
+        return _code_one_hot(source, ratio, list(classes))
+    raise LabelError(
+        f"{key}: {path} has {source.bands} bands and `classes` {len(classes) or 'no'} entries; "
+        "labels are one band of codes, three of colours (0 to 255, with a `color` in each of "
+        "`classes`), or for each of `classes` a band of 0 and 1 with one 1 a pixel"
+    )
+
+
+def _by_color(classes: Mapping[Code, ClassFile]) -> dict[str, Code]:
+    """The code of each colour '#rrggbb', which may itself be the code."""
+    colors = {code: entry.color or str(code) for code, entry in classes.items()}
+    return {color.lower(): code for code, color in colors.items() if is_color(color)}
+
+
+def is_color(text: str) -> bool:
+    """It is written as '#rrggbb'."""
+    return bool(re.fullmatch(r"#[0-9a-fA-F]{6}", text))
 
 
 def _code_colors(
     source: Source, key: str, path: str, ratio: int, classes: Mapping[Code, ClassFile]
 ) -> Coded:
-    """The codes of the classes whose colours the pixels have; other colours are codes '#rrggbb'."""
+    """The codes of the classes whose colours the pixels have; other colours are codes '#rrggbb'.
+
+    A fourth band says with 0 where there is no label.
+    """
     height, width = source.grid.height, source.grid.width
     stored = np.full((height, width), -1, np.int32)
     for inside in _windows(source):
         values, valid = source.read(inside)
-        red, green, blue = values.astype(np.int32)
+        if (values < 0).any() or (values[:3] > 255).any():
+            raise LabelError(
+                f"{key}: {path} holds {values.min():g} to {values.max():g}, and colours are of "
+                "0 to 255; is it an image?"
+            )
+        red, green, blue = values[:3].astype(np.int32)
+        seen = valid if len(values) == 3 else valid & (values[3] > 0)
         rows, cols = inside.slices()
-        stored[rows, cols] = np.where(valid, (red << 16) + (green << 8) + blue, -1)
-    found, index = np.unique(stored, return_inverse=True)
+        stored[rows, cols] = np.where(seen, (red << 16) + (green << 8) + blue, -1)
+    found, index, counts = np.unique(stored, return_inverse=True, return_counts=True)
     if len(found) > MOST_COLORS:
         raise LabelError(
-            f"{key}: {path} has {len(found)} colours; is it an image? Labels have a colour a class"
+            f"{key}: {path} has {len(found)} colours, and labels one a class; is it an image, or "
+            "written with loss (JPEG)?"
         )
-    if not classes:
-        shown = ", ".join(f"#{value:06x}" for value in found[found >= 0][:12])
-        raise LabelError(
-            f"{key}: {path} has 3 bands of {len(found)} colours ({shown}); name the class of each: "
-            f'`classes: {{1: {{name: …, color: "#{found[-1]:06x}"}}, …}}`'
-        )
-    by_color = {entry.color.lower(): code for code, entry in classes.items() if entry.color}
+    by_color = _by_color(classes)
     names: list[Code] = []
+    unnamed: Counter[str] = Counter()
     table = np.full(len(found), -1, np.int32)
     for i, value in enumerate(found):
         color = f"#{value:06x}"
@@ -283,20 +314,35 @@ def _code_colors(
             continue  # black is how such files write "none"
         table[i] = len(names)
         names.append(by_color.get(color, color))
+        unnamed[color] += int(counts[i])
+    if not classes:
+        shown = ", ".join(f"{color} ({n} px)" for color, n in unnamed.most_common(12))
+        first = unnamed.most_common(1)[0][0] if unnamed else "#ffffff"
+        raise LabelError(
+            f"{key}: {path} has {source.bands} bands of {len(unnamed)} colours ({shown}); name the "
+            f'class of each: `classes: {{1: {{name: …, color: "{first}"}}, …}}`'
+        )
     return Coded(table[index].reshape(stored.shape), names, ratio)
 
 
-def _code_one_hot(source: Source, key: str, path: str, ratio: int, names: Sequence[Code]) -> Coded:
+def _one_hot(source: Source) -> int | None:
+    """The largest value, 1 or 255, of bands that hold it once a pixel or not at all, and else 0."""
+    largest = 1
+    for inside in _windows(source):
+        values, valid = source.read(inside)
+        values = values[:, valid]
+        if not np.isin(values, (0, 1, 255)).all() or ((values > 0).sum(axis=0) > 1).any():
+            return None
+        largest = max(largest, int(values.max(initial=0)))
+    return largest
+
+
+def _code_one_hot(source: Source, ratio: int, names: Sequence[Code]) -> Coded:
     """The code of the band that is 1 (or 255) at each pixel; none where all are 0."""
     codes = np.full((source.grid.height, source.grid.width), -1, np.int32)
     for inside in _windows(source):
         values, valid = source.read(inside)
         hot = values > 0
-        if not np.isin(values, (0, 1, 255)).all() or (hot.sum(axis=0) > 1).any():
-            raise LabelError(
-                f"{key}: {path} has {source.bands} bands that are neither colours of classes nor a "
-                "band of 0 and 1 for each class with one 1 a pixel; labels are one band of codes"
-            )
         rows, cols = inside.slices()
         codes[rows, cols] = np.where(valid & hot.any(axis=0), hot.argmax(axis=0), -1)
     return Coded(codes, list(names), ratio)

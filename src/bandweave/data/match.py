@@ -8,6 +8,7 @@ fact that one side does not know (no wavelengths in the file, no units) cannot d
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,9 @@ import numpy as np
 from bandweave.data.scene import IGNORED, ClassInfo, Layer, Scene
 from bandweave.errors import SceneMismatch
 from bandweave.raster.derived import BandSubset
+from bandweave.schema import nearest
+
+_MADE_UP = re.compile(r"class -?\d+")  # the name of a class that nothing names
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +114,8 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
 
     A class is the run's where its code is, or where its name is and no code speaks against it:
     a few names, colours and the order may have changed since. The run's names and colours stay.
+    Where labels name their classes, and codes are no more than their numbers, names alone count,
+    but for a renamed class among others that are as in the run.
 
     Raises SceneMismatch for a class that the run does not know, or whose code is that of one of the
     run's classes and whose name that of another, and where more than half of the names are others.
@@ -121,13 +127,23 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
         )
     by_code = {own.code: i for i, own in enumerate(classes)}
     by_name = {own.name: i for i, own in enumerate(classes)}
+    made_up = [bool(_MADE_UP.fullmatch(own.name)) for own in classes]
+    by_folded = {own.name.strip().casefold(): i for i, own in enumerate(classes)}
+    of_names = [
+        by_name.get(own.name, by_folded.get(own.name.strip().casefold())) for own in scene.classes
+    ]
+    of_codes = [by_code.get(own.code) for own in scene.classes]
+    unlike = any(n not in (None, c) for n, c in zip(of_names, of_codes, strict=True))
+    if scene.numbered and (unlike or len(scene.classes) != len(classes)):
+        of_codes = [None] * len(of_codes)
     table = np.full(len(scene.classes) + 1, IGNORED, np.int16)
     problems = []
     for index, own in enumerate(scene.classes):
-        of_code, of_name = by_code.get(own.code), by_name.get(own.name)
+        of_code, of_name = of_codes[index], of_names[index]
         found = of_name if of_code is None else of_code
         if found is None:
-            problems.append(f"{own.code} {own.name!r} is none of the run's classes")
+            guess = nearest(own.name, by_name) if len(by_name) > 12 else ""
+            problems.append(f"{own.code} {own.name!r} is none of the run's classes{guess}")
         elif of_name is not None and of_name != found:
             problems.append(
                 f"{own.code} {own.name!r} has the code of {classes[found].name!r} and the name of "
@@ -137,7 +153,10 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
             problems.append(f"{own.code} {own.name!r} is {classes[found].name!r} in the run, twice")
         else:
             table[index] = found
-    kept = sum(by_name.get(own.name) == table[i] for i, own in enumerate(scene.classes))
+    kept = sum(
+        of_names[i] == table[i] or bool(_MADE_UP.fullmatch(own.name) or made_up[table[i]])
+        for i, own in enumerate(scene.classes)
+    )
     if not problems and 2 * kept < len(scene.classes):
         others = ", ".join(f"{own.code} {own.name}" for own in scene.classes)
         problems.append(f"names differ for more than half of {others}, so codes may mean others")

@@ -80,6 +80,8 @@ class Scene:
                roles) were drawn at random from a map; '' where none is declared
     origin     how to open it again: a path, a benchmark's name or the simulation's seed
     notes      what was decided on the way (warps, joins, overlaps), one line each
+    numbered   the classes' codes are numbers from 1 that stand in no label file
+    doubt      a question on the labels that no split is drawn without an answer to; '' for none
     """
 
     name: str
@@ -90,6 +92,8 @@ class Scene:
     sampling: str = ""
     origin: str = ""
     notes: list[str] = field(default_factory=list)
+    numbered: bool = False
+    doubt: str = ""
 
     @property
     def layers(self) -> dict[str, LayerInfo]:

@@ -61,9 +61,9 @@ def open_scene(
     parts = [_open_part(of_part(file, part), part or name, len(names) > 1, notes) for part in names]
     for part in parts[1:]:
         _agree(part, parts[0])
-    classes, labels = label_scene(file, parts, notes)
-    if labels:
-        parts = [replace(part, labels=own) for part, own in zip(parts, labels, strict=True)]
+    found = label_scene(file, parts, notes)
+    if found.labels:
+        parts = [replace(part, labels=own) for part, own in zip(parts, found.labels, strict=True)]
     notes = list(dict.fromkeys(notes))
     for note in notes:
         log.info("scene %s: %s", name, note)
@@ -71,7 +71,9 @@ def open_scene(
         name=name,
         parts=tuple(parts),
         reference=file.grid,
-        classes=classes,
+        classes=found.classes,
+        numbered=found.numbered,
+        doubt=found.doubt,
         sampling=next((each.sampling for each in label_files(file).values() if each.sampling), ""),
         origin=str(path.resolve()) if path else "",
         notes=notes,

@@ -57,6 +57,7 @@ class LabelFile:
 
     path: OneOrMore[str]  # one raster (may hold {part}), or vector files
     key: str | None = None  # variable in a .mat or .h5, layer of a .gpkg
+    axis: int | None = None  # which axis of a 3-D array has the bands, where labels have several
     ratio: int | None = None  # polygons: 1 if unset; rasters: found from their size
     warp: Literal["nearest", "mode"] | None = None  # rasters: onto the grid, however they lie
     crs: str | int | None = None  # where the file has none

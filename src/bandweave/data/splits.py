@@ -29,7 +29,7 @@ from bandweave.data.roles import (
     SplitName,
 )
 from bandweave.data.scene import ClassInfo, Part, Scene
-from bandweave.errors import ConfigError
+from bandweave.errors import ConfigError, LabelError
 
 __all__ = [
     "GUARD",
@@ -150,13 +150,15 @@ def split(scene: Scene, name: SplitName = "blocks", **options: Any) -> Split:
     The same scene and options give the same split. The guard does not reach from part to part.
 
     Raises ConfigError for an option that does not exist or fits not, LabelError where the scene has
-    no labelled pixel, and SplitError where the split does not exist for the scene or cannot be
-    drawn, with the class and the numbers.
+    no labelled pixel or its classes are in doubt, and SplitError where the split does not exist for
+    the scene or cannot be drawn, with the class and the numbers.
     """
     known = {option.name for option in fields(SplitConfig)}
     if unknown := sorted(set(options) - known):
         raise ConfigError(f"a split has no option {unknown}; it has {', '.join(sorted(known))}")
     config = SplitConfig(name, **options)
+    if scene.doubt:
+        raise LabelError(f"scene '{scene.name}': {scene.doubt}")
     drawing = Drawing(scene, config)
     roles = drawing.roles()
     return Split(

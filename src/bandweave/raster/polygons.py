@@ -41,9 +41,8 @@ class Polygons:
     crs      of each file; None where it has none
     counts   what was read and what was left out, for the log: `read`, `unusable` (lines,
              empty geometries), `without_row` (no match in the CSV), `without_code` (empty value),
-             `repeated_rows` (rows of the CSV whose key stood there before; the first counts),
-             `pieces` (lines and, beside polygons, points in collections)
-    notes    how text was read where files do not say it, one line each
+             `repeated_rows` (rows of the CSV whose key stood there before; the first counts)
+    notes    how text was read where files do not say it, and what of collections was left out
     """
 
     shapes: np.ndarray
@@ -101,10 +100,8 @@ def read_polygons(
     """
     several = not isinstance(paths, str | os.PathLike)
     files = [Path(path) for path in paths] if several else [Path(paths)]  # type: ignore[union-attr, arg-type]
-    counts = dict.fromkeys(
-        ("read", "unusable", "without_row", "without_code", "repeated_rows", "pieces"), 0
-    )
-    field, notes = field.strip(), list[str]()
+    counts = dict.fromkeys(("read", "unusable", "without_row", "without_code", "repeated_rows"), 0)
+    field, notes, pieces = field.strip(), list[str](), 0
     table = None
     if join is not None:
         table, on = _read_join(join, field, counts, notes)
@@ -136,7 +133,7 @@ def read_polygons(
             elif (code := _code(value)) is None:
                 counts["without_code"] += 1
             else:
-                counts["pieces"] += left_out
+                pieces += left_out
                 shapes.append(usable)
                 codes.append(code)
                 origins.append(number)
@@ -145,6 +142,8 @@ def read_polygons(
             f"no {on!r} of {files[0]} ({', '.join(keys[:3])}, …) is among those of the table "
             f"({', '.join(list(table)[:3])}, …); do they name the same things?"
         )
+    if pieces:
+        notes.append(f"{pieces} lines, or points beside polygons, in collections left out")
     polygons = np.array(shapes, dtype=object)
     broken = ~shapely.is_valid(polygons)
     polygons[broken] = shapely.buffer(shapely.make_valid(polygons[broken]), 0)  # drops loose lines
@@ -305,7 +304,8 @@ def _read_join(
     """The values of `field` by the key, whose column's name follows."""
     if not {"csv", "on"} <= set(join) <= {"csv", "on", "encoding"}:
         raise ConfigError(
-            f"`join` has keys {', '.join(join) or 'none'}; it takes `csv`, `on` and `encoding`"
+            f"`join` has keys {', '.join(join) or 'none'}; it takes `csv` and `on`, and may have "
+            "`encoding`"
         )
     path, on = Path(str(join["csv"])), str(join["on"]).strip()
     read = read_table(path, on, encoding=join.get("encoding"), wanted=field)
@@ -334,9 +334,11 @@ def _there_are(name: str, columns: Sequence[str]) -> str:
 
 def _column(path: Path, columns: dict[str, Any], name: str, joined: _Joined | None) -> np.ndarray:
     if name not in columns:
-        others = f", nor has the table, which has {', '.join(joined.columns[:20])}" if joined else ""
+        if joined is None:
+            raise LabelError(f"{path} has no field {name!r}{_there_are(name, list(columns))}")
+        known = list(dict.fromkeys([*joined.columns, *columns]))
         raise LabelError(
-            f"{path} has no field {name!r}{_there_are(name, list(columns))}{others}"
+            f"the table joined with {path} has no column {name!r}{_there_are(name, known)}"
         )
     return columns[name]
 
@@ -349,7 +351,7 @@ def _text(value: Any) -> str:
 
 
 def _whole(value: Any) -> int | None:
-    """The whole number that a number or a text is, a decimal comma or point with zeros behind it."""
+    """The whole number that a number or a text is, with or without decimals that are zeros."""
     if isinstance(value, float | np.floating):
         return int(value) if float(value).is_integer() else None
     if isinstance(value, int | np.integer | bool | np.bool_):

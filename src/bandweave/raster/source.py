@@ -115,6 +115,8 @@ def _equals(stored: np.ndarray, value: float) -> np.ndarray:
     if stored.dtype.kind == "b":
         return stored == bool(value) if value in (0, 1) else np.zeros(stored.shape, bool)
     limits = np.iinfo(stored.dtype)
+    if value == float(limits.max):  # as a number with a point, which is one too large for 64 bits
+        return stored == limits.max
     if value != int(value) or not limits.min <= value <= limits.max:
         return np.zeros(stored.shape, bool)
     return stored == stored.dtype.type(int(value))

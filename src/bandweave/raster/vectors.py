@@ -206,7 +206,9 @@ def _encoding_of_dbf(path: Path) -> tuple[str | None, str]:
     except UnicodeDecodeError:
         if codec is not None:
             return None, ""
-        what = f"{sidecar.name} says {said!r}, which is no encoding" if said else "no encoding is said"
+        what = (
+            f"{sidecar.name} says {said!r}, which is no encoding" if said else "no encoding is said"
+        )
         return "iso8859-1", (
             f"{path.name}: {what}; its text was read as ISO-8859-1 (Latin letters); state another "
             "with `encoding:` in the labels"
@@ -298,7 +300,7 @@ def read_table(
 
 
 def _split(text: str, key: str | None, path: Path) -> list[list[str]]:
-    """The rows under the delimiter that is meant; a first line `sep=;`, as Excel has it, says it."""
+    """The rows under the delimiter that is meant, which a first line `sep=;` (Excel's) may say."""
     if said := re.match(r'"?sep=(.)"?\s*\r?\n', text):
         text = text[said.end() :]
     text = text.lstrip("\r\n")
@@ -308,16 +310,18 @@ def _split(text: str, key: str | None, path: Path) -> list[list[str]]:
     }
     fitting = [mark for mark, names in headers.items() if key is not None and key in names]
     if key is not None and not fitting and not said and max(map(len, headers.values())) < 2:
+        first = next(iter(text.splitlines()), "")[:60]
         raise FileError(
-            f"{path} cannot be read as a CSV table: its first line, {text[:60].splitlines()[:1]}, "
-            f"has neither the column {key!r} nor a comma, semicolon, tab or bar"
+            f"{path} cannot be read as a CSV table: its first line, {first!r}, has neither "
+            f"the column {key!r} nor a comma, semicolon, tab or bar"
         )
     mark = max(fitting or headers, key=lambda each: len(headers[each]))
-    return list(_rows(text, mark))
+    return list(_rows(text, mark, strict=True))  # quotes that do not end are no text of a cell
 
 
-def _rows(text: str, mark: str) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+def _rows(text: str, mark: str, strict: bool = False) -> Iterator[list[str]]:
+    lines = io.StringIO(text, newline="")
+    return csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=strict)
 
 
 def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
