@@ -59,7 +59,7 @@ def read_categories(path: Path) -> Categories:
         *(_from_list(band) for band in bands),
     ):
         if found.names:
-            return Categories(found.names, {**colors, **found.colors})
+            return Categories(found.names, found.colors or colors)
     return Categories({}, colors)
 
 
