@@ -142,3 +142,20 @@ def yaml_text(mapping: Mapping[str, Any], inline: bool = False) -> str:
         width=100,
         default_flow_style=None if inline else False,
     )
+
+
+def inline_yaml(value: Any) -> str:
+    """A plain value as YAML on one line, as it may stand behind a key.
+
+    >>> inline_yaml([0, "255", -3.4e38])
+    "[0, '255', -3.4e+38]"
+    """
+    text = yaml.dump(
+        plain(value),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=10**9,
+        default_flow_style=True,
+    )
+    return text.removesuffix("...\n").strip()

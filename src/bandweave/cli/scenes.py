@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bandweave.cli.arguments import Parser, add_common
-from bandweave.errors import ConfigError, OutputError
+from bandweave.errors import ConfigError, FileError, OutputError
+from bandweave.local_files import check_input_file
 from bandweave.schema import nearest
 
 ACTIONS = {
@@ -35,6 +40,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     elif action == "check":
         add("scene", metavar="PATH|NAME", help="a scene file, its folder, or a benchmark's name")
         add("folder", metavar="FOLDER", nargs="?", help="of a benchmark; ./NAME by default")
+        add("--fix", action="store_true", help="write what answers a problem into the scene file")
     elif action == "make":
         add("files", metavar="FILE", nargs="+", help="rasters, polygons, a table to join")
         add("--out", metavar="FILE", help="the scene file to write, instead of printing it")
@@ -86,6 +92,11 @@ def _check(args: argparse.Namespace) -> int:
     from bandweave.data.check import PROBLEM, check_scene
 
     if args.scene in benchmark_names():
+        if args.fix:
+            raise ConfigError(
+                f"--fix writes into a scene file, and {args.scene} is a benchmark; draft a file of "
+                "its layers with `bandweave scenes make`"
+            )
         findings = check(args.scene, args.folder or args.scene)
         for finding in findings:
             print(finding)
@@ -95,9 +106,60 @@ def _check(args: argparse.Namespace) -> int:
             f"a scene of your own is checked without a FOLDER, and {args.scene} is no benchmark"
             f"{nearest(args.scene, benchmark_names())}"
         )
-    lines = check_scene(args.scene)
+    with _notes_once():
+        if args.fix:
+            _fix(args.scene)
+        lines = check_scene(args.scene)
     print("\n".join(lines))
     return int(any(line.startswith(PROBLEM) for line in lines))
+
+
+@contextmanager
+def _notes_once() -> Iterator[None]:
+    """A scene's notes are lines of its check: they are not logged on opening as well."""
+    logger = logging.getLogger("bandweave.data")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _fix(scene: str) -> None:
+    """Set the keys that answer the problems of a scene file; say each line that was written."""
+    from bandweave.data.scene_fix import fix_scene_text
+    from bandweave.run.atomic import write_text
+
+    path = Path(scene)
+    if path.is_dir():
+        path = path / "scene.yaml"
+        if not path.exists():
+            raise ConfigError(
+                f"--fix writes into a scene file, and {scene} is a folder without scene.yaml; draft "
+                "one with `bandweave scenes make`"
+            )
+    file = check_input_file(path).resolve()  # a link stays one
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not a YAML text file (byte {error.start})") from None
+    new, edits = fix_scene_text(text, path.resolve().parent, str(path))
+    if not edits:
+        print(f"nothing to write into {path}")
+        return
+    path = file
+    mode = path.stat().st_mode
+    if not mode & stat.S_IWUSR or not os.access(path, os.W_OK):
+        raise OutputError(
+            f"{path} is read-only, so --fix wrote nothing; make it writable, or write "
+            + ", ".join(f"`{edit}` into {edit.where}" for edit in edits)
+            + " of a copy"
+        )
+    write_text(path, new)
+    path.chmod(stat.S_IMODE(mode))
+    for edit in edits:
+        print(f"wrote into {edit.where}: {edit}")
 
 
 def _make(args: argparse.Namespace) -> int:
