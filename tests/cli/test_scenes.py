@@ -73,3 +73,53 @@ def test_make_drafts_a_scene_that_opens(call, refused, write_geotiff, tmp_path):
     assert "exists; replace it with --overwrite" in refused("scenes", "make", cube, "--out", out)
     assert call("scenes", "make", cube, "--out", out, "--overwrite").status == 0
     assert not open_scene(out).classes
+
+
+def broken_scene(write_geotiff, folder):
+    """A scene of marks of no value, a dead band and a code 255, with remarks in its file."""
+    ground = np.cumsum(np.random.default_rng(0).normal(size=(4, 32, 40)), axis=2)
+    cube = ground.astype(np.float32)
+    cube[:, :, :5], cube[2] = -9999, 7
+    codes = np.tile(np.uint8([1, 2, 255, 255]), (32, 10))
+    codes[:, :5] = 255
+    write_geotiff("cube.tif", cube)
+    write_geotiff("gt.tif", codes)
+    text = "# mine\nlayers:\n  a: cube.tif  # all bands\nlabels: gt.tif\n"
+    (folder / "scene.yaml").write_text(text)
+    return folder / "scene.yaml"
+
+
+def test_check_fixes_what_it_finds(call, write_geotiff, tmp_path):
+    file = broken_scene(write_geotiff, tmp_path)
+    before = file.read_text()
+    found = call("scenes", "check", file)
+    assert found.status == 1
+    for line in ("`nodata: -9999`", "`bands: [1, 2, 4]`", "`ignore: [255]`"):
+        assert line in found.out
+    assert file.read_text() == before, "nothing is written unasked"
+    fixed = call("scenes", "check", file, "--fix")
+    assert (fixed.status, fixed.err) == (0, "")
+    assert "wrote into layer 'a': nodata: -9999" in fixed.out
+    assert "wrote into the scene file: ignore: [255]" in fixed.out
+    text = file.read_text()
+    assert text.startswith("# mine\n")
+    assert "# all bands" in text
+    assert yaml.safe_load(text)["layers"]["a"] == {
+        "path": "cube.tif", "nodata": -9999, "bands": [1, 2, 4]
+    }  # fmt: skip
+    again = call("scenes", "check", tmp_path, "--fix")
+    assert again.status == 0
+    assert "nothing to write" in again.out
+    assert file.read_text() == text
+
+
+def test_fix_refuses_what_it_cannot_write(call, refused, write_geotiff, tmp_path):
+    file = broken_scene(write_geotiff, tmp_path)
+    before = file.read_text()
+    file.chmod(0o444)
+    assert "is read-only" in refused("scenes", "check", file, "--fix")
+    assert file.read_text() == before
+    assert "trento is a benchmark" in refused("scenes", "check", "trento", "--fix")
+    (tmp_path / "empty").mkdir()
+    told = refused("scenes", "check", tmp_path / "empty", "--fix")
+    assert "is a folder without scene.yaml" in told

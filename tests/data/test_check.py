@@ -64,7 +64,6 @@ def test_undeclared_marks_are_named_with_the_line_to_add(tmp_path, mark, dtype, 
     values[:, :, :20] = mark
     scene = scene_of(tmp_path, values)
     (line,) = problems(scene, tmp_path)
-    assert f"{written if 'e+' not in written else ''}" in line
     assert "1,280 px (28 %)" in line
     assert f"`nodata: {written}`" in line
     scene["layers"]["a"]["nodata"] = mark
@@ -125,7 +124,8 @@ def test_values_that_are_values_are_left_alone(tmp_path):
         rng.gamma(0.3, size=(2, 64, 72)).astype(np.float32),  # speckle
         rng.integers(0, 256, (1, 64, 72)).astype(np.uint8),
     ):
-        assert not [line for line in problems(scene_of(tmp_path, values), tmp_path) if "no data" in line]
+        found = problems(scene_of(tmp_path, values), tmp_path)
+        assert not [line for line in found if "no data" in line]
 
 
 def test_marks_of_a_band():
@@ -198,7 +198,7 @@ def test_wavelengths_out_of_order_twice_or_impossible(tmp_path, wavelengths, wor
     [
         [700, 600, 500],  # downwards, as PRISMA's
         [443, 482, 561, 655, 865, 1609, 2201, 1373],  # Landsat's
-        [*range(400, 1000, 50), *range(950, 1500, 50)],  # two detectors
+        [*range(400, 1000, 50), *range(920, 1500, 50)],  # two detectors
     ],
 )
 def test_orders_that_sensors_have(tmp_path, wavelengths):
@@ -226,7 +226,7 @@ def test_values_outside_of_the_unit(tmp_path, units, values, words):
 
 
 def test_a_saturated_layer(tmp_path):
-    values = np.minimum(smooth() * 90000, 65535).astype(np.uint16)
+    values = np.minimum(smooth() * 130000, 65535).astype(np.uint16)
     (line,) = problems(scene_of(tmp_path, values), tmp_path)
     assert "is 65535" in line
     assert "saturated" in line
@@ -259,7 +259,8 @@ def test_a_layer_that_lies_beside_the_grid(tmp_path, down, right, ratio):
 def test_layers_without_a_fault(tmp_path):
     for seed in range(3):
         lines = check_scene(simulated_scene(seed=seed, height=96, width=128))
-        assert [line for line in lines if line.startswith(PROBLEM) and "has no pixel" not in line] == []
+        found = [line for line in lines if line.startswith(PROBLEM)]
+        assert [line for line in found if "has no pixel" not in line] == []
 
 
 # ------------------------------------------------------------------------------------------- labels

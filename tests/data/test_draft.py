@@ -195,11 +195,12 @@ def test_findings_on_a_scene_with_problems(tmp_path):
         line for line in check_scene(open_scene(scene, tmp_path)) if line.startswith(PROBLEM)
     ]
     assert problems == [
-        "problem: layer 'hsi': no data in band 3 (from 1)",
-        "problem: layer 'hsi': one value only in band 2 (from 1)",
+        "problem: layer 'hsi': no data in band 3 (from 1); add to layer 'hsi': `bands: [1, 4]`",
+        "problem: layer 'hsi': one value only in band 2 (from 1); "
+        "add to layer 'hsi': `bands: [1, 4]`",
         "problem: layer 'sar' has no data at all; is `nodata` right?",
         "problem: class 2 'snow' has no pixel",
-        "problem: 8 labelled px lie where 'hsi' has no data; left out",
+        "problem: 8 labelled px lie where 'hsi' has no data (50 % of the labelled); left out",
     ]
 
 

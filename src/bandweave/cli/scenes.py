@@ -136,8 +136,8 @@ def _fix(scene: str) -> None:
         path = path / "scene.yaml"
         if not path.exists():
             raise ConfigError(
-                f"--fix writes into a scene file, and {scene} is a folder without scene.yaml; draft "
-                "one with `bandweave scenes make`"
+                f"--fix writes into a scene file, and {scene} is a folder without scene.yaml; "
+                "draft one with `bandweave scenes make`"
             )
     file = check_input_file(path).resolve()  # a link stays one
     try:

@@ -143,9 +143,7 @@ def no_label_codes(codes: Counter[Code]) -> list[int]:
     return found
 
 
-def _odd_codes(
-    scene: Scene, file: SceneFile | None, counts: Counter[Code]
-) -> Iterator[Finding]:
+def _odd_codes(scene: Scene, file: SceneFile | None, counts: Counter[Code]) -> Iterator[Finding]:
     if file is None or not counts:
         return
     odd = no_label_codes(counts)
@@ -171,7 +169,11 @@ def _odd_codes(
     text = (
         f"labels: code{'s' if several else ''} "
         f"{', '.join(f'{code} ({counts[code]} px)' for code in wrong)} "
-        f"look{'' if several else 's'} like no label and {'are classes' if several else 'is a class'}"
+        + (
+            "look like no label and are classes"
+            if several
+            else "looks like no label and is a class"
+        )
     )
     if lost:
         text += f", while 0 ({counts[0]} px), a class beside codes below 0, is none"
@@ -183,9 +185,7 @@ def _unnamed(name: str) -> bool:
     return bool(re.fullmatch(r"(?:class )?-?\d+", name))
 
 
-def _too_many(
-    scene: Scene, file: SceneFile | None, labels: list[Labels]
-) -> Iterator[Finding]:
+def _too_many(scene: Scene, file: SceneFile | None, labels: list[Labels]) -> Iterator[Finding]:
     """Numbers of fields or polygons, or measurements, that were given as labels by mistake."""
     number = len(scene.classes)
     if number < 2 or (file and file.classes is not None):

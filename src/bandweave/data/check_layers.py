@@ -65,9 +65,7 @@ def look_at_layers(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
             yield Finding(f"layer '{name}': {error}", problem=True)
 
 
-def _findings(
-    scene: Scene, name: str, look: Look, entry: LayerFile | None
-) -> Iterator[Finding]:
+def _findings(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
     if not look.valid:
         yield Finding(f"layer '{name}' has no data at all; is `nodata` right?", problem=True)
         return
@@ -218,9 +216,7 @@ def chosen_bands(
 # ---------------------------------------------------------------------------------------- no values
 
 
-def _no_values(
-    scene: Scene, name: str, look: Look, entry: LayerFile | None
-) -> Iterator[Finding]:
+def _no_values(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
     """Numbers that stand for no value and that neither the file nor the scene file declares."""
     layer = scene.parts[0].layers[name]
     wanted: dict[float, list[int]] = {}
@@ -336,9 +332,7 @@ def _wavelengths(info: LayerInfo, name: str, entry: LayerFile | None) -> Iterato
         yield Finding(text, True, [Edit(place, "wavelengths", right)] if right else ())
         return
     twins = [
-        (band, given.index(value))
-        for band, value in enumerate(given)
-        if given.index(value) != band
+        (band, given.index(value)) for band, value in enumerate(given) if given.index(value) != band
     ]
     if twins:
         band, original = twins[0]
@@ -376,9 +370,7 @@ def _own_order(given: Sequence[float], steps: np.ndarray, entry: LayerFile | Non
 # ------------------------------------------------------------------------------------------- values
 
 
-def _ranges(
-    info: LayerInfo, name: str, look: Look, entry: LayerFile | None
-) -> Iterator[Finding]:
+def _ranges(info: LayerInfo, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
     """Values that the layer's unit cannot have."""
     unit = (info.info.units or "").strip().lower()
     if not unit:
@@ -431,7 +423,7 @@ _LIMITS = (  # what the values of a unit can be on Earth
 
 
 def _clipped(layer: Layer, name: str, look: Look) -> Iterator[Finding]:
-    """Bands of whole numbers with many values at the highest that their bits can hold."""
+    """Bands of whole numbers with a tenth of the values at the highest that their bits can hold."""
     if layer.source.dtype.kind not in "iu":
         return
     sample = look.sample
@@ -451,5 +443,5 @@ def _clipped(layer: Layer, name: str, look: Look) -> Iterator[Finding]:
             f"layer '{name}': {100 * share:.0f} % of band {band + 1} is {stored}, the highest that "
             f"its bits hold, and so in {len(clipped)} of {len(sample)} bands: saturated, or no "
             f"data (then add `nodata: {stored}` to layer '{name}')",
-            problem=True,
+            problem=stored > 255,  # photographs are white in places
         )

@@ -4,7 +4,8 @@
     r(s)   correlation of g of two layers, one of them moved by s pixels; over all windows together
 
 A shift is told where r is at least 0.3 at its best and 0.1 above r(0), and where two halves of the
-windows (or, of one, its two halves) agree within a pixel. Layers without edges in common say nothing.
+windows (or, of one, its two halves) agree within a pixel. Layers without edges in common say
+nothing.
 """
 
 from __future__ import annotations

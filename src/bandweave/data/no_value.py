@@ -18,7 +18,7 @@ import numpy as np
 KNOWN = (-99.0, -999.0, -9999.0, -99999.0, -32768.0, -32767.0, -(2.0**31), 9999.0, 99999.0)
 HUGE = 1e15  # no sensor and no unit of this field has such values
 KNOWN_GAP, OTHER_GAP = 0.1, 1.0  # spreads
-LEAST_DISTINCT = 8  # fewer distinct values are a mask or classes, and every one of them stands apart
+LEAST_DISTINCT = 8  # fewer distinct values are a mask or classes: each stands apart
 
 
 def is_known(value: float) -> bool:

@@ -19,7 +19,6 @@ from bandweave.data.findings import Edit, Finding
 from bandweave.errors import ConfigError
 from bandweave.yaml_files import inline_yaml, parse_yaml
 
-
 ROUNDS = 5  # an answered problem may uncover another
 
 
@@ -189,4 +188,7 @@ def _from_short_form(text: str, node: Any, edit: Edit, end: str) -> Iterator[str
     value = plain.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else [
         entry.value for entry in node.value
     ]  # fmt: skip
-    yield text[:start] + f"{{path: {inline_yaml(value)}, {line}}}" + text[stop:]
+    full = f"{{path: {inline_yaml(value)}, {line}}}"
+    yield text[:start] + full + text[stop:]
+    rest = text[start:stop]
+    yield f"{text[:start].rstrip()} {full}{rest[len(rest.rstrip()) :]}{text[stop:]}"
