@@ -61,14 +61,15 @@ def _scene_file(
     """What the scene's file says; None for an open scene and a benchmark's folder."""
     if isinstance(source, Scene):
         return None
+    base = None if folder is None else Path(folder)
     if isinstance(source, Mapping):
-        return read_scene_file(source, folder)
+        return read_scene_file(source, base)
     path = Path(source)
     if path.is_dir():
         path = path / "scene.yaml"
         if not path.exists():
             return None
-    return read_scene_file(path, folder)
+    return read_scene_file(path, base)
 
 
 def _parts(scene: Scene) -> str:

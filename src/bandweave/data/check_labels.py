@@ -48,12 +48,15 @@ def look_at_labels(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
 def _classes(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
     roles = [role for role in range(len(ROLES)) if any(_has(own.given, role) for own in labels)]
     number = len(scene.classes)
-    pixels = sum(_count(own.values, number) for own in labels)
+    pixels = np.sum([_count(own.values, number) for own in labels], axis=0)
     of_role = {
-        role: sum(
-            _count(np.where(own.given == role, own.values, IGNORED), number)
-            for own in labels
-            if own.given is not None
+        role: np.sum(
+            [
+                _count(np.where(own.given == role, own.values, IGNORED), number)
+                for own in labels
+                if own.given is not None
+            ],
+            axis=0,
         )
         for role in roles
     }
