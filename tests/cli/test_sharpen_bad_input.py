@@ -161,3 +161,16 @@ def test_bright_detail_is_clipped_never_wrapped(call, raster, tmp_path):
         assert (sharp[0].max(), sharp[1].min()) == (255, 0), method
         assert sharp[0].min() > 200, method
         assert sharp[1].max() < 55, method
+
+
+def test_an_input_is_never_replaced(refused, made, run, tmp_path):
+    """Nor by another name of it."""
+    pan, ms, link = tmp_path / "pan.tif", tmp_path / "ms.tif", tmp_path / "link.tif"
+    for path, source in ((pan, made.pan), (ms, made.ms)):
+        path.write_bytes(source.read_bytes())
+    link.symlink_to(ms)
+    before = pan.read_bytes(), ms.read_bytes()
+    for words in ((pan, ms, pan), (pan, ms, ms), (pan, ms, link), (pan, link, ms)):
+        assert "that it would be made of" in refused("sharpen", *words)
+    assert "that it would be made of" in refused("sharpen", ms, link, "--ms-only", "--run", run)
+    assert (pan.read_bytes(), ms.read_bytes()) == before

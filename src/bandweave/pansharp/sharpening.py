@@ -18,9 +18,9 @@ import numpy as np
 import rasterio
 from rasterio.crs import CRS
 
-from bandweave.errors import ConfigError, FileError
+from bandweave.errors import ConfigError, FileError, OutputError
 from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_ms, open_pair
+from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_ms, open_pair, split_key
 from bandweave.pansharp.registration import Shift, measure_shift, registered
 from bandweave.pansharp.sensors import Sensor, counted_names, sensor_doubts, sensor_of
 from bandweave.pansharp.survey import survey_pair
@@ -136,6 +136,7 @@ def sharpen(
     SceneMismatch for MS bands or a ratio that are not the run's, OutputError where the result
     cannot be written: then nothing is left behind, and what stood there stays.
     """
+    _check_target(out, [pan, *_paths(ms)])
     trained = None if run is None else open_run(run, method, sensor)
     if trained is None:
         _check_method(method or DEFAULT)
@@ -194,6 +195,7 @@ def super_resolve(
         raise ConfigError(
             f"zero_shot is {zero_shot!r}; it is one of {', '.join(get_args(ZeroShot))}"
         )
+    _check_target(out, _paths(ms))
     trained = open_run(run, sensor=sensor)
     pair = open_ms(ms, trained.ratio, crs=crs, nodata=nodata, ms_bands=bands, axis=axis)
     _check_window(window, pair.ratio)
@@ -288,9 +290,23 @@ def _shift_tags(shift: Shift, register: bool) -> dict[str, str]:
 
 def _sources(pan: PathLike | None, ms: PathLike | Sequence[PathLike]) -> dict[str, str]:
     """The files that an image is made of."""
-    several = [ms] if isinstance(ms, str | os.PathLike) else ms
     found = {} if pan is None else {"pan": os.fspath(pan)}
-    return {**found, "ms": ", ".join(os.fspath(path) for path in several)}
+    return {**found, "ms": ", ".join(os.fspath(path) for path in _paths(ms))}
+
+
+def _paths(ms: PathLike | Sequence[PathLike]) -> Sequence[PathLike]:
+    return [ms] if isinstance(ms, str | os.PathLike) else ms
+
+
+def _check_target(out: PathLike, sources: Sequence[PathLike]) -> None:
+    """Raise OutputError for an output that is one of the files it is made of, by whatever name."""
+    for source in sources:
+        path, _ = split_key(source, None)
+        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+            raise OutputError(
+                f"{os.fspath(out)} is the file {os.fspath(path)} that it would be made of; write "
+                "to another file"
+            )
 
 
 def write_sharp(
