@@ -301,7 +301,7 @@ def _bomb(rng: random.Random) -> bytes:
     laughs = "a0: &a0 [x, x]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, rng.choice((3, 7, 12)))
     )
-    other = rng.choice(("a: &a [*a]\n", "a: &a {<<: *a}\n", "? [a, b]\n: c\n", "a: " + "[" * 2000))
+    other = rng.choice(("a: &a [*a]\n", "a: &a {<<: *a}\n", "? [a, b]\n: c\n", "a: " + "[" * 600))
     return rng.choice((laughs, other + "\n")).encode()
 
 

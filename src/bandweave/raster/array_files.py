@@ -18,6 +18,7 @@ import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.local_files import check_input_file
+from bandweave.raster.mat_elements import check_elements
 from bandweave.raster.stored import (
     MOST_LISTED,
     NUMBERS,
@@ -211,6 +212,7 @@ class _Mat:
     def __init__(self, path: Path) -> None:
         import scipy.io
 
+        check_elements(path)
         self._path = path
         self._variables = scipy.io.whosmat(path)
         self._containers: dict[str, Any] = {}  # structs and cells, which are looked into twice

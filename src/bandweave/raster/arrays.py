@@ -201,8 +201,8 @@ def _axes_of(
     """
     stored = opened.array.shape
     order = [i for i in range(len(stored)) if len(stored) <= 3 or stored[i] > 1]
-    while len(order) < 2:
-        order = [i for i in range(len(stored)) if i in order or i == len(stored) - 1]
+    if (missing := 2 - len(order)) > 0:  # rows or columns of size 1
+        order = sorted([*order, *[i for i in range(len(stored)) if i not in order][-missing:]])
     if opened.reversed:
         order.reverse()
     if len(order) == 2:

@@ -17,6 +17,7 @@ import scipy.sparse
 
 from bandweave.errors import FileError
 from bandweave.raster.hdf5_facts import read_facts
+from bandweave.raster.hdf5_heaps import check_heaps
 from bandweave.raster.stored import (
     MOST_LISTED,
     NUMBERS,
@@ -37,6 +38,7 @@ class Hdf5File:
     """An HDF5 file: arrays in its groups, and in the structs and cells of MATLAB."""
 
     def __init__(self, path: Path) -> None:
+        check_heaps(path)
         self._path = path
         self._file = h5py.File(path, "r")
         with path.open("rb") as head:
