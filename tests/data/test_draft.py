@@ -240,7 +240,7 @@ DATA = Path(os.environ.get("BANDWEAVE_DATA", "."))
         ("houston2018-crop/*", ["hsi", "rgb"], 12, 1),
         ("houston2013/*", ["lidar"], 15, 1),
         ("landsat8-chip/*", ["ms", "pan"], 0, 1),
-        ("idtrees2020/*/*", ["hsi", "rgb", "lidar"], 33, 59),
+        ("idtrees2020/*/*", ["hsi", "rgb", "lidar"], 29, 59),
     ],
 )
 def test_real_files(tmp_path, folder, layers, classes, parts):
@@ -251,3 +251,49 @@ def test_real_files(tmp_path, folder, layers, classes, parts):
     assert list(scene.layers) == layers
     assert len(scene.classes) == classes
     assert len(scene.parts) == parts
+    assert not any("has no pixel" in line for line in check_scene(tmp_path / "draft.yaml"))
+
+
+# ----------------------------------------------------------------------- what a draft decides alone
+
+
+def test_a_flood_chip(tmp_path):
+    radar = floats(2, 12, 16)
+    write_tif(tmp_path / "chip_S1Hand_x.tif", radar)
+    with rasterio.open(tmp_path / "chip_S1Hand_x.tif", "r+") as file:
+        file.descriptions = ("VV", "VH")
+    write_tif(tmp_path / "optics.tif", RNG.integers(1, 9000, (13, 12, 16), np.int16))
+    codes = np.tile(np.int16([-1, 0, 1, 1]), (12, 4))
+    write_tif(tmp_path / "LabelHand.tif", codes)
+    text, content, scene = drafted(tmp_path, sorted(tmp_path.glob("*.tif")))
+    assert list(content["layers"]) == ["ms", "sar"]
+    assert content["ignore"] == [-1]
+    assert content["classes"] == {0: "class 0", 1: "class 1"}
+    assert "so that 0 is a class: is it?" in text
+    assert not any(line.startswith(PROBLEM) for line in check_scene(tmp_path / "draft.yaml"))
+    assert len(scene.classes) == 2
+
+
+def test_the_same_cube_twice_in_a_file_is_one_layer(tmp_path):
+    cube = floats(6, 8, 33)
+    scipy.io.savemat(tmp_path / "town.mat", {"cube": cube, "copy": cube, "other": cube + 1})
+    text, content, _ = drafted(tmp_path, [tmp_path / "town.mat"])
+    assert len(content["layers"]) == 2
+    assert "holds the same values as" in text
+
+
+def test_polygons_outside_of_the_data_are_no_classes(tmp_path):
+    features = []
+    for i, name in enumerate(["oak", "oak", "pine", "pine", "elm", "elm"]):
+        west = EAST + 4 * i + (5000 if name == "elm" else 0)
+        ring = [(west, NORTH), (west + 4, NORTH), (west + 4, NORTH - 4), (west, NORTH - 4)]
+        geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+        features.append({"type": "Feature", "properties": {"species": name}, "geometry": geometry})
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32617"}}
+    collection = {"type": "FeatureCollection", "crs": crs, "features": features}
+    (tmp_path / "crowns.geojson").write_text(json.dumps(collection))
+    cube = write_tif(tmp_path / "cube.tif", floats(40, 6, 8))
+    text, content, _ = drafted(tmp_path, [cube, tmp_path / "crowns.geojson"])
+    assert content["classes"] == {"oak": "oak", "pine": "pine"}
+    assert "without a pixel here: elm" in text
+    assert not any(line.startswith(PROBLEM) for line in check_scene(tmp_path / "draft.yaml"))

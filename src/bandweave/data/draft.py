@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from bandweave.data.check_labels import no_label_codes
 from bandweave.data.draft_group import Group, group
 from bandweave.data.draft_look import Looked, Table, Vector, look
 from bandweave.data.parts import PATTERN
@@ -16,7 +17,7 @@ from bandweave.errors import FileError
 from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import short_crs
-from bandweave.raster.polygons import read_polygons
+from bandweave.raster.polygons import burn, read_polygons
 
 _TRAIN = re.compile(r"(?:^|[_\W])(?:tr|train|training)(?=$|[_\W\d]|lab|gt|mask|roi)", re.I)
 _TEST = re.compile(r"(?:^|[_\W])(?:te|ts|test|testing)(?=$|[_\W\d]|lab|gt|mask|roi)", re.I)
@@ -57,7 +58,7 @@ def draft_scene(
         what = "a transform and no CRS: state it" if placed else "no georeference"
         writer.line("# crs: EPSG:…", f"the files have {what}")
     labels = [one for one in groups if one.is_labels]
-    _write_labels(writer, labels, found, names[grid].raster.grid)
+    _write_labels(writer, labels, found, names[grid])
     for why in found.unused:
         writer.line(f"# left out: {' '.join(why.split())}")
     return "\n".join(writer.lines) + "\n"
@@ -171,7 +172,8 @@ def _fitting(grid: Grid, reference: Grid) -> tuple[list[str], str, bool]:
 # ------------------------------------------------------------------------------------------ labels
 
 
-def _write_labels(writer: _Writer, labels: Sequence[Group], found: Looked, reference: Grid) -> None:
+def _write_labels(writer: _Writer, labels: Sequence[Group], found: Looked, group: Group) -> None:
+    reference = group.raster.grid
     if labels and found.vectors:
         writer.line(
             "# polygons left out, as there are label rasters: "
@@ -180,7 +182,11 @@ def _write_labels(writer: _Writer, labels: Sequence[Group], found: Looked, refer
     if labels:
         _write_raster_labels(writer, labels, reference)
     elif found.vectors:
-        _write_polygons(writer, found.vectors, found.tables)
+        grids = [reference]
+        if group.parts:
+            bands = group.bands
+            grids = [raster.grid for raster in found.rasters if raster.bands == bands]
+        _write_polygons(writer, found.vectors, found.tables, grids)
     else:
         writer.line("# no labels among the files: this scene can be mapped, not trained on")
 
@@ -207,8 +213,15 @@ def _write_raster_labels(writer: _Writer, labels: Sequence[Group], reference: Gr
     if several:
         writer.line("# classes: are made from the codes found in all parts, if not given")
         return
-    if 0 in counts:
-        writer.line("ignore: [0]", f"{counts.pop(0)} px; 0 is most often no label")
+    odd = no_label_codes(Counter(counts))
+    none = [0, *odd] if 0 in counts and not any(code < 0 for code in odd) else odd
+    if none:
+        why = ", ".join(f"{code}: {counts.pop(code)} px" for code in none)
+        if 0 in counts:
+            why += "; no data, so that 0 is a class: is it?"
+        else:
+            why += f"; {_some([str(code) for code in none])} most often no label"
+        writer.line(f"ignore: [{', '.join(map(str, none))}]", why)
     writer.line("classes:" if counts else "# classes: no code but 0 was found")
     for code in sorted(counts):
         writer.line(f"  {code}: class {code}", f"{counts[code]} px; give it its name")
@@ -225,7 +238,9 @@ def _write_label(writer: _Writer, one: Group, reference: Grid, indent: str) -> N
         writer.line(f"{indent}warp: nearest", f"lies otherwise than the grid: {found.reason}")
 
 
-def _write_polygons(writer: _Writer, vectors: Sequence[Vector], tables: Sequence[Table]) -> None:
+def _write_polygons(
+    writer: _Writer, vectors: Sequence[Vector], tables: Sequence[Table], grids: Sequence[Grid]
+) -> None:
     paths = [vector.path for vector in vectors]
     rows = Counter({name: sum(values.values()) for name, values in _merged(vectors).items()})
     join = _join(vectors, tables)
@@ -255,8 +270,13 @@ def _write_polygons(writer: _Writer, vectors: Sequence[Vector], tables: Sequence
         writer.line(f"  join: {text}", "the table has the same column")
     writer.line("  overlap: smallest", "a pixel in several polygons is the smallest's")
     writer.line("  all_touched: false", "polygons own pixels whose centre they hold")
-    writer.line("classes:", "delete what is not wanted, and add `others: ignore`")
-    codes = Counter(read_polygons(paths, field, join=mapping).codes)
+    writer.line("others: ignore", "codes that `classes` does not name: delete what is not wanted")
+    polygons = read_polygons(paths, field, join=mapping)
+    codes = Counter(code for grid in grids for code in burn(polygons, grid).codes)
+    outside = [code for code in dict.fromkeys(polygons.codes) if code not in codes]
+    writer.line("classes:" if codes else "# no polygon has a pixel of the layers")
+    if outside:
+        writer.line(f"  # without a pixel here: {_some([str(code) for code in outside], 20)}")
     for code, count in sorted(codes.items(), key=lambda item: (-item[1], str(item[0]))):
         name = f"class {code}" if isinstance(code, int) else str(code)
         writer.line(

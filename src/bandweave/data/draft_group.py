@@ -16,6 +16,9 @@ from bandweave.raster.grid import Grid
 _BAND = re.compile(r"^(?P<before>.*?)(?:b|band)_?(?P<band>\d+[a-z]?)$", re.I)
 
 
+_POLARISATION = re.compile(r"(?:^|[_\W])(?:vv|vh|hh|hv)(?=$|[_\W\d])", re.I)
+
+
 @dataclass
 class Group:
     """Files that make one layer, or labels, in one or many parts.
@@ -43,7 +46,8 @@ class Group:
     def kind(self) -> str:
         """A name for the layer: hsi, ms, rgb, sar, lidar, pan."""
         words = self.raster.words
-        if RADAR.search(words) and self.bands < 32:
+        polarised = all(_POLARISATION.search(name) for name in self.raster.names or ("",))
+        if (polarised or RADAR.search(words)) and self.bands < 32:
             return "sar"
         if self.bands >= 32:
             return "hsi"

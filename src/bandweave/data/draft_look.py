@@ -15,7 +15,7 @@ from bandweave.errors import FileError
 from bandweave.raster.array_files import is_array_file, list_arrays
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.open import open_source
-from bandweave.raster.source import Source
+from bandweave.raster.source import Source, read_nan
 from bandweave.raster.vectors import VECTORS, read_fields, read_table
 
 MOST_CODES = 64  # more distinct values are measurements, not classes
@@ -38,6 +38,7 @@ class Raster:
     grid: Grid
     wavelengths: tuple[float, ...] | None
     codes: Counter[int] | None  # pixels of each value, where it looks like labels
+    names: tuple[str, ...] | None = None  # of the bands, where the file has them
 
     @property
     def name(self) -> str:
@@ -82,7 +83,12 @@ def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
     for file in dict.fromkeys(os.fspath(one) for one in files):
         path = Path(file)
         if not path.is_file():
-            raise FileError(f"{file} {'is a folder' if path.is_dir() else 'does not exist'}")
+            if path.is_dir():
+                raise FileError(
+                    f"{file} is a folder; give the files in it: bandweave scenes make "
+                    f"{path.as_posix()}/*"
+                )
+            raise FileError(f"{file} does not exist")
         suffix = path.suffix.lower()
         try:
             if suffix in VECTORS:
@@ -90,7 +96,7 @@ def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
             elif suffix == ".csv":
                 found.tables.append(_look_table(file))
             elif suffix not in _BESIDE:
-                found.rasters.extend(_look_rasters(file))
+                found.rasters.extend(_without_twins(_look_rasters(file), found.unused))
         except FileError as error:
             found.unused.append(str(error))
     flat = next((one.grid for one in found.rasters if one.codes), None)
@@ -103,6 +109,32 @@ def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
 def _with_shape(raster: Raster, shape: tuple[int, int]) -> Raster:
     source = open_source(raster.path, key=raster.key, shape=shape)
     return replace(raster, bands=source.bands, grid=source.grid)
+
+
+def _without_twins(rasters: list[Raster], unused: list[str]) -> list[Raster]:
+    """Of arrays of one file that hold the same values, the first; the others are named."""
+    kept: list[Raster] = []
+    for raster in rasters:
+        twin = next((one for one in kept if _is_twin(raster, one)), None)
+        if twin is None:
+            kept.append(raster)
+        else:
+            unused.append(f"{raster.path}:{raster.key} holds the same values as {twin.key}")
+    return kept
+
+
+def _is_twin(raster: Raster, other: Raster) -> bool:
+    if (raster.bands, raster.dtype, raster.grid) != (other.bands, other.dtype, other.grid):
+        return False
+    sources = [open_source(one.path, key=one.key) for one in (raster, other)]
+    height, width = raster.grid.height, raster.grid.width
+    rows = max(2**22 // (width * raster.bands), 1)
+    for row in range(0, height, rows):
+        window = Window(row, 0, min(rows, height - row), width)
+        one, two = (read_nan(source, window) for source in sources)
+        if not np.array_equal(one, two, equal_nan=True):
+            return False
+    return True
 
 
 _BESIDE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".xml", ".txt", ".md")
@@ -122,6 +154,7 @@ def _look_rasters(file: str) -> list[Raster]:
                 grid=source.grid,
                 wavelengths=source.info.wavelengths,
                 codes=_codes(source),
+                names=source.info.names,
             )
         )
     return rasters
