@@ -475,7 +475,7 @@ def test_chunks_that_no_cache_holds_are_read_in_slabs(tmp_path, monkeypatch):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("c", data=cube, chunks=(1, 96, 96), compression="gzip")
     monkeypatch.setattr("bandweave.raster.hdf5.CHUNKS_KEPT", 2**16)
-    monkeypatch.setattr("bandweave.raster.arrays.SLAB", 8 * 96 * 2 * 40)  # 40 rows
+    monkeypatch.setattr("bandweave.raster.slabs.SLAB", 8 * 96 * 2 * 40)  # 40 rows
     source, few = open_source(tmp_path / "a.h5"), open_source(tmp_path / "a.h5", bands=[7, 2])
     for row, col in ((0, 0), (0, 64), (20, 5), (32, 0), (80, 0), (2, 90), (50, 0)):
         window = Window(row, col, 16, 6)
@@ -485,9 +485,47 @@ def test_chunks_that_no_cache_holds_are_read_in_slabs(tmp_path, monkeypatch):
     cuts = []
     sliced = source._sliced
     monkeypatch.setattr(source, "_sliced", lambda *a: cuts.append(a[1]) or sliced(*a))
-    source.read(Window(50, 30, 16, 16))
-    source.read(Window(60, 3, 16, 16))
-    assert cuts == [Window(50, 0, 40, 96)]
+    for window in (Window(60, 30, 16, 16), Window(60, 50, 16, 16), Window(75, 3, 16, 16)):
+        source.read(window)
+    assert cuts == [Window(60, 30, 16, 16), Window(60, 0, 36, 96)]  # the second is one of a row
+
+
+def test_drafts_take_no_place_for_a_layer(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["reflectance"] = CUBE
+        file["location/lat"], file["location/Longitude_VNIR"] = CUBE[0], CUBE[1]
+        file["location/glt_x"] = np.ones((30, 40), np.int32)
+        file["location/elev"] = CUBE[2].astype(np.float32)
+    text = draft_scene([tmp_path / "a.h5"], tmp_path)
+    assert 'key: "reflectance"' in text
+    assert 'key: "location/elev"' in text
+    assert not any(name in text for name in ("lat", "Longitude", "glt_x"))
+
+
+def test_info_tells_the_place_of_the_only_array(save_netcdf, capsys):
+    path = save_netcdf(CUBE, ("band", "lat", "lon"), units="degrees_east", lat=LAT, lon=LON)
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "8×30×40 uint16" in out
+    assert "EPSG:4326" in out
+    assert "0.5 × 0.25" in out
+
+
+def test_names_of_arrays_cannot_steer_a_terminal(tmp_path, capsys):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a\x1b[31m"], file["b\nc"] = CUBE[0], CUBE[1]
+    assert main(["info", str(tmp_path / "a.h5")]) == 0
+    assert "b\\nc" in capsys.readouterr().out
+    with pytest.raises(FileError, match=r"a\\x1b\[31m 30×40 uint16, b\\nc"):
+        open_source(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("shape", "bands"), [((1, 1, 1, 1), 1), ((1, 1), 1), ((1, 5, 6, 3), 3), ((1, 1, 4, 5), 1)]
+)
+def test_axes_of_size_1_count_for_nothing(tmp_path, shape, bands):
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    assert open_source(tmp_path / "a.npy").bands == bands
 
 
 # -------------------------------------------------------------------------------------- damage

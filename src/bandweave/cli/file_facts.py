@@ -89,7 +89,13 @@ def _bands(info: Any) -> Rows:
 
 
 def _arrays(path: Path) -> Rows:
-    return [(entry.key, f"{show_shape(entry.shape)} {entry.kind}") for entry in list_arrays(path)]
+    rows = [(entry.shown, f"{show_shape(entry.shape)} {entry.kind}") for entry in list_arrays(path)]
+    try:
+        source = open_source(path)
+    except FileError:  # several arrays, or no plain axis of bands: their list is the answer
+        return rows
+    place = _place(source.grid) if source.grid.georeferenced else []
+    return [*rows, *place, *_bands(source.info)]
 
 
 def _polygons(path: Path) -> Rows:

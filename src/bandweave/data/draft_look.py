@@ -24,6 +24,9 @@ HEIGHTS = re.compile(rf"lidar|(?:^|[_\W])(?:n?dsm|dtm|dem|chm|height|elevation){
 RADAR = re.compile(rf"(?:^|[_\W])(?:sar|radar|vv|vh|hh|hv|sentinel-?1|s1[ab]?){_END}", re.I)
 PANS = re.compile(rf"(?:^|[_\W])pan(?:chromatic)?{_END}|_b8$", re.I)
 RGB = re.compile(rf"(?:^|[_\W])(?:rgb|orthophoto|ortho){_END}", re.I)
+_PLACES = re.compile(  # arrays that say where pixels lie, which no model learns from
+    r"(?:^|[/.])(?:lat|lon|(?:lat|long)itude|glt_[xy])(?:_(?:vnir|swir|pan))?$", re.I
+)
 LABELS = re.compile(r"label|lab(?![a-z])|gt|truth|class|clas|mask|train|test|roi", re.I)
 
 
@@ -164,7 +167,9 @@ def _arrays(path: Path) -> list[str | None]:
     """Arrays of a file that can be rasters: 2-D or 3-D, and no mere list."""
     entries = list_arrays(path)
     fits: list[str | None] = [
-        entry.key for entry in entries if entry.is_layer and min(entry.shape[:2]) > 1
+        entry.key
+        for entry in entries
+        if entry.is_layer and min(entry.shape[:2]) > 1 and not _PLACES.search(entry.key)
     ]
     if not fits:
         listing = ", ".join(map(str, entries)) or "none"

@@ -13,10 +13,9 @@ from bandweave.raster import bands as band_facts
 from bandweave.raster.array_files import open_array
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.handles import handle, stamp
+from bandweave.raster.slabs import read_from_rows
 from bandweave.raster.source import BandInfo, WindowSource, decode
-from bandweave.raster.stored import NUMBERS, OpenArray, Slab, chunk_row, show_shape
-
-SLAB = 256 * 2**20  # bytes of rows that are read together, where one window meets too many chunks
+from bandweave.raster.stored import NUMBERS, OpenArray, chunk_row, show_shape
 
 
 class ArraySource(WindowSource):
@@ -141,19 +140,19 @@ class StoredArraySource(WindowSource):
         return raw[:, :: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
 
     def _cut(self, opened: OpenArray, window: Window) -> np.ndarray:
-        """Pixels (bands, h, w) in the file's own direction, from a slab where chunks are wide."""
-        rows = _slab_rows(opened, self._axes, self.bands)
-        if rows < window.height:
-            return self._sliced(opened.array, window)
-        slab = opened.slab
-        if slab is None or not slab.holds(window, self._chosen):
-            opened.slab = None  # before the next one takes its memory
-            rows = min(rows, opened.array.shape[self._axes[-2]] - window.row)
-            whole = Window(window.row, 0, rows, opened.array.shape[self._axes[-1]])
-            slab = Slab(window.row, self._chosen, self._sliced(opened.array, whole))
-            opened.slab = slab
-        rows_of, cols = window.slices((slab.row, 0))
-        return slab.values[:, rows_of, cols]
+        """Pixels (bands, h, w) in the file's own direction; wide chunks are read by whole rows."""
+        array, rows = opened.array, self._axes[-2]
+        if not getattr(array, "chunks", None) or chunk_row(array, rows) <= opened.kept:
+            return self._sliced(array, window)
+        size = array.shape[rows], array.shape[self._axes[-1]]
+        return read_from_rows(
+            (self.path, self._stamp, self.key, self._axes, self._chosen),
+            window,
+            size,
+            self.bands * size[1] * array.dtype.itemsize,
+            array.chunks[rows],
+            lambda whole: self._sliced(array, whole),
+        )
 
     def _sliced(self, array: Any, window: Window) -> np.ndarray:
         """Pixels (bands, h, w) of the chosen bands."""
@@ -241,7 +240,7 @@ def _band_axis_of(
     found = band_axis(seen, shape)
     if found is None:
         choices = " or ".join(
-            f"`axis: {i}` ({seen[i]} bands of {show_shape((*seen[:i], *seen[i + 1 :]))} px)"
+            f"`axis: {i}` ({seen[i]} band{'s' * (seen[i] != 1)} of {show_shape((*seen[:i], *seen[i + 1 :]))} px)"
             for i in range(3)
         )
         raise FileError(
@@ -265,15 +264,6 @@ def _good_bands(good: Sequence[bool], notes: list[str]) -> list[int] | None:
         f"{band_facts.ranges(left_out)}; `bands:` overrules it"
     )
     return [i for i, mark in enumerate(good) if mark]
-
-
-def _slab_rows(opened: OpenArray, axes: tuple[int, ...], bands: int) -> int:
-    """How many rows are worth reading together; 0 where the file's cache holds their chunks."""
-    array = opened.array
-    if not getattr(array, "chunks", None) or chunk_row(array, axes[-2]) <= opened.kept:
-        return 0
-    rows = SLAB // (bands * array.shape[axes[-1]] * array.dtype.itemsize)
-    return rows - rows % array.chunks[axes[-2]] if rows > array.chunks[axes[-2]] else rows
 
 
 def _info(opened: OpenArray, total: int, chosen: Sequence[int] | None) -> BandInfo:

@@ -28,6 +28,8 @@ from bandweave.raster.bands import band_info, ranges
 from bandweave.raster.drivers import RASTERS, drivers_for
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.handles import handle, stamp
+from bandweave.raster.outputs import CACHE_BYTES
+from bandweave.raster.slabs import read_from_rows
 from bandweave.raster.source import BandInfo, WindowSource, decode
 
 log = logging.getLogger(__name__)
@@ -133,7 +135,7 @@ class GdalSource(WindowSource):
         part = RasterioWindow(window.col, window.row, window.width, window.height)
         mask = None
         try:
-            raw = dataset.read(self._indexes, window=part)
+            raw = self._raw(dataset, window)
             if isinstance(dataset, WarpedVRT):
                 mask = dataset.read(dataset.count, window=part)
             elif self._alpha is not None:
@@ -151,6 +153,25 @@ class GdalSource(WindowSource):
         if mask is not None:
             values[:, mask == 0] = np.nan
         return values
+
+    def _raw(self, dataset: DatasetReader | WarpedVRT, window: Window) -> np.ndarray:
+        """Pixels as stored, from whole rows where compressed strips do not fit in GDAL's cache."""
+
+        def read(wanted: Window) -> np.ndarray:
+            part = RasterioWindow(wanted.col, wanted.row, wanted.width, wanted.height)
+            return dataset.read(self._indexes, window=part)
+
+        step, across = dataset.block_shapes[0]
+        row_bytes = self.bands * dataset.width * self.dtype.itemsize
+        if (
+            isinstance(dataset, WarpedVRT)
+            or dataset.compression is None
+            or across < dataset.width
+            or max(step, window.height) * row_bytes <= CACHE_BYTES // 2
+        ):
+            return read(window)
+        name = (self.path, self._stamp, tuple(self._indexes))
+        return read_from_rows(name, window, dataset.shape, row_bytes, step, read)
 
     def rectified(self, resampling: str) -> RectifiedSource:
         """The pixels on a north-up grid, by the file's ground control points or RPCs."""

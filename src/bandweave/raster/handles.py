@@ -42,7 +42,7 @@ def handle(path: str, stamp: int, opener: Callable[[str], Any]) -> Any:
 
 def _held(files: Iterable[Any]) -> int:
     """Bytes that open files may keep of what they decompressed."""
-    return sum(getattr(file, "held", 0) for file in files)
+    return sum(getattr(file, "kept", 0) for file in files)
 
 
 def stamp(path: str) -> int:

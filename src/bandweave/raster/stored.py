@@ -13,7 +13,6 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bandweave.errors import FileError
-from bandweave.raster.grid import Window
 
 NUMBERS = "biuf"  # kinds of dtypes that a layer may have
 WAVELENGTHS = re.compile(r"wave|lambda|(?:^|[^a-z])wl", re.I)
@@ -39,22 +38,13 @@ class Entry:
             and self.kind not in ("char", "cell", "struct", "object", "opaque", "function")
         )
 
+    @property
+    def shown(self) -> str:
+        """The key, with characters that steer a terminal escaped."""
+        return self.key if self.key.isprintable() else repr(self.key)[1:-1]
+
     def __str__(self) -> str:
-        return f"{self.key} {show_shape(self.shape)} {self.kind}"
-
-
-@dataclass(frozen=True)
-class Slab:
-    """Whole rows of an array that were read together, (bands, rows, columns), from `row` on."""
-
-    row: int
-    bands: tuple[int, ...] | None
-    values: np.ndarray
-
-    def holds(self, window: Window, bands: tuple[int, ...] | None) -> bool:
-        """Whether these bands of a window are in it."""
-        below = self.row + self.values.shape[1]
-        return bands == self.bands and self.row <= window.row <= below - window.height
+        return f"{self.shown} {show_shape(self.shape)} {self.kind}"
 
 
 @dataclass
@@ -70,7 +60,6 @@ class OpenArray:
     good         whether each band is of use, where the file tells
     table        columns and rows of the pixels on a grid, from 1, where rows are lines of a swath
     kept         bytes of decompressed chunks that the open file keeps at most
-    slab         rows that were read last, where chunks are too many to be kept
     """
 
     array: Any
@@ -89,13 +78,7 @@ class OpenArray:
     crs: CRS | None = None
     table: tuple[Any, Any] | None = None
     kept: int = 0
-    slab: Slab | None = None
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def held(self) -> int:
-        """Bytes of decompressed values that the open file may keep."""
-        return self.kept + (self.slab.values.nbytes if self.slab is not None else 0)
 
     def close(self) -> None:
         """Close the file behind it."""
