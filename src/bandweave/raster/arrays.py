@@ -240,8 +240,9 @@ def _band_axis_of(
     found = band_axis(seen, shape)
     if found is None:
         choices = " or ".join(
-            f"`axis: {i}` ({seen[i]} band{'s' * (seen[i] != 1)} of {show_shape((*seen[:i], *seen[i + 1 :]))} px)"
-            for i in range(3)
+            f"`axis: {i}` ({bands} band{'s' * (bands != 1)} of "
+            f"{show_shape((*seen[:i], *seen[i + 1 :]))} px)"
+            for i, bands in enumerate(seen)
         )
         raise FileError(
             f"{name} is {show_shape(seen)}; which axis counts its bands? State {choices}"
