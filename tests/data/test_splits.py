@@ -421,3 +421,17 @@ def test_houston2018_crop_splits_into_halves_of_every_class_in_ten_ways():
         assert ((share > 0.35) & (share < 0.65)).all()
         assert (result.counts[TRAIN] > 0.4 * (result.counts[TRAIN] + result.counts[GUARD])).all()
         assert result.share_within(2) == 0
+
+
+def test_slivers_as_a_side_are_told_with_a_size_to_try():
+    small = split(make_scene(patches(70, 70, classes=2)), "blocks", size=64, guard=0, drop=True)
+    (note,) = [note for note in small.notes if "a side is small" in note]
+    assert "some only 6 px wide" in note
+    assert "size 11" in note
+    large = split(make_scene(patches(70, 70, classes=2)), "blocks", size=11, guard=0)
+    assert not [note for note in large.notes if "a side is small" in note]
+
+
+def test_a_pixel_in_degrees_is_told_in_metres():
+    grid = Grid(10, 20, Affine(8.98e-05, 0, 30, 0, -8.98e-05, 60), CRS.from_epsg(4326))
+    assert str(grid) == "10×20 px at 8.98e-05 ° (about 5 m × 10 m at latitude 60°)"

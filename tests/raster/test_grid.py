@@ -72,7 +72,11 @@ def test_finer_and_crop_keep_the_ground(height, width, ratio):
         (Affine.identity(), None, "3×4 px"),
         (Affine(2.5, 0, 0, 0, -2.5, 0), None, "3×4 px at 2.5"),
         (Affine(2.5, 0, 0, 0, -2.5, 0), CRS.from_epsg(32617), "3×4 px at 2.5 m"),
-        (Affine(1e-4, 0, 9, 0, -2e-4, 50), CRS.from_epsg(4326), "3×4 px at 0.0001×0.0002 °"),
+        (
+            Affine(1e-4, 0, 9, 0, -2e-4, 50),
+            CRS.from_epsg(4326),
+            "3×4 px at 0.0001×0.0002 ° (about 7.16 m × 22.3 m at latitude 50°)",
+        ),
     ],
 )
 def test_a_grid_says_its_size_and_unit(transform, crs, text):

@@ -29,6 +29,9 @@ from bandweave.data.stratify import (
 )
 from bandweave.errors import GridMismatch, LabelError, SplitError
 
+SMALL_SIDE = 0.1  # share of the labelled pixels below which a side is small
+FEW_BLOCKS = 6  # with labels, below which chance has the word
+
 
 class Drawing:
     """A split while it is being drawn: its labels, units, notes and dropped classes."""
@@ -343,6 +346,8 @@ class Drawing:
             )
 
     def _note_counts(self, counts: np.ndarray) -> None:
+        if self.config.name == "blocks":
+            self._note_small_sides(counts)
         if counts[GUARD].any():
             self.notes.append(f"guard: {counts[GUARD].sum()} pixels of the training side unused")
         for index in range(len(self.scene.classes)):
@@ -358,6 +363,25 @@ class Drawing:
                 self.notes.append(f"{self._name(index)} has no test pixel")
             elif self.config.validation and not counts[VALIDATION, index]:
                 self.notes.append(f"{self._name(index)} has no validation pixel")
+
+    def _note_small_sides(self, counts: np.ndarray) -> None:
+        """Say where a side is too small a share, or stands in too few or too narrow blocks."""
+        size, total = self.config.size, max(int(self.labelled.sum()), 1)
+        shares = [counts[role].sum() / total for role in (TRAIN, TEST)]
+        shapes = [value.shape for value in self.values]
+        narrow = [edge for shape in shapes for n in shape if 0 < (edge := n % size) < size / 4]
+        few = self.units_with_labels()
+        if min(shares) >= SMALL_SIDE and few >= FEW_BLOCKS:
+            return
+        height, width = min(shapes, key=lambda shape: shape[0] * shape[1])
+        smaller = max(min(height, width) // 6, 4)
+        slivers = f", some only {min(narrow)} px wide" if narrow else ""
+        advice = f"; try a smaller block (size {smaller})" if smaller < size else ""
+        self.notes.append(
+            f"a side is small: {100 * shares[0]:.1f} % of the labelled pixels train and "
+            f"{100 * shares[1]:.1f} % test, in {few} blocks of {size} px{slivers}; a score of so "
+            f"few says little{advice}"
+        )
 
 
 def _guarded(roles: list[np.ndarray], role: int, width: int) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -110,7 +111,17 @@ class Grid:
             return size
         width, height = self.pixel_size
         pixel = f"{width:g}" if abs(width - height) < 1e-6 * width else f"{width:g}×{height:g}"
-        return f"{size} at {pixel} {self.unit}".rstrip()
+        return f"{size} at {pixel} {self.unit}{self._in_metres()}".rstrip()
+
+    def _in_metres(self) -> str:
+        """' (about 10 m × 9.2 m at 23.4°)': a pixel in degrees, at the middle's latitude."""
+        if self.unit != "°":
+            return ""
+        latitude = self.xy(self.height / 2, self.width / 2)[1]
+        width, height = self.pixel_size
+        metres = 111_320.0  # of a degree of latitude, and of longitude at the equator
+        across = width * metres * math.cos(math.radians(latitude))
+        return f" (about {across:.3g} m × {height * metres:.3g} m at latitude {latitude:.3g}°)"
 
 
 def tiles(height: int, width: int, size: int, overlap: int = 0) -> Iterator[Window]:
