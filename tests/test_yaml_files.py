@@ -51,3 +51,41 @@ def test_text_is_read_back_as_it_was(inline):
     text = yaml_text(content, inline)
     assert parse_yaml(text) == content
     assert ("bands: [1, 2.0e-07]" in text) is inline
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: " + "[" * 3000 + "]" * 3000, "line 1, column 63: .* more than 60 levels"),
+        ("\n".join(" " * i + "a:" for i in range(200)), "line 60, .* more than 60 levels"),
+        ("a: &a [*a]", "more than 60 levels"),
+        ("a: " + "9" * 5000, "thousands of digits"),
+        ("a: 0x" + "9" * 5000, "a number of 60.. digits"),
+        ("a: " + "9" * 25, "a number of 25 digits"),
+    ],
+)
+def test_what_no_options_have_is_refused_in_a_line(text, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        parse_yaml(text, "a.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_aliases_cannot_grow_without_end(merge):
+    lines = ["a0: &a0 {x: 1}" if merge else "a0: &a0 [x]"]
+    for i in range(1, 9):
+        several = ", ".join([f"*a{i - 1}"] * 9)
+        lines.append(f"a{i}: &a{i} " + (f"{{<<: [{several}]}}" if merge else f"[{several}]"))
+    with pytest.raises(ConfigError, match=r"merges|more than a million values"):
+        parse_yaml("\n".join(lines))
+
+
+def test_a_merge_is_merged():
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}"
+    assert parse_yaml(text)["b"] == {"x": 1, "y": 3}
+
+
+def test_a_file_that_is_too_long_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: 1\n" + "#" * 2**20)
+    with pytest.raises(ConfigError, match="has 1048581 bytes"):
+        read_yaml(tmp_path / "a.yaml")

@@ -15,16 +15,44 @@ from bandweave.local_files import check_input_file
 from bandweave.schema import plain, shown
 
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-4, text in YAML 1.1
-MOST_BYTES = 64 * 2**20
-MOST_VALUES, MOST_DEPTH = 10**6, 60
+MOST_BYTES = 2**19  # five thousand classes; some seconds' reading
+MOST_VALUES, MOST_DEPTH, MOST_MERGED = 10**6, 60, 10**5
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 where 1.1 surprises: `1e-4` is a number, `on` and `no` are text.
 
-    A key given twice is refused, where YAML takes the last.
+    A key given twice is refused, where YAML takes the last, and so are more levels, or more keys
+    merged by `<<`, than any file of options has.
     """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(
+                None, None, f"it is nested in more than {MOST_DEPTH} levels", mark
+            )
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def flatten_mapping(self, node: Any) -> None:
+        merged = [value for key, value in node.value if key.tag == _MERGE]
+        inside = [each for value in merged for each in getattr(value, "value", ())]
+        keys = 0
+        for each in [*merged, *inside]:
+            if isinstance(each, yaml.MappingNode) and each is not node:
+                self.flatten_mapping(each)
+                keys += len(each.value)
+        if keys > MOST_MERGED:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its merges (<<) make more than {MOST_MERGED} keys", node.start_mark
+            )
+        super().flatten_mapping(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -97,7 +125,10 @@ def parse_yaml(text: str, where: str = "YAML") -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{where}: broken YAML: it is nested too deeply to be read") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise ConfigError(f"{where}: broken YAML: {' '.join(str(error).split())}") from None
+        text = " ".join(str(error).split())
+        if "integer string conversion" in text:
+            text = "a number of thousands of digits is no option's value"
+        raise ConfigError(f"{where}: broken YAML: {text}") from None
     _check_values(value, where)
     if value is None:
         return {}
@@ -125,7 +156,8 @@ def _check_values(value: Any, where: str) -> None:
             waiting += [(item, depth + 1) for item in one]
         elif isinstance(one, int) and abs(one) >= 2**64:
             raise ConfigError(
-                f"{where}: a number of {len(str(abs(one)))} digits is no option's value"
+                f"{where}: a number of {round(one.bit_length() * 0.30103)} digits is no option's "
+                "value"
             )
 
 

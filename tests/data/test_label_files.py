@@ -405,3 +405,19 @@ def test_parts_that_no_file_can_be_named_after_are_refused(tmp_path, parts, caps
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
     assert main(["scenes", "check", str(tmp_path / "s.yaml")]) == 1
     assert "parts" in capsys.readouterr().out
+
+
+def test_numbers_of_classes_that_labels_name_mean_nothing_beside_the_names(tmp_path, write_geotiff):
+    run = (ClassInfo(1, "water", "#111111"), ClassInfo(2, "dry", "#222222"))
+    grid = str(write_geotiff("grid.tif", np.ones((2, 3, 4), np.float32)))
+    labels = {"path": write_squares(tmp_path / "p.gpkg", ["dry", "water"]), "field": "class"}
+    scene = open_scene({"layers": {"a": grid}, "labels": labels})
+    assert [(one.code, one.name) for one in scene.classes] == [(1, "dry"), (2, "water")]
+    adopted = with_classes(scene, run)
+    assert adopted.parts[0].labels.values[0].tolist() == [1, 0, -1, -1]
+    renamed = {"dry": "arid", "water": "water"}
+    scene = open_scene({"layers": {"a": grid}, "labels": labels, "classes": renamed})
+    trained = (ClassInfo(1, "dry", "#111111"), ClassInfo(2, "water", "#222222"))
+    assert with_classes(scene, trained).parts[0].labels.values[0].tolist() == [0, 1, -1, -1]
+    with pytest.raises(SceneMismatch, match="'arid' is none of the run's classes"):
+        with_classes(scene, run)

@@ -298,3 +298,16 @@ def test_what_no_sample_can_be_drawn_from(tmp_path, mapped):
     with pytest.raises(GridMismatch, match="no place"):
         draw_sample(write_map(tmp_path / "n.tif", placeless, mapped), tmp_path / "p.gpkg")
     assert not list(tmp_path.glob("*.gpkg"))
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_sample_that_names_classes_in_another_order(tmp_path, mapped, sampled, numbered):
+    """Labels that hold names have no codes of their own: 'Grass' is 1 there, and 7 on the map."""
+    codes = (1, 2) if numbered else (7, 3)
+    own = (ClassInfo(codes[0], "Grass", "#111111"), ClassInfo(codes[1], "water", "#222222"))
+    swapped = part_of(np.where(sampled == IGNORED, IGNORED, 1 - sampled))
+    scene = Scene("s", (swapped,), "hsi", own, sampling=STRATIFIED, numbered=numbered)
+    as_mapped = Scene("s", (part_of(sampled),), "hsi", CLASSES, sampling=STRATIFIED)
+    path = write_map(tmp_path / "m.tif", swapped, mapped)
+    found, expected = (areas(each, [path]).estimate for each in (scene, as_mapped))
+    assert found.sampled.tolist() == expected.sampled.tolist()

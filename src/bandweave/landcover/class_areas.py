@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bandweave.data.match import with_classes
 from bandweave.data.roles import TEST, TRAIN, VALIDATION
 from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
 from bandweave.data.splits import Split
-from bandweave.errors import GridMismatch, LabelError
+from bandweave.errors import GridMismatch, LabelError, SceneMismatch
 from bandweave.landcover.area import AreaEstimate, estimate_areas
 from bandweave.landcover.map_files import map_rows
 from bandweave.landcover.metrics import confusion_matrix, object_votes
@@ -78,7 +79,13 @@ def class_areas(
         grounds = [GroundArea(part.grid.finer(ratio)) for part in scene.parts]
     except GridMismatch:
         unit, grounds = "px", []
-    lacking = _no_sample(scene, classes, ratio, own)
+    other = ""
+    if scene.sampling:
+        try:
+            scene = with_classes(scene, classes)
+        except SceneMismatch as error:
+            other = str(error)
+    lacking = _no_sample(scene, other, ratio, own)
     mapped = np.zeros(len(names))
     sampled = np.zeros((len(names), len(names)), np.int64)
     polygons = 0
@@ -108,15 +115,18 @@ def class_areas(
     return ClassAreas(names, unit, mapped, estimate, note)
 
 
-def _no_sample(scene: Scene, classes: Sequence[ClassInfo], ratio: int, own: Split | None) -> str:
-    """Why the labels are no sample to estimate from; '' where they are one."""
+def _no_sample(scene: Scene, other: str, ratio: int, own: Split | None) -> str:
+    """Why the labels are no sample to estimate from; '' where they are one.
+
+    other  what the scene's classes have that the map's have not
+    """
     if not scene.sampling:
         return COUNTED
     refused = f"The labels are declared a sample ({scene.sampling}), and no areas are estimated: "
-    if scene.classes != tuple(classes):
+    if other:
         return (
-            f"{refused}they have other classes than the map. Give the sample's scene file the "
-            f"classes of the one that was trained on."
+            f"{refused}they have other classes than the map ({other}). Give the sample's scene "
+            f"file the classes of the one that was trained on."
         )
     if scene.label_ratio != ratio:
         return (

@@ -28,6 +28,8 @@ from bandweave.errors import ConfigError, GridMismatch
 from bandweave.schema import from_dict, nearest
 from bandweave.yaml_files import read_yaml
 
+MOST_PIXELS = 2**40  # of a class
+
 
 @dataclass(frozen=True)
 class CodeFile:
@@ -120,6 +122,8 @@ def read_published(path: str | os.PathLike[str]) -> Published:
         raise ConfigError(f"{path}: `confusion` is not square")
     if any(n < 0 for row in (*stored.confusion, stored.supports) for n in row):
         raise ConfigError(f"{path}: counts of pixels are not negative")
+    if any(n > MOST_PIXELS for n in (*sum(stored.confusion, ()), *stored.supports)):
+        raise ConfigError(f"{path}: a count above {MOST_PIXELS} is no count of pixels")
     names = ("overall_accuracy", "average_accuracy", "kappa")
     printed = {n: v for n in names if (v := getattr(stored, n)) is not None}
     shares, scale = [*printed.values(), *stored.accuracy], 1.0
