@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bandweave.data import scaling as module
 from bandweave.data.scaling import Scaling, fit
 from bandweave.data.scene import ClassInfo, Labels, Layer, Part, Scene
+from bandweave.data.scene_file import open_scene
 from bandweave.data.splits import TRAIN, split
 from bandweave.errors import ConfigError, FileError, RunError, SceneMismatch
 from bandweave.raster.arrays import ArraySource
@@ -232,3 +233,13 @@ def test_a_layer_without_data_is_named():
     scene = make_scene({"hsi": spectra(), "lidar": np.full((1, 20, 30), np.nan, np.float32)})
     with pytest.raises(FileError, match="'lidar'"):
         fit(scene)
+
+
+@pytest.mark.parametrize(("mark", "told"), [(-9999, True), (-3.4e38, True), (-2, False)])
+def test_marks_of_no_value_in_statistics_are_warned_of(tmp_path, caplog, mark, told):
+    values = np.random.default_rng(0).random((2, 8, 9), np.float32)
+    values[:, 0] = mark
+    np.save(tmp_path / "a.npy", values)
+    with caplog.at_level("WARNING"):
+        fit(open_scene({"layers": {"a": "a.npy"}}, tmp_path))
+    assert ("most often mean no data" in caplog.text) == told

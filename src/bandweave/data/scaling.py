@@ -11,6 +11,7 @@ A hole is 0 after scaling, which is the mean. A band without variance is divided
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -19,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.masks import regrid
+from bandweave.data.no_value import is_known
 from bandweave.data.scene import Layer, Scene
 from bandweave.data.splits import TRAIN, Split
 from bandweave.errors import ConfigError, FileError, RunError, SceneMismatch
 from bandweave.raster.grid import Window
 from bandweave.raster.source import read_nan
+
+log = logging.getLogger(__name__)
 
 WINDOW = 256  # px of the scene's grid that are read at once
 
@@ -239,6 +243,13 @@ def fit(
             raise FileError(
                 f"layer {name!r} of scene {scene.name!r} has no data in any of the {source}; check "
                 "its nodata value and where it lies"
+            )
+        if odd := [value for value in moments.extent.ravel() if is_known(float(value))]:
+            log.warning(
+                "layer '%s' has values of %g, which most often mean no data, and its statistics "
+                "hold them: `bandweave scenes check` says what to declare",
+                name,
+                odd[0],
             )
         fitted[name] = _scaled(moments, pca.get(name))
     return Scaling(fitted, source)
