@@ -9,7 +9,7 @@ from typing import Any
 
 from bandweave.cli.arguments import SCENE, add_common, add_folder
 from bandweave.cli.comparison_options import (
-    SECTIONS,
+    SceneComparisonFile,
     add_making,
     laid_over,
     seeds_of,
@@ -66,14 +66,13 @@ _DEFAULTS: dict[str, Any] = {
     "debug": False,
 }
 _LISTS = ("models", "scenes", "splits")
-_KEYS = (*_LISTS, "seeds", "layers", "pca", *SECTIONS)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of `compare`, over those of a configuration file."""
     given = _parser().read(argv)
     config = given.pop("config", None)
-    stored = stored_options(config, _KEYS)
+    stored = stored_options(config, SceneComparisonFile)
     chosen = laid_over(_DEFAULTS, stored, given, _LISTS)
     for key, example in (("models", "m3amba_small,random_forest"), ("scenes", "scene.yaml")):
         if not chosen[key]:

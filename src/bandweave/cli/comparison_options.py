@@ -4,21 +4,61 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from bandweave.errors import ConfigError
-from bandweave.schema import nearest
+from bandweave.schema import from_dict
 from bandweave.yaml_files import read_yaml
 
 SECTIONS = ("split", "samples", "train")
 
+Named = str | list[str] | dict[str, dict[str, Any] | None]  # names, or options by a name
 
-def stored_options(path: str | None, known: Sequence[str]) -> dict[str, Any]:
-    """What a configuration file holds; nothing without one. Raises ConfigError for other keys."""
+
+@dataclass(frozen=True)
+class ComparisonFile:
+    """What the configuration files of both commands may say."""
+
+    models: Named = ""
+    seeds: int | list[int] | str = 10
+    samples: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SceneComparisonFile(ComparisonFile):
+    """That of `compare`."""
+
+    scenes: str | list[str] = ""
+    splits: Named = ""
+    layers: list[str] | None = None
+    pca: dict[str, int] | None = None
+    split: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairComparisonFile(ComparisonFile):
+    """That of `sharpen-compare`."""
+
+    pairs: Any = None  # the command says what it expects
+    test: Any = None
+    sensor: str = "generic"
+    register: bool = False
+    ratio: int | None = None
+    crs: str | int | None = None
+    nodata: float | None = None
+    peak: float | None = None
+
+
+def stored_options(path: str | None, kind: type[ComparisonFile]) -> dict[str, Any]:
+    """What a configuration file holds; nothing without one.
+
+    Raises ConfigError for other keys than those of `kind`, and for values of another type.
+    """
     stored = read_yaml(path) if path else {}
-    if unknown := [key for key in stored if key not in known]:
-        raise ConfigError(f"{path}: {unknown[0]}: no such option{nearest(unknown[0], known)}")
-    return stored
+    read = from_dict(kind, stored, f"{path}:")
+    return {key: getattr(read, key) for key in stored}
 
 
 def laid_over(

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandweave.cli.arguments import add_common
-from bandweave.cli.comparison_options import add_making, laid_over, seeds_of, stored_options
+from bandweave.cli.comparison_options import (
+    PairComparisonFile,
+    add_making,
+    laid_over,
+    seeds_of,
+    stored_options,
+)
 from bandweave.cli.flag_words import speaking_flags
 from bandweave.cli.options import ConfigParser
 from bandweave.errors import ConfigError
@@ -65,13 +71,12 @@ _DEFAULTS: dict[str, Any] = {
     "debug": False,
 }
 _OPTIONS = ("sensor", "register", "ratio", "crs", "nodata", "peak")  # of all pairs
-_KEYS = ("models", "pairs", "test", "seeds", *_OPTIONS, "samples", "train")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of `sharpen-compare`, over those of a configuration file."""
     given = _parser().read(argv)
-    stored = stored_options(given.pop("config", None), _KEYS)
+    stored = stored_options(given.pop("config", None), PairComparisonFile)
     chosen = laid_over(_DEFAULTS, stored, given, ("models",))
     for key, example in (("models", "mmmamba_small,gsa"), ("test", "test.yaml"), ("out", "tables")):
         if not chosen[key]:

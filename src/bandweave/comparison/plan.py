@@ -22,7 +22,7 @@ from bandweave.landcover.baselines import BASELINES
 from bandweave.landcover.config import LandCoverConfig, option_groups
 from bandweave.models import LAND_COVER
 from bandweave.run.sections import grouped, merged
-from bandweave.schema import nearest, to_dict
+from bandweave.schema import from_dict, nearest, to_dict
 
 DRAWN = ("blocks", "objects", "parts", "random")  # splits that a seed draws anew
 SECTIONS = ("model", "samples", "train")
@@ -221,7 +221,7 @@ def _splits(
             raise ConfigError(f"{name}.{unknown[0]}: no such option{nearest(unknown[0], known)}")
         fitting = {k: v for k, v in shared.items() if k in own or _has_use(kind, k, v)}
         used |= set(fitting)
-        stored = to_dict(SplitConfig(kind, **{**fitting, **own}))
+        stored = to_dict(from_dict(SplitConfig, {"name": kind, **fitting, **own}, name))
         del stored["seed"]
         resolved[name] = stored
     if idle := set(shared) - used:
@@ -231,7 +231,7 @@ def _splits(
 
 def _has_use(kind: SplitName, option: str, value: Any) -> bool:
     try:
-        SplitConfig(kind, **{option: value})
+        from_dict(SplitConfig, {"name": kind, option: value}, "split")
     except ConfigError as error:
         if "has no use for" in str(error):
             return False
