@@ -17,6 +17,15 @@ REPLAYED = [
     ("mat:v73", 119),
     ("netcdf:cube", 218),
     ("npy:cube", 23),
+    ("yaml:scene", 198),
+    ("yaml:scene", 202),
+    ("yaml:parts", 133),
+    ("yaml:compare", 68),
+    ("yaml:compare", 80),
+    ("yaml:compare", 82),
+    ("yaml:compare", 104),
+    ("yaml:compare", 208),
+    ("yaml:compare", 214),
 ]
 
 

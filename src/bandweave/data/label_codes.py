@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -147,7 +148,7 @@ def label_shape(file: SceneFile, part: str) -> tuple[int, int] | None:
     """Rows and columns of the grid, as label rasters have them: tells how a MATLAB cube lies."""
     for entry in label_files(file).values():
         path = Path(entry.path[0].replace(PATTERN, part))
-        if not entry.warp and path.is_file() and is_array_file(path):
+        if not entry.warp and os.path.isfile(path) and is_array_file(path):
             grid = open_source(path, key=entry.key, axis=entry.axis).grid
             ratio = entry.ratio or 1
             return grid.height // ratio, grid.width // ratio
@@ -158,7 +159,7 @@ def _code_raster(
     entry: LabelFile, key: str, file: SceneFile, part: Part, notes: list[str]
 ) -> Coded:
     path = entry.path[0].replace(PATTERN, part.name)
-    if PATTERN in entry.path[0] and not Path(path).exists():
+    if PATTERN in entry.path[0] and not os.path.exists(path):
         notes.append(f"{key}: part '{part.name}' has no file {Path(path).name}: unlabelled")
         ratio = entry.ratio or 1
         empty = np.full((part.grid.height * ratio, part.grid.width * ratio), -1, np.int32)

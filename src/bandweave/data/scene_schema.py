@@ -19,6 +19,8 @@ from bandweave.raster.drivers import check_address
 from bandweave.schema import OneOrMore, from_dict, listed, nearest, shown
 from bandweave.yaml_files import read_yaml
 
+LARGEST = 1e30  # of a scale or an offset: with larger ones float32 holds no values
+
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode"]
 Code = int | str  # how files name a class: a number, or a text of a polygon's field
 Sampling = Literal["stratified by map class", "simple random"]
@@ -241,9 +243,9 @@ def _checked(scene: SceneFile, where: str) -> SceneFile:
         if layer.ratio < 1:
             raise wrong(f"layers.{name}.ratio: {layer.ratio} is less than 1")
         for key, value in (("scale", layer.scale), ("offset", layer.offset)):
-            if not math.isfinite(value) or (key == "scale" and value == 0):
+            if not abs(value) <= LARGEST or (key == "scale" and value == 0):
                 raise wrong(
-                    f"layers.{name}.{key}: {value:g} leaves no values; give a finite number"
+                    f"layers.{name}.{key}: {value:g} leaves no values; give a number up to {LARGEST:g}"
                     + (" other than 0" if key == "scale" else "")
                 )
         if layer.wavelengths and not all(0 < value < math.inf for value in layer.wavelengths):
