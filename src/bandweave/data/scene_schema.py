@@ -245,8 +245,8 @@ def _checked(scene: SceneFile, where: str) -> SceneFile:
         for key, value in (("scale", layer.scale), ("offset", layer.offset)):
             if not abs(value) <= LARGEST or (key == "scale" and value == 0):
                 raise wrong(
-                    f"layers.{name}.{key}: {value:g} leaves no values; give a number up to {LARGEST:g}"
-                    + (" other than 0" if key == "scale" else "")
+                    f"layers.{name}.{key}: {value:g} leaves no values; give a number up to "
+                    f"{LARGEST:g}" + (" other than 0" if key == "scale" else "")
                 )
         if layer.wavelengths and not all(0 < value < math.inf for value in layer.wavelengths):
             raise wrong(
