@@ -30,8 +30,8 @@ def printable(text: str, longest: int | None = None) -> str:
 
 
 def _escaped(letter: str) -> str:
-    """A blank of another width stays; what steers a terminal or turns text around does not."""
-    if letter in "\u00a0\u2007\u202f\u3000":
+    """Blanks of another width and joiners of letters stay; what steers a terminal does not."""
+    if letter in "\u00a0\u2007\u202f\u3000\u200c\u200d":
         return letter
     return letter.encode("unicode_escape").decode("ascii")
 

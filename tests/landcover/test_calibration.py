@@ -83,3 +83,28 @@ def test_the_temperature_undoes_another(true):
 def test_a_temperature_needs_pixels():
     with pytest.raises(LabelError, match="draw a validation part"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [0, float("inf"), 1, 0.1],
+        [0, 1, float("nan"), 0.1],
+        [0, 1, 1, float("inf")],
+        [0, 1, 1, float("nan")],
+        [float("inf"), 1, 1, 0.5],
+        [-1, 1, 1, 0.5],
+        [1500, 1, 1, 0.5],
+        [0, 1, 2, 0.5],
+        [0, 10**30, 1, 0.5],
+        [0, 1, 1, "x" * 10_000],
+        [0, 1],
+        None,
+    ],
+)
+def test_stored_counts_that_are_none_are_refused(row):
+    stored = Calibration.of(np.array([0.5]), np.array([True])).to_dict()
+    assert Calibration.from_dict(stored).to_dict() == stored
+    with pytest.raises(RunError, match="the stored calibration cannot be read") as caught:
+        Calibration.from_dict(stored | {"counts": [row]})
+    assert len(str(caught.value)) < 400

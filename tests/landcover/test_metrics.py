@@ -165,6 +165,13 @@ def test_json_brings_back_the_same_scores(drawn):
         {"confusion": [[1, 2]]},
         {"confusion": [[0]]},
         {"classes": None},
+        {"classes": [1]},
+        {"protocol": {"pixels_per_class": {"a": None}}},
+        {"protocol": {"notes": 3}},
+        {"protocol": "x"},
+        {"unit": None},
+        {"confusion": [[float("inf")]]},
+        {"confusion": [[10**30]]},
     ],
 )
 def test_broken_stored_scores_are_named(change):

@@ -176,3 +176,14 @@ def test_what_makes_no_mosaic(tmp_path):
         build_vrt(tmp_path, [fine, tmp_path / "c.tif"])
     with pytest.raises(FileError, match=r"none\.tif"):
         build_vrt(tmp_path, [tmp_path / "none.tif"])
+
+
+def test_control_characters_leave_the_xml_valid_and_letters_as_they_are():
+    names = ["bell\x07\x1b[31m", "cut\udcff\ufffe", "nul\x00", "\u0645\u06cc\u200c\u062e", "ça"]
+    shown = ["bell\\x07\\x1b[31m", "cut\\udcff\\ufffe", "nul\\x00", *names[3:]]
+    classes = [Class(code, name, "#0a0b0c") for code, name in enumerate(names)]
+    palette = ElementTree.fromstring(qml(classes)).iter("paletteEntry")
+    assert [entry.get("label") for entry in palette] == shown
+    table = ElementTree.fromstring(aux_xml(classes))
+    assert [name.text for name in table.iter("Category")] == shown
+    assert [row.findall("F")[1].text for row in table.iter("Row")] == shown

@@ -78,6 +78,10 @@ def test_what_is_no_history(tmp_path, no_space):
     (tmp_path / "history.csv").write_text("step,loss\n1,high\n")
     with pytest.raises(FileError, match="not a table of numbers"):
         read_history(tmp_path / "history.csv")
+    for text in ("loss\n1\n", "step,loss\n,1\n", "step,loss\nnan,1\n", "step,loss\ninf,1\n"):
+        (tmp_path / "history.csv").write_text(text)
+        with pytest.raises(FileError, match="no step is named in line 2"):
+            read_history(tmp_path / "history.csv")
     history = History(tmp_path / "h.csv")
     history.append({"step": 1})
     with no_space(8), pytest.raises(OutputError, match=r"h\.csv could not be written"):

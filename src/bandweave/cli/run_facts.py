@@ -22,26 +22,35 @@ def run_facts(path: Path) -> str:
     folder = RunFolder(path)
     config = folder.read_config()
     rows = [("run", str(path)), ("state", _state(folder, config))]
-    protocol: dict[str, Any] = {}
+    files = ("files", ", ".join(sorted(p.name for p in path.iterdir() if p.is_file())))
+    protocol = ""
     if folder.finished:
         tensors, stored = load_model(folder.model)
         try:
             rows += _trained(stored, sum(tensor.numel() for tensor in tensors.values()))
-            protocol = stored["facts"].get("protocol", {})
-        except (KeyError, TypeError) as error:
-            raise RunError(f"{folder.model}: its metadata lacks or misstates {error}") from error
-    rows.append(("files", ", ".join(sorted(p.name for p in path.iterdir() if p.is_file()))))
-    parts = [columns(rows), _scores(folder) or _section("protocol", protocol)]
-    return "\n\n".join(part for part in [*parts, _section(folder.config.name, config)] if part)
+            protocol = _section("protocol", stored["facts"].get("protocol", {}))
+            table = columns([*rows, files])
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise RunError(
+                f"{folder.model}: its metadata lacks or misstates {error!s:.200}"
+            ) from error
+    else:
+        table = columns([*rows, files])
+    parts = [table, _scores(folder) or protocol, _section(folder.config.name, config)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:
-    steps = (config.get("train") or {}).get("steps", "?")
+    train = config.get("train")
+    steps = train.get("steps", "?") if isinstance(train, dict) else "?"
     if folder.finished:
         return "trained"
     if not folder.checkpoint.exists():
         return "not trained: neither weights nor a checkpoint"
-    done = load_checkpoint(folder.checkpoint)["counters"]["step"]
+    try:
+        done = load_checkpoint(folder.checkpoint)["counters"]["step"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise RunError(f"{folder.checkpoint}: damaged: it names no step ({error!s:.200})") from None
     command = "sharpen-train" if "pairs" in config else "train"
     resume = f"bandweave {command} --out {folder.path} --resume"
     return f"interrupted after step {done} of {steps}; continue with `{resume}`"
@@ -108,9 +117,11 @@ def _scores(folder: RunFolder) -> str:
 
     try:
         return str(SceneScores.from_dict(json.loads(folder.scores.read_text(encoding="utf-8"))))
-    except (ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise RunError(f"{folder.scores}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RunError) as error:
         raise RunError(
-            f"{folder.scores} is damaged ({error}); remove it, or score the run again"
+            f"{folder.scores} is damaged ({error!s:.200}); score the run again"
         ) from error
 
 

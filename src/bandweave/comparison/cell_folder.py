@@ -73,7 +73,10 @@ def finished(root: Path, cell: AnyCell) -> dict[str, Any] | None:
         stored = json.loads(path.read_text(encoding="utf-8"))
         identity = stored["identity"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove {path.parent}") from error
+        raise RunError(
+            f"{path} cannot be read ({error!s:.200}); copy it again from where it was made, or "
+            f"compare into another folder"
+        ) from error
     differing = conflicts(identity, json.loads(json.dumps(cell.identity)))
     if differing:
         raise RunError(

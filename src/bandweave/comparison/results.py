@@ -91,8 +91,11 @@ def _result(root: Path, cell: Cell, failures: dict[str, str]) -> Result:
     path = root / cell.place / "scores.json"
     try:
         scores = SceneScores.from_dict(json.loads(path.read_text(encoding="utf-8"))).pixels
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove {path.parent}") from error
+    except (OSError, ValueError, KeyError, TypeError, RunError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error!s:.200}); copy it again from where it was made, or "
+            f"compare into another folder"
+        ) from error
     return Result(cell, facts, scores)
 
 

@@ -115,12 +115,24 @@ class Calibration:
             pixels, right = np.zeros((2, FINE), np.int64)
             confidence = np.zeros(FINE)
             for place, count, correct, total in stored["counts"]:
+                _check_bin(place, count, correct, total)
                 pixels[place], right[place], confidence[place] = count, correct, total
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            if not pixels.any():
+                raise ValueError("it counts no pixel")
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise RunError(
-                f"the stored calibration cannot be read ({error}); score the run again"
+                f"the stored calibration cannot be read ({error!s:.200}); score the run again"
             ) from error
         return cls(pixels, right, confidence)
+
+
+def _check_bin(place: int, count: int, correct: int, total: float) -> None:
+    """Raise TypeError or ValueError unless the numbers can be those of one bin."""
+    for number in (place, count, correct):
+        if type(number) is not int:
+            raise TypeError(f"{number!r} is no count")
+    if not 0 <= place < FINE or not 0 <= correct <= count or not 0 <= total <= count * (1 + 1e-6):
+        raise ValueError(f"bin {place}: {correct} of {count} pixels, confidences of {total:g}")
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -134,15 +134,12 @@ class Scores:
             confusion = np.asarray(stored["confusion"])
             if confusion.dtype.kind != "i" or (confusion < 0).any():
                 raise ValueError("the confusion matrix does not hold counts")
-            return cls(
-                confusion.astype(np.int64),
-                tuple(stored["classes"]),
-                dict(stored["protocol"]),
-                stored["unit"],
-            )
-        except (KeyError, TypeError, ValueError, LabelError) as error:
+            classes, protocol, unit = stored["classes"], stored["protocol"], stored["unit"]
+            _check_words(classes, protocol, unit)
+            return cls(confusion.astype(np.int64), tuple(classes), dict(protocol), unit)
+        except (KeyError, TypeError, ValueError, OverflowError, LabelError) as error:
             raise RunError(
-                f"the stored scores cannot be read ({error}); score the run again"
+                f"the stored scores cannot be read ({error!s:.200}); score the run again"
             ) from error
 
     def __str__(self) -> str:
@@ -163,12 +160,12 @@ class Scores:
             for key, value in self.protocol.items()
             if key not in NOT_A_LINE and value is not None and value != []
         ]
-        facts += [f"note: {note}" for note in self.protocol.get("notes", [])]
+        facts += [f"note: {note}" for note in self.protocol.get("notes") or []]
         return "\n".join([*lines, *(["", *facts] if facts else [])])
 
     def _table(self) -> list[str]:
         width = max(5, *(len(name) for name in self.classes))
-        train = self.protocol.get("pixels_per_class", {})
+        train = self.protocol.get("pixels_per_class") or {}
         head = ["accuracy", "precision", "F1", "IoU", "test", *(["train"] if train else [])]
         lines = [f"{'class':<{width}}" + "".join(f"{title:>11}" for title in head)]
         columns = [getattr(self, name) for name in PER_CLASS]
@@ -243,6 +240,19 @@ def assert_supports(scores: Scores, split: Split) -> None:
             f"class {name!r}: {scores.support[wrong[0]]} instead of {expected[wrong[0]]}; "
             "score a map of the whole scene under the split it was trained with"
         )
+
+
+def _check_words(classes: Any, protocol: Any, unit: Any) -> None:
+    """Raise TypeError unless a stored table can be printed."""
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise TypeError("'classes' is no list of names")
+    if not isinstance(unit, str) or not isinstance(protocol, dict):
+        raise TypeError("'unit' is no name, or 'protocol' no mapping")
+    sides = protocol.get("pixels_per_class") or {}
+    if not isinstance(sides, dict) or not all(isinstance(s, dict) for s in sides.values()):
+        raise TypeError("'pixels_per_class' does not hold counts")
+    if not isinstance(protocol.get("notes") or [], list):
+        raise TypeError("'notes' is no list")
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

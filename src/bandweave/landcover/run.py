@@ -16,7 +16,7 @@ from bandweave.errors import RunError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER
 from bandweave.nn.clip import check_weights, frozen_names, weights_fingerprint
-from bandweave.run.checkpoint import load_trained, restore, save_model, weights
+from bandweave.run.checkpoint import MISSTATED, load_trained, restore, save_model, weights
 from bandweave.run.folder import RunFolder
 
 FORMAT = 1  # of the metadata; a file of another one is refused
@@ -67,13 +67,14 @@ class Run:
                 layers=layers,
                 window=stored["window"],
                 output_ratio=ratio,
-                facts=stored["facts"],
+                facts=dict(stored["facts"]),
             )
-        except (KeyError, TypeError) as error:
+            frozen = set() if stored["self_contained"] else frozen_names(run.model)
+        except MISSTATED as error:
             raise RunError(
-                f"{folder.model}: its metadata lacks or misstates {error}; train again"
+                f"{folder.model}: its metadata lacks or misstates {error!s:.200}; copy it again "
+                f"from where it was made, or train again"
             ) from error
-        frozen = set() if stored["self_contained"] else frozen_names(run.model)
         restore(run.model, tensors, frozen, folder.model)
         if not stored["self_contained"]:
             check_weights(run.model, stored.get("clip"))

@@ -11,7 +11,7 @@ import numpy as np
 from bandweave.data.match import match_layers, with_bands, with_classes
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits import TEST, Split, split
-from bandweave.errors import SceneMismatch, SplitError
+from bandweave.errors import RunError, SceneMismatch, SplitError
 from bandweave.landcover.calibration import Calibration
 from bandweave.landcover.classify import predict_part
 from bandweave.landcover.feeding import seen_at_once
@@ -56,7 +56,9 @@ class SceneScores:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> SceneScores:
-        """From scores.json."""
+        """From scores.json. Raises RunError for anything but what `to_dict` gives."""
+        if not isinstance(stored, dict) or not isinstance(stored.get("pixels"), dict):
+            raise RunError("the stored scores cannot be read (no 'pixels'); score the run again")
         objects, calibration = stored.get("objects"), stored.get("calibration")
         return cls(
             Scores.from_dict(stored["pixels"]),

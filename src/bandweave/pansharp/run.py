@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from bandweave.errors import ConfigError, RunError, SceneMismatch
+from bandweave.errors import RunError, SceneMismatch
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.config import SharpenConfig
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.value_scale import ValueScale, brightest
-from bandweave.run.checkpoint import load_trained, restore, save_model, weights
+from bandweave.run.checkpoint import MISSTATED, load_trained, restore, save_model, weights
 from bandweave.run.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,13 @@ class SharpenRun:
                 ratio=ratio,
                 scale=ValueScale.from_dict(stored["scale"]),
                 window=stored["window"],
-                facts=stored["facts"],
+                facts=dict(stored["facts"]),
                 scaled=bool(stored.get("scaled", False)),
             )
-        except (KeyError, TypeError, ConfigError) as error:
+        except MISSTATED as error:
             raise RunError(
-                f"{folder.model}: its metadata lacks or misstates {error}; train again"
+                f"{folder.model}: its metadata lacks or misstates {error!s:.200}; copy it again "
+                f"from where it was made, or train again"
             ) from error
         restore(run.model, tensors, origin=folder.model)
         run.model.eval()

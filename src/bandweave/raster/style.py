@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from xml.sax.saxutils import escape, quoteattr
 
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
@@ -20,6 +19,7 @@ from bandweave.raster.grid import Grid
 from bandweave.raster.open import short_crs
 from bandweave.raster.outputs import OutputSet
 from bandweave.raster.write import GDAL_TYPES, rgb
+from bandweave.raster.xml_text import xml_attribute, xml_text
 
 _MOST_NAMES = (
     1024  # GDAL's list of names counts from 0 to the highest code; longer ones are left out
@@ -48,7 +48,7 @@ def aux_xml(categories: Sequence[Category]) -> str:
             f"<Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>"
         )
     for row, category in enumerate(categories):
-        cells = (category.code, escape(category.name), *rgb(category.color))
+        cells = (category.code, xml_text(category.name), *rgb(category.color))
         fields = "".join(f"<F>{cell}</F>" for cell in cells)
         lines.append(f'      <Row index="{row}">{fields}</Row>')
     lines += ["    </GDALRasterAttributeTable>", "  </PAMRasterBand>", "</PAMDataset>", ""]
@@ -58,8 +58,8 @@ def aux_xml(categories: Sequence[Category]) -> str:
 def qml(categories: Sequence[Category]) -> str:
     """The text of `map.qml`: QGIS shows each class in its colour, with its name in the legend."""
     entries = "\n".join(
-        f'        <paletteEntry value="{category.code}" color={quoteattr(category.color)} '
-        f'label={quoteattr(category.name)} alpha="255"/>'
+        f'        <paletteEntry value="{category.code}" color={xml_attribute(category.color)} '
+        f'label={xml_attribute(category.name)} alpha="255"/>'
         for category in categories
     )
     return (
@@ -172,7 +172,7 @@ def _mosaic(folder: Path, tiles: list[_Tile], categories: Sequence[Category]) ->
     height = round((top - min(box[1] for box in boxes)) / pixel_y)
     lines = [f'<VRTDataset rasterXSize="{max(width, 1)}" rasterYSize="{max(height, 1)}">']
     if first.grid.crs is not None:
-        lines.append(f"  <SRS>{escape(first.grid.crs.to_wkt())}</SRS>")
+        lines.append(f"  <SRS>{xml_text(first.grid.crs.to_wkt())}</SRS>")
     lines.append(
         f"  <GeoTransform>{left!r}, {pixel_x!r}, 0, {top!r}, 0, {-pixel_y!r}</GeoTransform>"
     )
@@ -205,9 +205,10 @@ def _source(
     left, top, pixel_x, pixel_y = frame
     kind = "SimpleSource" if tile.nodata is None else "ComplexSource"
     path = os.path.relpath(os.path.abspath(tile.path), os.path.abspath(folder))
+    name = xml_text(Path(path).as_posix())
     lines = [
         f"    <{kind}>",
-        f'      <SourceFilename relativeToVRT="1">{escape(Path(path).as_posix())}</SourceFilename>',
+        f'      <SourceFilename relativeToVRT="1">{name}</SourceFilename>',
         f"      <SourceBand>{band}</SourceBand>",
         f'      <SrcRect xOff="0" yOff="0" xSize="{tile.grid.width}" ySize="{tile.grid.height}"/>',
         f'      <DstRect xOff="{(box[0] - left) / pixel_x!r}" yOff="{(top - box[3]) / pixel_y!r}" '
@@ -222,7 +223,7 @@ def _names(categories: Sequence[Category]) -> list[str]:
     names = {category.code: category.name for category in categories}
     if not names or min(names) < 0 or max(names) > _MOST_NAMES:
         return []
-    listed = (escape(names.get(code, "")) for code in range(max(names) + 1))
+    listed = (xml_text(names.get(code, "")) for code in range(max(names) + 1))
     return [
         "    <CategoryNames>",
         *(f"      <Category>{name}</Category>" for name in listed),

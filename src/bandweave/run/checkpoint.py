@@ -2,15 +2,19 @@
 
 A checkpoint is a dict of tensors, numbers, texts, lists and dicts, written by torch.save and read
 with weights_only=True. A model file is safetensors with JSON under "bandweave" in its header.
+Both hold a CRC-32 of every tensor and of everything beside the tensors, so that a bit that flipped
+on a disk is found. Files of versions that wrote no checksums are read without them.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import struct
 import warnings
-from collections.abc import Collection, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bandweave.errors import RunError
+from bandweave.errors import ConfigError, FileError, RunError
+from bandweave.local_files import check_input_file
 from bandweave.run.atomic import whole
 
-FORMAT = 1  # of last.ckpt; a file of another one is refused
+log = logging.getLogger(__name__)
+
+FORMAT = 2  # of last.ckpt: 1 had no checksums; a newer one is refused
 KEY = "bandweave"  # of the metadata in the header of model.safetensors
+SUMS = "bandweave checksums"  # of the checksums there
+MISSTATED = (  # what metadata raise that are not as they were written, wherever they are used
+    *(KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError, RuntimeError),
+    *(AssertionError, ConfigError),
+)
+AGAIN = "copy it again from where it was made"
 KINDS = "land cover", "sharpening"  # of runs
 
 
@@ -34,34 +47,88 @@ def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> None:
 
     Raises OutputError where it cannot be written (full disk); the one before stays.
     """
+    content = {"format": FORMAT, **state, "checksums": _checksums(state)}
     with whole(path) as beside, open(beside, "wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
+        torch.save(content, file)
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Read a checkpoint, its tensors on the CPU.
+    """Read a checkpoint, its tensors on the CPU, without the checksums.
 
-    Raises RunError for a file that is missing, truncated, of another format, or that holds
-    anything but tensors and plain values.
+    Raises RunError for a file that is missing, truncated, of another format, that holds anything
+    but tensors and plain values, or whose checksums differ.
     """
     path = Path(path)
-    advice = "; remove it to begin anew, or copy it again from where it was made"
+    _first_bytes(path, "there is no such checkpoint")
+    advice = f"; {AGAIN}, or train into another folder"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on pickles that it refuses
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise RunError(f"{path}: there is no such checkpoint") from None
     except Exception as error:  # torch names neither its errors nor pickle's
         reason = "it holds more than tensors" if "nsupported" in str(error) else "truncated?"
-        size = path.stat().st_size if path.exists() else 0
+        size = path.stat().st_size
         raise RunError(
             f"{path}: {size} bytes that are no readable checkpoint ({reason}){advice}"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise RunError(f"{path}: a checkpoint of format {found}, expected {FORMAT}{advice}")
+    form = state.get("format") if isinstance(state, dict) else type(state).__name__
+    number = form if type(form) is int else None
+    if number == 1:
+        log.debug("%s: of format 1, which has no checksums to compare", path)
+        return state
+    if number != FORMAT:
+        raise RunError(f"{path}: a checkpoint of {_other_format(form, FORMAT)}{advice}")
+    stored = state.pop("checksums", None)
+    content = {key: value for key, value in state.items() if key != "format"}
+    _compare(path, _checksums(content), stored)
     return state
+
+
+def _other_format(found: object, newest: int) -> str:
+    if type(found) is int and found > newest:
+        return f"format {found}, written by a newer bandweave; this one reads up to {newest}"
+    if isinstance(found, torch.Tensor):
+        found = "Tensor"
+    return f"format {found!s:.100}, expected {newest if newest == 1 else f'1 to {newest}'}"
+
+
+# Checksums ----------------------------------------------------------------------------------------
+
+
+def _checksums(content: Mapping[str, Any]) -> dict[str, int]:
+    """The CRC-32 of every leaf of nested mappings and lists, by its dotted place."""
+    return {place: _checksum(leaf) for place, leaf in _leaves(content, "")}
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping | list | tuple) or not value:
+        yield place, value
+        return
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for key, item in pairs:
+        yield from _leaves(item, f"{place}.{key}" if place else str(key))
+
+
+def _checksum(leaf: Any) -> int:
+    if not isinstance(leaf, torch.Tensor):
+        return zlib.crc32(repr(leaf).encode("utf-8", "backslashreplace"))
+    if leaf.is_meta:  # it has no values
+        return 0
+    start = zlib.crc32(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
+    flat = leaf.detach().to("cpu").contiguous().reshape(-1)
+    return zlib.crc32(memoryview(flat.view(torch.uint8).numpy()), start)
+
+
+def _compare(path: Path, found: Mapping[str, int], stored: object) -> None:
+    """Raise RunError, with the first place, unless the checksums are those that were stored."""
+    told = stored if isinstance(stored, dict) else {}
+    wrong = [place for place in {**told, **found} if told.get(place) != found.get(place)]
+    if wrong or not told:
+        where = _some(wrong) if told else "the checksums themselves are not there"
+        raise RunError(
+            f"{path}: damaged: {len(wrong)} of {len(found)} entries are not what was written: "
+            f"{where}; {AGAIN}, or train again"
+        )
 
 
 # model.safetensors --------------------------------------------------------------------------------
@@ -73,8 +140,9 @@ def save_model(
     """Write tensors and JSON-able metadata in one safetensors file, whole or not at all."""
     text = json.dumps(metadata, allow_nan=False)
     copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    sums = json.dumps(_checksums({**copies, KEY: text}))
     with whole(path) as beside:
-        save_file(copies, beside, metadata={KEY: text})
+        save_file(copies, beside, metadata={KEY: text, SUMS: sums})
         beside.chmod(0o666 & ~_umask())  # safetensors lets nobody else read it
 
 
@@ -86,7 +154,8 @@ def _umask() -> int:
 def load_model(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read `(tensors, metadata)` of a file that `save_model` wrote; tensors on the CPU.
 
-    Raises RunError for a file that is missing, truncated, a pickle, or without metadata.
+    Raises RunError for a file that is missing, truncated, a pickle, without metadata, or whose
+    checksums differ.
     """
     path = Path(path)
     _refuse_pickle(path)
@@ -95,17 +164,39 @@ def load_model(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"{path}: {_damage(path)}; train again or copy it again") from error
+        raise RunError(f"{path}: {_damage(path)}; {AGAIN}, or train again") from error
     if KEY not in header:
         raise RunError(
             f"{path}: its header has no {KEY!r} entry, so what it was trained on is unknown; "
             f"take a model.safetensors that bandweave wrote"
         )
+    _compare_model(path, tensors, header)
     try:
-        metadata = json.loads(header[KEY])
-    except ValueError as error:
+        metadata = json.loads(header[KEY], parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: the {KEY!r} entry of its header is not JSON: {error}") from None
+    if not isinstance(metadata, dict):
+        raise RunError(
+            f"{path}: the {KEY!r} entry of its header is no mapping; {AGAIN}, or train again"
+        )
     return tensors, metadata
+
+
+def _compare_model(
+    path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]
+) -> None:
+    if set(header) <= {KEY, "format"}:
+        log.debug("%s: it has no checksums to compare", path)
+        return
+    try:
+        stored = json.loads(header.get(SUMS, "null"))
+    except (ValueError, RecursionError):
+        stored = None
+    _compare(path, _checksums({**tensors, KEY: header[KEY]}), stored)
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def load_trained(
@@ -127,20 +218,31 @@ def load_trained(
         )
     if stored.get("format") != form:
         raise RunError(
-            f"{path}: metadata of format {stored.get('format')}, expected {form}; "
-            f"it was written by another version of bandweave, train again"
+            f"{path}: metadata of {_other_format(stored.get('format'), form)}; take the version of "
+            f"bandweave that wrote it, or train again"
         )
     return tensors, stored
 
 
-def _refuse_pickle(path: Path) -> None:
+def _first_bytes(path: Path, missing: str) -> bytes:
+    """Nine bytes of a regular file; RunError that is no word on damage where it cannot be read.
+
+    A pipe is not opened: it could be waited on for ever.
+    """
+    if not path.exists():
+        raise RunError(f"{path}: {missing}")
     try:
+        check_input_file(path)
         with open(path, "rb") as file:
-            start = file.read(9)
-    except FileNotFoundError:
-        raise RunError(f"{path}: there are no weights; was the run trained to its end?") from None
+            return file.read(9)
+    except FileError as error:
+        raise RunError(str(error)) from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _refuse_pickle(path: Path) -> None:
+    start = _first_bytes(path, "there are no weights; was the run trained to its end?")
     # safetensors: the header's length (8 bytes), then JSON; zip (torch.save) and pickle otherwise
     if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise RunError(
@@ -158,11 +260,12 @@ def _damage(path: Path) -> str:
         try:
             header = json.loads(file.read(length)) if 0 < length <= size - 8 else {}
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key[:2] != "__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            needed = 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return f"{size} bytes that are not safetensors"
     if not header:
         return f"truncated or not safetensors: {size} bytes, the header is not whole"
-    return f"truncated or damaged: {size} bytes, its header tells of {8 + length + max(ends)}"
+    return f"truncated or damaged: {size} bytes, its header tells of {needed}"
 
 
 # Modules ------------------------------------------------------------------------------------------
@@ -187,9 +290,28 @@ def restore(
 
     Raises RunError that names what is missing, left over or of another shape.
     """
+    check_fit(module, tensors, frozen, origin)
+    module.load_state_dict(dict(tensors), strict=False)
+
+
+def check_fit(
+    module: torch.nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    frozen: Collection[str] = (),
+    origin: Path | str = "the weights",
+) -> None:
+    """Raise what `restore` would, and change nothing."""
     own = module.state_dict()
+    if not isinstance(tensors, Mapping):
+        raise RunError(f"{origin} is damaged: its weights are no mapping; {AGAIN}")
+    no_tensors = [str(n) for n, t in tensors.items() if not _has_values(t)]
+    if no_tensors:
+        raise RunError(
+            f"{origin} is damaged: {len(no_tensors)} of its weights are no tensors: "
+            f"{_some(no_tensors)}; {AGAIN}"
+        )
     missing = sorted(set(own) - set(tensors) - set(frozen))
-    extra = sorted(set(tensors) - set(own))
+    extra = sorted(map(str, set(tensors) - set(own)))
     shapes = [
         f"{name} {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
         for name in own
@@ -203,7 +325,16 @@ def restore(
             f"{origin} does not fit the model: {'; '.join(complaints)}. "
             f"The configuration beside it is probably not the one that it was trained with"
         )
-    module.load_state_dict(dict(tensors), strict=False)
+
+
+def _has_values(tensor: object) -> bool:
+    """Whether it is a dense tensor with values, such as weights are."""
+    return (
+        isinstance(tensor, torch.Tensor)
+        and not tensor.is_meta
+        and not tensor.is_quantized
+        and tensor.layout == torch.strided
+    )
 
 
 def _some(names: list[str]) -> str:

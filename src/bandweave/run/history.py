@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,11 +99,15 @@ def read_history(path: Path | str) -> list[Row]:
     try:
         text = Path(path).read_text(encoding="utf-8")
         table = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
-        return [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in table]
+        rows = [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in table]
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, csv.Error) as error:
         raise FileError(f"{path}: not a table of numbers: {error}") from None
+    for line, row in enumerate(rows, start=2):
+        if not float(row.get("step", math.nan)).is_integer():
+            raise FileError(f"{path}: not a history of training: no step is named in line {line}")
+    return rows
 
 
 class Board:

@@ -76,7 +76,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, values: dict[str, Tensor]) -> None:
-        """Continue from values that were saved."""
+        """Continue from values that were saved; ValueError for such as are not this module's."""
+        for name, parameter in self._parameters.items():
+            if values[name].shape != parameter.shape:
+                raise ValueError(
+                    f"the average of {name}, of shape {tuple(values[name].shape)} instead of "
+                    f"{tuple(parameter.shape)}"
+                )
         self.values = {n: values[n].to(p.device, copy=True) for n, p in self._parameters.items()}
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import RunError
-from bandweave.run.checkpoint import load_checkpoint, restore, save_checkpoint, weights
+from bandweave.run.checkpoint import check_fit, load_checkpoint, restore, save_checkpoint, weights
 from bandweave.run.config import TrainConfig, conflicts
 from bandweave.run.optimizer import WeightAverage
 from bandweave.schema import to_dict
@@ -69,20 +69,37 @@ class TrainState:
         save_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint. Raises RunError if it is of another configuration."""
+        """Continue from a checkpoint.
+
+        Raises RunError if it is of another configuration, or anything in it is not as it was saved.
+        """
         state = load_checkpoint(path)
-        differing = conflicts(state["identity"], self.identity)
+        try:
+            self._check_identity(path, state["identity"])
+            counters = _counters(state["counters"])
+            restore(self.module, state["weights"], self.frozen, path)
+            if state["best"]:
+                check_fit(self.module, state["best"], self.frozen, path)
+            self.optimizer.load_state_dict(state["optimizer"])
+            _check_moments(self.optimizer)
+            self.scaling.load_state_dict(state["scaling"])
+            self.average.load(state["average"])
+        except RunError:
+            raise
+        except Exception as error:  # torch checks little of what it is given
+            raise RunError(
+                f"{path}: damaged: its training state lacks or misstates {_brief(error)}; copy it "
+                f"again from where it was made, or train into another folder"
+            ) from error
+        self.counters, self.best = counters, state["best"]
+
+    def _check_identity(self, path: Path, stored: Mapping[str, Any]) -> None:
+        differing = conflicts(stored, self.identity)
         if differing:
             raise RunError(
-                f"{path} was written with another configuration: {'; '.join(differing)}. "
+                f"{path} was written with another configuration: {_some(differing)}. "
                 f"Take the options as they were then, or train into another folder"
             )
-        restore(self.module, state["weights"], self.frozen, path)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaling.load_state_dict(state["scaling"])
-        self.average.load(state["average"])
-        self.counters = Counters(**state["counters"])
-        self.best = state["best"]
 
     def judge(self, score: float, patience: int) -> None:
         """Keep the weights now in the module if `score` is the best; stop if none was for long."""
@@ -122,6 +139,39 @@ class TrainState:
             f"learning rate of {row['lr']:.3g}; training cannot go on. Lower `lr`, set `clip`, "
             f"take `precision: fp32`, and look for infinite values in the layers"
         )
+
+
+def _counters(stored: Mapping[str, Any]) -> Counters:
+    """All counters, of their types and within reason; KeyError or ValueError otherwise."""
+    found = Counters(**stored)
+    if lacking := [each.name for each in fields(Counters) if each.name not in stored]:
+        raise KeyError(lacking[0])
+    for name, default in asdict(Counters()).items():
+        value = getattr(found, name)
+        least = -math.inf if name == "best_score" else 0
+        if type(value) is not type(default) or not least <= value < math.inf:
+            raise ValueError(f"the counter {name!r}: {value!r}")
+    return found
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """What an optimiser keeps of each parameter has the parameter's shape, or is one number."""
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape not in (parameter.shape, torch.Size()):
+                raise ValueError(
+                    f"{name!r} of shape {tuple(value.shape)} for a parameter of shape "
+                    f"{tuple(parameter.shape)}"
+                )
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{lines[0] if lines else type(error).__name__:.200}"
+
+
+def _some(lines: list[str]) -> str:
+    return "; ".join(lines[:6]) + (f" and {len(lines) - 6} more" if len(lines) > 6 else "")
 
 
 def identity_of(config: TrainConfig, world: int, more: Mapping[str, Any] | None) -> dict[str, Any]:

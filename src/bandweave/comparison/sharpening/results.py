@@ -101,7 +101,10 @@ def _result(root: Path, cell: Cell, failures: dict[str, str]) -> Result:
             seconds={pair: stored["seconds"] for pair, stored in read.items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove {path.parent}") from error
+        raise RunError(
+            f"{path} cannot be read ({error!s:.200}); copy it again from where it was made, or "
+            f"compare into another folder"
+        ) from error
 
 
 def _number(value: float | str | None) -> float:
