@@ -116,7 +116,7 @@ def _checksum(leaf: Any) -> int:
         return 0
     start = zlib.crc32(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
     flat = leaf.detach().to("cpu").contiguous().reshape(-1)
-    return zlib.crc32(memoryview(flat.view(torch.uint8).numpy()), start)
+    return zlib.crc32(flat.view(torch.uint8).numpy().data, start)
 
 
 def _compare(path: Path, found: Mapping[str, int], stored: object) -> None:
