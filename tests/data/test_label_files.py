@@ -363,7 +363,7 @@ def test_more_classes_than_indices_are_refused(write_geotiff):
 
 def test_names_colours_and_order_of_classes_may_change_after_training(scene_with):
     run = (ClassInfo(1, "a", "#111111"), ClassInfo(2, "b", "#222222"), ClassInfo(5, "c", "#333333"))
-    scene = scene_with(CODES, classes={5: "see", 1: "a", 2: "B"}, ignore=[0])
+    scene = scene_with(CODES, classes={5: "see", 1: "a", 2: "b"}, ignore=[0])
     adopted = with_classes(scene, run)
     assert adopted.classes == run
     expected = np.select([CODES == 1, CODES == 2, CODES == 5], [0, 1, 2], -1)
