@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -13,7 +14,9 @@ from typing import Protocol, Self
 import rasterio
 
 from bandweave.errors import OutputError
+from bandweave.output_files import check_output, only_writer, remove_abandoned, unfinished_name
 
+FOLDER = "bandweave"  # the name that hidden folders of unfinished files begin with
 CACHE_BYTES = 64 * 2**20  # GDAL's own default is 5 % of the machine's memory
 
 
@@ -32,7 +35,11 @@ class OutputSet:
 
     After an exception in the body, or in the writing itself, no target has changed and nothing is
     left behind. Within the context GDAL's block cache is held at `CACHE_BYTES`, so that memory does
-    not grow with the scene.
+    not grow with the scene. An output is a regular file: links are followed, devices and folders
+    refused, and each is written by one process at a time.
+
+    overwrite  files that stand there may be replaced
+    inputs     files that are read, which no output may replace
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -42,7 +49,11 @@ class OutputSet:
     '<qgis/>'
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, overwrite: bool = True, inputs: Iterable[str | os.PathLike[str]] = ()
+    ) -> None:
+        self._overwrite, self._inputs = overwrite, tuple(inputs)
+        self._locks = ExitStack()
         self._folders: dict[
             Path, Path
         ] = {}  # of targets: a hidden one inside, for what is unfinished
@@ -52,25 +63,27 @@ class OutputSet:
 
     def path(self, target: str | os.PathLike[str]) -> Path:
         """Where to write what shall become `target`; OutputError where that cannot be written."""
-        target = Path(os.path.abspath(target))
+        target = check_output(target, overwrite=self._overwrite, inputs=self._inputs)
         if target in self._files:
             raise OutputError(f"{target} is asked for twice among the outputs; name them apart")
-        if target.is_dir():
-            raise OutputError(f"{target} is a folder; give the name of a file")
         folder = target.parent
         if folder not in self._folders:
             try:
-                self._folders[folder] = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+                remove_abandoned(folder, FOLDER)
+                unfinished = folder / unfinished_name(FOLDER)
+                unfinished.mkdir()
+                self._folders[folder] = unfinished
             except FileNotFoundError as error:
                 raise OutputError(f"{target} cannot be written: no folder {folder}") from error
             except OSError as error:
                 raise cannot_write(target, error) from error
+        self._locks.enter_context(only_writer(folder / f".{target.name}.lock", str(target)))
         self._files[target] = self._folders[folder] / target.name
         return self._files[target]
 
     def unfinished(self, target: str | os.PathLike[str]) -> Path | None:
         """The unfinished file of a target; None where there is none yet."""
-        path = self._files.get(Path(os.path.abspath(target)))
+        path = self._files.get(Path(os.path.realpath(target)))
         return path if path is not None and path.exists() else None
 
     def text(self, target: str | os.PathLike[str], text: str) -> None:
@@ -110,6 +123,7 @@ class OutputSet:
             writer.discard()
         for folder in self._folders.values():
             shutil.rmtree(folder, ignore_errors=True)
+        self._locks.close()
 
     def _publish(self) -> None:
         """Rename all, and undo it should one fail."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.errors import OutputError
+from bandweave.output_files import check_output, remove_abandoned, unfinished_name
 from bandweave.yaml_files import yaml_text
 
 
@@ -18,13 +19,15 @@ from bandweave.yaml_files import yaml_text
 def whole(path: Path | str) -> Iterator[Path]:
     """Yield a path beside `path` to write to; when the block ends well it takes `path`'s place.
 
-    When the block fails, the file beside is removed and whatever stood at `path` stays. A failed
+    A link is followed; a folder, a pipe or a device is refused. When the block fails, the file
+    beside is removed and whatever stood at `path` stays. A failed
     write (full disk, no permission) is raised as OutputError, also where a library wraps it.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.part")  # a fixed name: a killed run leaves one, not many
+    path = check_output(path)
+    beside = path.with_name(unfinished_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent, path.name)
         yield beside
         with open(beside, "rb") as file:
             os.fsync(file.fileno())

@@ -1,0 +1,194 @@
+"""What may be written to: a regular file or nothing, never an input, nothing unasked.
+
+Unfinished files carry their owner in their names, so that those of a process that died are known
+and removed by the next one that writes the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bandweave.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a lock is known by its process alone
+    fcntl = None  # type: ignore[assignment]
+
+
+def check_output(
+    target: str | os.PathLike[str],
+    *,
+    overwrite: bool = True,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+) -> Path:
+    """The file that is to be written, links followed.
+
+    overwrite  a file that stands there may be replaced
+    inputs     files that are read, which an output never replaces
+
+    Raises OutputError for a folder, a pipe or a device, for an input under any name, and for a file
+    that stands there unless `overwrite`.
+    """
+    name = os.fspath(target)
+    path = Path(os.path.realpath(name))
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{name[:200]} cannot be written: {error}") from None
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{name} is a folder; give the name of a file")
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{name} is a device or a pipe, not a file; give the name of a file")
+    for one in inputs:
+        if _is_same(path, one):
+            raise OutputError(
+                f"{name} is an input, {os.fspath(one)}, which an output never replaces; give "
+                "another name"
+            )
+    if not overwrite:
+        raise OutputError(f"{name} exists; replace it with --overwrite, or choose another name")
+    return path
+
+
+def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
+    with suppress(OSError, ValueError):
+        return os.path.samefile(path, other)
+    return False
+
+
+# ------------------------------------------------------------------------------ unfinished files
+
+
+def unfinished_name(name: str) -> str:
+    """A hidden name beside `name` that nobody else takes, with the owner in it.
+
+    >>> unfinished_name("map.tif").startswith(".map.tif.unfinished-")
+    True
+    """
+    return f".{name}.unfinished-{_owner()}-{secrets.token_hex(4)}"
+
+
+def remove_abandoned(folder: Path, name: str) -> None:
+    """Remove what dead processes of this machine left unfinished for `name`."""
+    beginning = f".{name}.unfinished-"
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(beginning) and _is_abandoned(entry.name[len(beginning) :]):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+
+
+def _owner() -> str:
+    return f"{_host()}-{os.getpid()}-{_started(os.getpid())}"
+
+
+def _is_abandoned(owner: str) -> bool:
+    """Whether the owner in a name, host-pid-start-number, is a process that is no more."""
+    host, *numbers = owner.rsplit("-", 3)
+    if len(numbers) != 3 or host != _host() or not all(each.isdigit() for each in numbers[:2]):
+        return False
+    pid, started = int(numbers[0]), int(numbers[1])
+    return not _is_alive(pid) or _started(pid) != started
+
+
+def _host() -> str:
+    return socket.gethostname().replace("/", "_")
+
+
+def _started(pid: int) -> int:
+    """When a process began, in ticks since the machine did; 0 where the system does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text()
+        return int(text.rpartition(")")[2].split()[19])
+    return 0
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+# --------------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def only_writer(lock: Path, what: str) -> Iterator[None]:
+    """Be the only process that writes something, as a file `lock` tells others.
+
+    what  is written, for the message: "the run folder runs/a"
+
+    The system gives the lock up when the process ends, however it does. Raises OutputError, with
+    the holder's process and machine, where another process holds it.
+    """
+    file = _take(lock, what)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        os.close(file)
+
+
+def _take(lock: Path, what: str) -> int:
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(f"{what} cannot be written: {error.strerror or error}") from error
+        try:
+            if not _lock(file):
+                raise OutputError(f"{what} is being written by {_holder(lock)}; wait until it ends")
+            if os.fstat(file).st_ino == os.stat(lock).st_ino:
+                os.truncate(file, 0)
+                os.write(file, json.dumps({"pid": os.getpid(), "host": _host()}).encode())
+                return file
+        except FileNotFoundError:
+            pass  # the holder before removed it; try again with a new one
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _lock(file: int) -> bool:
+    """Whether the lock is ours now; by the process that the file names where there are no locks."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+    try:
+        held = json.loads(os.pread(file, 4096, 0) or b"{}")
+        return not held or (held["host"] == _host() and not _is_alive(int(held["pid"])))
+    except (ValueError, TypeError, KeyError):
+        return True
+
+
+def _holder(lock: Path) -> str:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        held = json.loads(lock.read_text())
+        return f"process {held['pid']} on {held['host']}"
+    return "another process"
