@@ -213,7 +213,7 @@ def test_scene_without_any_data(tmp_path):
     scene = make_scene(np.full((3, 9, 9), np.nan))
     (tmp_path / "map.tif").write_text("an older map")
     with pytest.raises(FileError, match="'hsi' of scene 'plots' has no valid pixel"):
-        map_scene(make_run(scene), scene, tmp_path / "map.tif", confidence=True, quiet=True)
+        map_scene(make_run(scene), scene, tmp_path / "map.tif", overwrite=True, quiet=True)
     assert files(tmp_path) == ["map.tif"]
     assert (tmp_path / "map.tif").read_text() == "an older map"
 
@@ -221,7 +221,9 @@ def test_scene_without_any_data(tmp_path):
 def test_older_maps_are_replaced(tmp_path):
     scene = make_scene(random_logits())
     (tmp_path / "map.tif").write_text("an older map")
-    map_scene(make_run(scene), scene, tmp_path / "map.tif", quiet=True)
+    with pytest.raises(OutputError, match="exists; replace it with --overwrite"):
+        map_scene(make_run(scene), scene, tmp_path / "map.tif", quiet=True)
+    map_scene(make_run(scene), scene, tmp_path / "map.tif", overwrite=True, quiet=True)
     with rasterio.open(tmp_path / "map.tif") as file:
         assert file.shape == (20, 30)
 
@@ -344,5 +346,5 @@ def test_progress_is_told_unless_quiet(tmp_path, capsys):
     scene = make_scene(random_logits())
     map_scene(make_run(scene), scene, tmp_path / "map.tif")
     assert "mapping plots, px 600/600" in capsys.readouterr().err
-    map_scene(make_run(scene), scene, tmp_path / "map.tif", quiet=True)
+    map_scene(make_run(scene), scene, tmp_path / "map.tif", overwrite=True, quiet=True)
     assert capsys.readouterr().err == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bandweave.cli.arguments import Parser, add_common
+from bandweave.cli.arguments import Parser, add_common, add_overwrite
 
 DESCRIPTION = """\
 Draw places at random within each class of a map and write them as points, for areas with standard
@@ -26,6 +26,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--per-class", type=int, default=50, metavar="N", help="places in each class (50)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draw (0)")
+    add_overwrite(parser)
     add_common(parser)
     return parser.read(argv)
 
@@ -34,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     """Draw, and say how many of each class."""
     from bandweave.landcover.area_sample import draw_sample
 
-    drawn = draw_sample(args.map, args.out, args.per_class, seed=args.seed)
+    drawn = draw_sample(
+        args.map, args.out, args.per_class, seed=args.seed, overwrite=args.overwrite
+    )
     print(args.out)
     print(
         f"{sum(drawn.values())} points in {len(drawn)} classes: "

@@ -43,6 +43,13 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args(argv)
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """The option without which no output replaces a file."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what stands where the output goes"
+    )
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """--quiet and --debug, which every subcommand has."""
     parser.add_argument("--quiet", action="store_true", help="no progress and no notes")

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         )
     with _timed("map", times):
         where = trained.folder.map
-        map_scene(trained, scene, where, confidence=True, quiet=args.quiet)
+        map_scene(trained, scene, where, confidence=True, overwrite=True, quiet=args.quiet)
     with _timed("score", times):
         scores = score(trained, scene, drawn, quiet=args.quiet)
     with _timed("report", times):

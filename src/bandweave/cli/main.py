@@ -12,11 +12,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 
 from bandweave.cli.failures import explain
 from bandweave.cli.process import set_up_process
+from bandweave.cli.signals import line_of, received, signals_raised, status_of
 from bandweave.errors import ConfigError
 
 COMMANDS = {
@@ -50,24 +52,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    with warnings.catch_warnings():
+    status = 1
+    with warnings.catch_warnings(), signals_raised(for_good=argv is None):
         if not debug:
             warnings.showwarning = _log_warning  # type: ignore[assignment]
         try:
             status = _run(arguments)
-            sys.stdout.flush()
-            return status
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except SystemExit as end:  # --help
-            return end.code if isinstance(end.code, int) else 1
+            status = end.code if isinstance(end.code, int) else 1
         except BrokenPipeError:  # `| head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+            status = 1
         except BaseException as error:
             if debug and not isinstance(error, KeyboardInterrupt):
                 raise
             message, status = explain(error)
-            print(message, file=sys.stderr, flush=True)
-            return status
+            if received() is None:
+                _tell(message)
+        if (number := received()) is not None:
+            _tell(line_of(number))
+            status = status_of(number)
+    return status
+
+
+def _tell(message: str) -> None:
+    """Write to stderr, which may be closed."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _run(arguments: list[str]) -> int:

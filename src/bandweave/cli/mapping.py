@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bandweave.cli.arguments import SCENE, Parser, add_common, add_folder
+from bandweave.cli.arguments import SCENE, Parser, add_common, add_folder, add_overwrite
 from bandweave.data.scene_argument import scene_from
 
 DESCRIPTION = """\
@@ -60,6 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default="nearest",
         help="the map's reduced copies: one pixel of many (nearest), or the most frequent (mode)",
     )
+    add_overwrite(parser)
     add_common(parser)
     return parser.read(argv)
 
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         tta=args.tta,
         overviews=args.overviews,
+        overwrite=args.overwrite,
         quiet=args.quiet,
     )
     for path in written:

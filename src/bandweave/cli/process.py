@@ -1,7 +1,9 @@
 """How the process of a command waits and keeps memory; set before torch is loaded."""
 
 import ctypes
+import io
 import os
+import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 _LARGEST_ON_THE_HEAP = 32 << 20  # bytes; the C library takes no more
@@ -10,6 +12,9 @@ _KEPT = (1 << 31) - 1  # bytes; the largest int
 
 def set_up_process() -> None:
     """Threads that wait sleep, and memory that is freed is kept for the next step."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII locale has no '×'
+            stream.reconfigure(errors="backslashreplace")
     # A thread of torch that waits would otherwise spin, and on a shared machine take the core that
     # the thread it waits for needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

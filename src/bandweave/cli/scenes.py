@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bandweave.cli.arguments import Parser, add_common
+from bandweave.cli.arguments import Parser, add_common, add_overwrite
 from bandweave.errors import ConfigError, FileError, OutputError
 from bandweave.local_files import check_input_file
+from bandweave.output_files import check_output
 from bandweave.schema import nearest
 
 ACTIONS = {
@@ -44,7 +45,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     elif action == "make":
         add("files", metavar="FILE", nargs="+", help="rasters, polygons, a table to join")
         add("--out", metavar="FILE", help="the scene file to write, instead of printing it")
-        add("--overwrite", action="store_true", help="replace a scene file that stands there")
+        add_overwrite(parser)
     add_common(parser)
     args = parser.read(argv[1:])
     args.action = action
@@ -167,8 +168,8 @@ def _make(args: argparse.Namespace) -> int:
     from bandweave.run.atomic import write_text
 
     out = Path(args.out) if args.out else None
-    if out and out.exists() and not args.overwrite:
-        raise OutputError(f"{out} exists; replace it with --overwrite, or choose another name")
+    if out:
+        check_output(out, overwrite=args.overwrite, inputs=args.files)
     text = draft_scene(args.files, out.parent if out else ".")
     if out is None:
         print(text, end="")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from bandweave.cli.arguments import Parser, add_common
+from bandweave.cli.arguments import Parser, add_common, add_overwrite
 from bandweave.cli.flag_words import speaking_flags
 
 DESCRIPTION = """\
@@ -53,6 +53,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--axis", type=int, metavar="N", help="of a 3-D MS array, that counts bands: 0, 1 or 2")
     add("--window", type=int, metavar="PX", help="PAN pixels at a time (1024)")
     add("--list", action=_List, nargs=0, help="name the methods and sensors, and stop")
+    add_overwrite(parser)
     add_common(parser)
     args = parser.read(argv)
     if not (args.ms or args.ms_only):
@@ -105,6 +106,7 @@ def _run(args: argparse.Namespace) -> int:
         "nodata": args.nodata,
         "axis": args.axis,
         "window": window,
+        "overwrite": args.overwrite,
         "quiet": args.quiet,
     }
     if args.ms_only:

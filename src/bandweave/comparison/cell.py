@@ -128,7 +128,7 @@ def _model(
     if scores is None:
         scores = timed("score", lambda: score(run, scene, drawn, quiet=True))
     if mapped and not _has_map(folder, scene):
-        timed("map", lambda: map_scene(run, scene, _map(folder, scene), quiet=True))
+        timed("map", lambda: map_scene(run, scene, _map(folder, scene), overwrite=True, quiet=True))
     if means.pictured == cell.seed:
         _picture(folder, lambda: run_features(run, scene, drawn))
     return {
@@ -178,7 +178,7 @@ def _baseline(
     folder.write_scores(SceneScores(scores).to_dict())
     if mapped:
         run = BaselineRun.of(fitted)
-        timed("map", lambda: map_scene(run, scene, _map(folder, scene), quiet=True))
+        timed("map", lambda: map_scene(run, scene, _map(folder, scene), overwrite=True, quiet=True))
     if means.pictured == cell.seed:
         _picture(folder, lambda: baseline_features(fitted))
     return {"protocol": scores.protocol, "parameters": None}

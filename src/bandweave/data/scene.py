@@ -82,6 +82,7 @@ class Scene:
     notes      what was decided on the way (warps, joins, overlaps), one line each
     numbered   the classes' codes are numbers from 1 that stand in no label file
     doubt      a question on the labels that no split is drawn without an answer to; '' for none
+    files      all that it is read from, which no output may replace
     """
 
     name: str
@@ -94,6 +95,7 @@ class Scene:
     notes: list[str] = field(default_factory=list)
     numbered: bool = False
     doubt: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def layers(self) -> dict[str, LayerInfo]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bandweave.data.label_codes import label_shape
 from bandweave.data.labels import label_scene
-from bandweave.data.parts import find_parts, of_part
+from bandweave.data.parts import PATTERN, find_parts, of_part
 from bandweave.data.scene import Layer, Part, Scene
 from bandweave.data.scene_schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
@@ -77,7 +77,17 @@ def open_scene(
         sampling=next((each.sampling for each in label_files(file).values() if each.sampling), ""),
         origin=str(path.resolve()) if path else "",
         notes=notes,
+        files=_files(file, path, names),
     )
+
+
+def _files(file: SceneFile, path: Path | None, parts: Sequence[str]) -> tuple[str, ...]:
+    """The scene file, and all files that it names, in every part."""
+    named = [one for layer in file.layers.values() for one in layer.path]
+    for entry in label_files(file).values():
+        named += [*entry.path, *([entry.join.csv] if entry.join else [])]
+    files = [one.replace(PATTERN, part) for part in parts for one in named]
+    return tuple(dict.fromkeys([*([str(path)] if path else []), *files]))
 
 
 def _open_benchmark(folder: Path) -> Scene:

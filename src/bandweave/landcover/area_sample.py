@@ -16,6 +16,7 @@ import numpy as np
 
 from bandweave.errors import ConfigError, FileError, GridMismatch, OutputError
 from bandweave.landcover.map_files import stored_rows
+from bandweave.output_files import check_output
 from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.run.atomic import whole
@@ -32,18 +33,20 @@ def draw_sample(
     per_class: int = 50,
     *,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> dict[int, int]:
     """Write points (centres of pixels) drawn without replacement; returns how many of each code.
 
     map_path   a raster of class codes, such as `bandweave map` writes
     out        .gpkg or .geojson; fields `unit` (1, 2, … in random order) and `class`, empty
+    overwrite  a file that stands there may be replaced
     per_class  places in each class, or all its pixels where there are fewer
 
     Raises FileError for what is no raster of class codes, GridMismatch for one without a place on
     the ground, ConfigError for fewer than two places, a seed below 0 or another kind of file,
     OutputError where it cannot be written.
     """
-    out = Path(out)
+    out = check_output(out, overwrite=overwrite, inputs=[map_path])
     if per_class < 2:
         raise ConfigError(f"{per_class} places a class: 2 at least, 50 are usual")
     if seed < 0:

@@ -73,6 +73,7 @@ def map_scene(
     precision: str = "fp32",
     tta: bool = False,
     overviews: Literal["nearest", "mode"] = "nearest",
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> list[Path]:
     """Map a scene with a trained run and return the rasters written. The scene needs no labels.
@@ -100,6 +101,7 @@ def map_scene(
     precision      fp32, bf16 or fp16
     tta            mean over eight flips and rotations of each window, eight times as slow
     overviews      how the map's reduced copies are made: of one pixel, or of the most frequent
+    overwrite      files that stand there may be replaced
     quiet          no progress
 
     A part without any data gives a map of nodata and a warning. Raises FileError where no part has
@@ -121,7 +123,7 @@ def map_scene(
     mapped = 0
     with (
         _folders(kinds if len(scene.parts) > 1 else {}),
-        OutputSet() as outputs,
+        OutputSet(overwrite=overwrite, inputs=_inputs(run, scene)) as outputs,
         Progress(f"mapping {scene.name}, px", sum(pixels), quiet=quiet) as progress,
     ):
         for part, name in zip(scene.parts, file_names(scene), strict=True):
@@ -299,6 +301,13 @@ def _opened(run: PathLike | TrainedRun) -> TrainedRun:
 
         return Run.open(run)
     return run
+
+
+def _inputs(run: TrainedRun, scene: Scene) -> list[str]:
+    """The files that are read: an output never takes their place."""
+    folder = getattr(run, "folder", None)
+    own = [] if folder is None else [folder.config, folder.model, folder.checkpoint, folder.history]
+    return [*scene.files, *map(str, own)]
 
 
 def _kinds(scene: Scene, out: Path, kinds: Mapping[str, PathLike | bool | None]) -> dict[str, Path]:

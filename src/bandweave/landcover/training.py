@@ -88,64 +88,65 @@ def train(
     config = replace(config, scene=scene.origin or scene.name, split=split.config)
     described = described_layers(scene, config.layers)
     folder = RunFolder(Path(out))
-    folder.check(config.to_dict(), resume, overwrite)
-    check_devices(config.train.precision, accelerator, devices, nodes)
+    with folder.writing():
+        folder.check(config.to_dict(), resume, overwrite)
+        check_devices(config.train.precision, accelerator, devices, nodes)
 
-    scaling = fit_scaling(scene, split, config.pca, list(described))
-    bands = {name: scaling.bands(name) for name in described}
-    module = build_model(config, bands, scene.classes, described, scene.label_ratio)
-    sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
-    fit_projection(module, sampler, config.pca)
-    run = Run(
-        folder=folder,
-        config=config,
-        model=module,
-        scaling=scaling,
-        classes=scene.classes,
-        layers=described,
-        window=config.samples.crop,
-        output_ratio=scene.label_ratio,
-        facts={},
-    )
-    for option, asked in (
-        ("validate_every", bool(config.train.validate_every)),
-        ("temperature", config.temperature),
-    ):
-        if asked and not any((roles == VALIDATION).any() for roles in split.roles):
-            raise ConfigError(
-                f"{option} is set, but the split has no validation pixels; "
-                "draw some with its option `validation`, 0.2 say"
-            )
-    validate = Validation(run, scene, split) if config.train.validate_every else None
-    RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
-    began = time.monotonic()
-    rows = fit(
-        module,
-        sampler.batch,
-        config.train,
-        folder.path,
-        validate=validate,
-        resume=resume,
-        quiet=quiet,
-        accelerator=accelerator,
-        devices=devices,
-        nodes=nodes,
-        frozen=frozen_names(module),
-        identity={"config": {**config.to_dict(), "train": None}, "split": split.hash},
-    )
-    reach = module.reach(seen_at_once(config.samples.crop, scene))  # type: ignore[operator]
-    run.facts.update(
-        protocol=split.protocol(reach),
-        split_hash=split.hash,
-        scaling_from=scaling.source,
-        **training_facts(module, rows, time.monotonic() - began),
-    )
-    module.cpu().eval()
-    if is_main():
-        if config.temperature:
-            run.facts["temperature"] = validation_temperature(run, scene, split)
-        run.save(self_contained)
-    return run
+        scaling = fit_scaling(scene, split, config.pca, list(described))
+        bands = {name: scaling.bands(name) for name in described}
+        module = build_model(config, bands, scene.classes, described, scene.label_ratio)
+        sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
+        fit_projection(module, sampler, config.pca)
+        run = Run(
+            folder=folder,
+            config=config,
+            model=module,
+            scaling=scaling,
+            classes=scene.classes,
+            layers=described,
+            window=config.samples.crop,
+            output_ratio=scene.label_ratio,
+            facts={},
+        )
+        for option, asked in (
+            ("validate_every", bool(config.train.validate_every)),
+            ("temperature", config.temperature),
+        ):
+            if asked and not any((roles == VALIDATION).any() for roles in split.roles):
+                raise ConfigError(
+                    f"{option} is set, but the split has no validation pixels; "
+                    "draw some with its option `validation`, 0.2 say"
+                )
+        validate = Validation(run, scene, split) if config.train.validate_every else None
+        RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
+        began = time.monotonic()
+        rows = fit(
+            module,
+            sampler.batch,
+            config.train,
+            folder.path,
+            validate=validate,
+            resume=resume,
+            quiet=quiet,
+            accelerator=accelerator,
+            devices=devices,
+            nodes=nodes,
+            frozen=frozen_names(module),
+            identity={"config": {**config.to_dict(), "train": None}, "split": split.hash},
+        )
+        reach = module.reach(seen_at_once(config.samples.crop, scene))  # type: ignore[operator]
+        run.facts.update(
+            protocol=split.protocol(reach),
+            split_hash=split.hash,
+            scaling_from=scaling.source,
+            **training_facts(module, rows, time.monotonic() - began),
+        )
+        module.cpu().eval()
+        if is_main():
+            if config.temperature:
+                run.facts["temperature"] = validation_temperature(run, scene, split)
+            run.save(self_contained)
+        return run
 
 
 def fit_projection(module: nn.Module, sampler: Sampler, reduced: Container[str]) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
-import rasterio
 from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError, OutputError
@@ -27,7 +26,7 @@ from bandweave.pansharp.survey import survey_pair
 from bandweave.pansharp.threads import in_turn
 from bandweave.raster.described import band_facts, tags_of
 from bandweave.raster.grid import Window
-from bandweave.raster.outputs import CACHE_BYTES
+from bandweave.raster.outputs import OutputSet
 from bandweave.raster.write import MapWriter
 from bandweave.run.progress import Progress
 from bandweave.schema import nearest
@@ -107,6 +106,7 @@ def sharpen(
     nodata: float | None = None,
     axis: int | None = None,
     window: int = WINDOW,
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Sharpen an MS file by a PAN file of the same ground; returns the file written.
@@ -129,6 +129,7 @@ def sharpen(
     nodata     the value of a hole in both files, instead of the one they state
     axis       which axis of a 3-D MS array counts its bands (0, 1 or 2), where that is not clear
     window     PAN pixels at a time
+    overwrite  a file that stands there may be replaced
     quiet      no progress
 
     Raises GridMismatch where the files do not fit together, FileError for what cannot be read,
@@ -158,7 +159,8 @@ def sharpen(
         sharpener = Trained(trained, pair)
         made_by = {"method": trained.config.name, "run": str(run)}
     tags = {**made_by, **_shift_tags(shift, register), **_sources(pan, ms)}
-    write_sharp(pair, sharpener, out, sensor=known, tags=tags, window=window, quiet=quiet)
+    outputs = OutputSet(overwrite=overwrite, inputs=_files(pan, ms))
+    write_sharp(pair, sharpener, out, outputs, sensor=known, tags=tags, window=window, quiet=quiet)
     return Path(out)
 
 
@@ -174,6 +176,7 @@ def super_resolve(
     nodata: float | None = None,
     axis: int | None = None,
     window: int = WINDOW,
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Sharpen an MS file alone by a run that was trained with PAN; returns the file written.
@@ -206,7 +209,8 @@ def super_resolve(
     sharpener = Trained(trained, pair, zero_shot=zero_shot)
     made_by = {"method": f"{trained.config.name}, {zero_shot}", "run": os.fspath(run)}
     tags = {**made_by, **_sources(None, ms)}
-    write_sharp(pair, sharpener, out, sensor=known, tags=tags, window=window, quiet=quiet)
+    outputs = OutputSet(overwrite=overwrite, inputs=_files(None, ms))
+    write_sharp(pair, sharpener, out, outputs, sensor=known, tags=tags, window=window, quiet=quiet)
     return Path(out)
 
 
@@ -309,10 +313,18 @@ def _check_target(out: PathLike, sources: Sequence[PathLike]) -> None:
             )
 
 
+def _files(pan: PathLike | None, ms: PathLike | Sequence[PathLike]) -> list[str]:
+    """The files that are read, without their keys: an output never takes their place."""
+    several = [ms] if isinstance(ms, str | os.PathLike) else list(ms)
+    given = several if pan is None else [pan, *several]
+    return [os.fspath(split_key(one, None)[0]) for one in given]
+
+
 def write_sharp(
     pair: Pair,
     sharpener: Sharpener,
     out: PathLike,
+    outputs: OutputSet,
     *,
     sensor: Sensor,
     tags: Mapping[str, str],
@@ -324,6 +336,7 @@ def write_sharp(
     The bands keep the type, scale, offset, unit, colour and tags of the MS file's. Holes are nodata
     where the MS type has a value for it, else masked.
 
+    outputs  what `out` becomes one of, and who says what it may replace
     sensor  names bands that have no name in the file
     tags    what the image was made by and of; they are written as BANDWEAVE_…
     """
@@ -336,7 +349,7 @@ def write_sharp(
 
     passes = 2 * height * width
     with (
-        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        outputs,
         Progress("sharpening, px", passes, quiet=quiet) as progress,
     ):
 
@@ -357,6 +370,7 @@ def write_sharp(
             facts=band_facts(pair.ms, _names(pair, sensor)),
             tags=_all_tags(pair, sensor, tags),
             masked=pair.nodata is None,
+            outputs=outputs,
         ) as writer:
 
             def make(got: PairWindow) -> tuple[np.ndarray, np.ndarray]:

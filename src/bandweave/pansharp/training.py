@@ -87,50 +87,53 @@ def train_sharpener(
         raise ConfigError("give options and pairs either in `config` or by name, not both")
     check_pairs(config)
     folder = RunFolder(Path(out))
-    folder.check(config.to_dict(), resume, overwrite)
-    check_devices(config.train.precision, accelerator, devices, nodes)
+    with folder.writing():
+        folder.check(config.to_dict(), resume, overwrite)
+        check_devices(config.train.precision, accelerator, devices, nodes)
 
-    opened = open_pairs(config.pairs, config)
-    held_out = open_pairs(config.validation, config)
-    known = common_sensor(config, [*opened, *held_out])
-    scale = fit_scale(opened, known)
-    log.info("values are divided by %g (MS) and %g (PAN): %s", scale.ms, scale.pan, scale.source)
-    first = opened[0]
-    sampler = PatchSampler(opened, known, scale, config.samples, config.train.seed)
-    validate = None
-    if held_out:
-        validate = Validation(PatchSampler(held_out, known, scale, config.samples))
-    module = build_model(config, first.bands, first.ratio)
-    run = SharpenRun(
-        folder=folder,
-        config=config,
-        model=module,
-        names=first.names,
-        ratio=first.ratio,
-        scale=scale,
-        window=config.samples.patch * first.ratio,
-        facts={},
-    )
-    RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
-    began = time.monotonic()
-    rows = fit(
-        module,
-        sampler.batch,
-        config.train,
-        folder.path,
-        validate=validate,
-        resume=resume,
-        quiet=quiet,
-        accelerator=accelerator,
-        devices=devices,
-        nodes=nodes,
-        identity={"config": {**config.to_dict(), "train": None}, "scale": scale.to_dict()},
-    )
-    run.facts.update(training_facts(module, rows, time.monotonic() - began))
-    module.cpu().eval()
-    if is_main():
-        run.save()
-    return run
+        opened = open_pairs(config.pairs, config)
+        held_out = open_pairs(config.validation, config)
+        known = common_sensor(config, [*opened, *held_out])
+        scale = fit_scale(opened, known)
+        log.info(
+            "values are divided by %g (MS) and %g (PAN): %s", scale.ms, scale.pan, scale.source
+        )
+        first = opened[0]
+        sampler = PatchSampler(opened, known, scale, config.samples, config.train.seed)
+        validate = None
+        if held_out:
+            validate = Validation(PatchSampler(held_out, known, scale, config.samples))
+        module = build_model(config, first.bands, first.ratio)
+        run = SharpenRun(
+            folder=folder,
+            config=config,
+            model=module,
+            names=first.names,
+            ratio=first.ratio,
+            scale=scale,
+            window=config.samples.patch * first.ratio,
+            facts={},
+        )
+        RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
+        began = time.monotonic()
+        rows = fit(
+            module,
+            sampler.batch,
+            config.train,
+            folder.path,
+            validate=validate,
+            resume=resume,
+            quiet=quiet,
+            accelerator=accelerator,
+            devices=devices,
+            nodes=nodes,
+            identity={"config": {**config.to_dict(), "train": None}, "scale": scale.to_dict()},
+        )
+        run.facts.update(training_facts(module, rows, time.monotonic() - began))
+        module.cpu().eval()
+        if is_main():
+            run.save()
+        return run
 
 
 def check_pairs(config: SharpenConfig) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bandweave.csv_text import csv_of
 from bandweave.errors import OutputError, RunError
+from bandweave.output_files import only_writer
 from bandweave.run.atomic import write_json, write_text, write_yaml
 from bandweave.run.config import conflicts
 from bandweave.run.history import Row
@@ -50,6 +52,26 @@ class RunFolder:
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only process that writes to the run; other ranks than 0 need no lock.
+
+        Raises OutputError, with the process and its machine, where another one does.
+        """
+        if not is_main():
+            yield
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file; a run is a folder, choose another name")
+        made = not self.path.exists()
+        try:
+            with only_writer(self.path / ".writer.lock", f"the run folder {self.path}"):
+                yield
+        finally:
+            if made:
+                with suppress(OSError):  # it stays where anything was written
+                    self.path.rmdir()
 
     @property
     def finished(self) -> bool:
