@@ -122,7 +122,7 @@ def test_windows_without_data(call, not_sharpened, raster, tmp_path):
     some, out = raster("some", 12, 4.0, values=ms, nodata=0), tmp_path / "o.tif"
     for method in ("gsa", "mtf-glp-hpm", "cnmf"):
         words = ("--method", method, "--window", "8", "--quiet")
-        assert call("sharpen", pan, some, out, *words).status == 0
+        assert call("sharpen", pan, some, out, "--overwrite", *words).status == 0
         with rasterio.open(out) as file:
             sharp = file.read()
             assert file.nodata == 0
