@@ -135,7 +135,10 @@ def test_constant_bands(call, raster, tmp_path):
     ms = np.stack([np.full((12, 12), 500), np.full((12, 12), 0)])
     pan, flat = raster("pan", 48, 1.0), raster("flat", 12, 4.0, values=ms)
     for method in ("gsa", "pca", "sfim", "mtf-glp"):
-        assert call("sharpen", pan, flat, tmp_path / "o.tif", "--method", method).status == 0
+        assert (
+            call("sharpen", pan, flat, tmp_path / "o.tif", "--overwrite", "--method", method).status
+            == 0
+        )
         with rasterio.open(tmp_path / "o.tif") as file:
             sharp = file.read()
         assert (sharp[1] == 0).all(), method
@@ -155,7 +158,10 @@ def test_bright_detail_is_clipped_never_wrapped(call, raster, tmp_path):
         raster("ms", 12, 4.0, values=ms, dtype="uint8"),
     )
     for method in ("gsa", "hpf", "mtf-glp"):
-        assert call("sharpen", *files, tmp_path / "o.tif", "--method", method).status == 0
+        assert (
+            call("sharpen", *files, tmp_path / "o.tif", "--overwrite", "--method", method).status
+            == 0
+        )
         with rasterio.open(tmp_path / "o.tif") as file:
             sharp = file.read()
         assert (sharp[0].max(), sharp[1].min()) == (255, 0), method

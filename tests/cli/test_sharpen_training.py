@@ -44,7 +44,7 @@ def test_a_run_from_a_file_of_pairs(call, refused, tmp_path):
     assert call("sharpen", pan, ms, out, "--run", run, "--quiet").out == f"{out}\n"
     for way in ("ms stream", "ms twice", "ms as pan"):
         words = ("--run", run, "--ms-only", "--zero-shot", way, "--quiet")
-        assert call("sharpen", ms, out, *words).out == f"{out}\n"
+        assert call("sharpen", ms, out, "--overwrite", *words).out == f"{out}\n"
         with rasterio.open(out) as file:
             assert (file.count, file.height, file.width) == (2, 48, 64)
     again = call("sharpen-train", "--config", run / "config.yaml", "--out", tmp_path / "again")

@@ -107,7 +107,8 @@ def test_quiet_is_quiet(call, off, varying, run, tmp_path):
         ("sharpen-train", "--pan", off[0], "--ms", off[1], "--model", "mmmamba_tiny",
          "--steps", "1", "--patch", "4", "--batch", "1", "--out", tmp_path / "run"),
     ):  # fmt: skip
-        told = call(*words, "--quiet")
+        again = ("--overwrite",) if words[0] == "sharpen" else ()
+        told = call(*words, "--quiet", *again)
         assert (told.status, told.err) == (0, ""), words
     told = call("sharpen", off[1], off[0], out, "--quiet")
     assert told.status == 2
