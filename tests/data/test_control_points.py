@@ -55,6 +55,66 @@ def test_it_is_warped_where_its_points_say(tmp_path, grid):
     assert any("placed by its 4 ground control points" in note for note in scene.notes)
 
 
+def test_points_without_a_crs_take_the_stated_one(tmp_path, grid):
+    image = write_image(tmp_path / "r.tif", crs=rasterio.CRS(), gcps=points(500_000, 4_000_000))
+    layers = {"a": grid, "radar": {"path": image, "warp": "nearest"}}
+    with pytest.raises(GridMismatch, match="have no CRS; state it with `crs:`"):
+        open_scene({"grid": "a", "layers": layers})
+    stated = {**layers, "radar": {**layers["radar"], "crs": "EPSG:32617"}}
+    for scene in ({"layers": stated}, {"layers": layers, "crs": "EPSG:32617"}):
+        part = open_scene({"grid": "a", **scene}).parts[0]
+        values = part.layers["radar"].source.read_nan(part.grid.window)[0]
+        np.testing.assert_array_equal(values, IMAGE)
+
+
+def test_two_files_of_one_layer_are_placed_by_the_points_of_each(tmp_path, grid):
+    vv = write_image(tmp_path / "vv.tif", gcps=points(500_000 + 5, 4_000_000))
+    vh = write_image(tmp_path / "vh.tif", gcps=points(500_000 + 5, 4_000_000))
+    radar = {"path": [vv, vh], "warp": "nearest", "scale": 2.0}
+    scene = open_scene({"grid": "a", "layers": {"a": grid, "radar": radar}})
+    source = scene.parts[0].layers["radar"].source
+    values = source.read_nan(scene.parts[0].grid.window)
+    assert source.info.names == ("vv", "vh")
+    np.testing.assert_array_equal(values[:, :, 5:], np.stack([2 * IMAGE[:, :-5]] * 2))
+    other = write_image(tmp_path / "hh.tif", gcps=points(500_000, 4_000_000))
+    radar["path"] = [vv, other]
+    with pytest.raises(GridMismatch, match="points that differ"):
+        open_scene({"grid": "a", "layers": {"a": grid, "radar": radar}})
+
+
+@pytest.mark.parametrize(
+    ("gcps", "words"),
+    [
+        ([GroundControlPoint(i, i, 500_000 + i, 4_000_000 - i) for i in range(5)], "cannot place"),
+        (points(float("nan"), 4_000_000), "not all finite"),
+        (points(500_000, 4_000_000, crs_corners=((0, 0), (0, 20))), "no transform"),
+    ],
+)
+def test_points_that_place_nothing_are_refused(tmp_path, grid, gcps, words, capfd):
+    layer = {"path": write_image(tmp_path / "r.tif", gcps=gcps), "warp": "nearest"}
+    with pytest.raises(GridMismatch, match=words):
+        open_scene({"grid": "a", "layers": {"a": grid, "b": layer}})
+    assert "ERROR" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("layer", [{}, {"warp": "nearest"}])
+def test_geolocation_arrays_are_not_followed(tmp_path, grid, layer):
+    path = write_image(tmp_path / "r.tif", crs=None)
+    (tmp_path / "r.tif.aux.xml").write_text(
+        '<PAMDataset><Metadata domain="GEOLOCATION"><MDI key="X_DATASET">lon.tif</MDI>'
+        '<MDI key="Y_DATASET">lat.tif</MDI></Metadata></PAMDataset>'
+    )
+    with pytest.raises(GridMismatch, match="geolocation arrays") as error:
+        open_scene({"grid": "a", "layers": {"a": grid, "b": {"path": path, **layer}}})
+    assert "add `warp" not in str(error.value)
+
+
+def test_labels_with_control_points_are_not_told_to_warp_themselves(tmp_path, grid):
+    labels = write_image(tmp_path / "l.tif", gcps=points(500_000, 4_000_000))
+    with pytest.raises(GridMismatch, match="Write it to one first"):
+        open_scene({"layers": {"a": grid}, "labels": labels})
+
+
 def test_points_far_away_do_not_overlap_the_grid(tmp_path, grid):
     far = write_image(tmp_path / "far.tif", gcps=points(600_000, 4_000_000))
     with pytest.raises(GridMismatch, match="overlap"):

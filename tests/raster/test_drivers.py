@@ -108,6 +108,56 @@ def test_a_vrt_of_files_beside_it_is_read(tmp_path, write_geotiff):
         np.testing.assert_array_equal(source.read(source.grid.window)[0], CUBE[:1])
 
 
+STAC = (
+    '{"type": "FeatureCollection", "stac_version": "1.0.0", "features": [{"type": "Feature", '
+    '"stac_version": "1.0.0", "id": "a", "collection": "c", "properties": {"proj:epsg": 32617}, '
+    '"assets": {"b": {"href": "URL", "proj:transform": [1, 0, 0, 0, -1, 0, 0, 0, 1], '
+    '"proj:shape": [4, 6], "proj:epsg": 32617}}}]}'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        vrt("URL", 0).replace("SourceFilename", "sourcefilename"),
+        vrt("/vsicurl/URL", 0).replace("SourceFilename", "SOURCEFILENAME"),
+        vrt("URL", 0).replace("<SourceFilename", '<SourceFilename xmlns="x"'),
+        vrt("URL", 0)
+        .replace("SourceFilename", "a:SourceFilename")
+        .replace("<SimpleSource", '<SimpleSource xmlns:a="x"'),
+        vrt("").replace("<SimpleSource", '<SimpleSource SourceFilename="URL"'),
+        vrt(
+            "inside.tif", inside='<Metadata><MDI key="OVERVIEW_FILE">/vsicurl/URL</MDI></Metadata>'
+        ),
+        vrt("inside.tif", inside='<Metadata><MDI key="OVERVIEW_FILE">URL</MDI></Metadata>'),
+        vrt("inside.tif", band='band="1" subclass="VRTDerivedRasterBand"'),
+        vrt("stac.img"),
+        vrt("HDF5:'/vsicurl/URL'://x", 0),
+    ],
+)
+def test_a_vrt_is_read_as_gdal_reads_it(server, text, tmp_path, write_geotiff):
+    url, asked = server
+    write_geotiff("inside.tif", CUBE)
+    (tmp_path / "stac.img").write_text(STAC.replace("URL", url))
+    (tmp_path / "a.vrt").write_text(text.replace("URL", url))
+    with pytest.raises(FileError, match=r"a\.vrt"):
+        open_source(tmp_path / "a.vrt")
+    assert asked == []
+
+
+def test_a_subdataset_that_a_sidecar_invents_is_not_followed(server, tmp_path, write_geotiff):
+    url, asked = server
+    path = write_geotiff("a.tif", CUBE)
+    for name in (f"/vsicurl/{url}", f'HDF5:"/vsicurl/{url}"://x'):
+        (tmp_path / "a.tif.aux.xml").write_text(
+            '<PAMDataset><Metadata domain="SUBDATASETS"><MDI key="SUBDATASET_1_NAME">'
+            f'{name}</MDI><MDI key="SUBDATASET_1_DESC">x</MDI></Metadata></PAMDataset>'
+        )
+        with pytest.raises(FileError):
+            open_source(path, key=name[-5:].replace('"', ""))
+    assert asked == []
+
+
 def test_a_vrt_that_draws_on_itself_ends(tmp_path):
     (tmp_path / "a.vrt").write_text(vrt("a.vrt"))
     with pytest.raises(FileError, match=r"a\.vrt"):

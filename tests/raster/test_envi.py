@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import rasterio
 
 from bandweave.data.match import describe_layers, match_layers
 from bandweave.data.scene_file import open_scene
@@ -26,6 +27,20 @@ def test_bad_bands_are_left_out_and_said(write_envi):
     assert scene.layers["hsi"].info.wavelengths == (400, 500, 800)
     np.testing.assert_array_equal(read(scene.parts[0].layers["hsi"].source), CUBE[[0, 1, 4]])
     assert any("2 of 5 bands left out" in note and "3-4" in note for note in scene.notes)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [{"bbl": "1,1,0,0,1"}, {"BBL": "{1 1 0 0 1}"}, {"good_wavelengths": "[1, 1, 0, 0, 1]"}],
+)
+def test_bad_bands_in_the_tags_of_other_formats(write_geotiff, tag):
+    path = write_geotiff("a.tif", CUBE)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(**tag)
+    source = open_source(path)
+    np.testing.assert_array_equal(read(source), CUBE[[0, 1, 4]])
+    assert source.info.numbers == (1, 2, 5)
+    assert "2 of 5 bands left out" in source.notes[0]
 
 
 def test_bands_that_the_user_names_overrule_the_list_of_bad_ones(write_envi):

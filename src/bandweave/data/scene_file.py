@@ -7,6 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
+
+from rasterio.crs import CRS
 
 from bandweave.data.label_codes import label_shape
 from bandweave.data.labels import label_scene
@@ -15,6 +18,7 @@ from bandweave.data.scene import Layer, Part, Scene
 from bandweave.data.scene_schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
+from bandweave.raster.arrays import StackedSource
 from bandweave.raster.derived import Rescaled
 from bandweave.raster.gdal import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid
@@ -23,6 +27,8 @@ from bandweave.raster.source import WindowSource
 from bandweave.raster.warp import WarpedSource
 
 log = logging.getLogger(__name__)
+
+_OTHER_GRID = ", or choose another layer as `grid:` and add `warp: bilinear` to this one"
 
 
 def open_scene(
@@ -130,8 +136,8 @@ def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
     if reference.control:
         raise GridMismatch(
             f"layer '{file.grid}' is the grid and has no transform but {reference.control}: its "
-            "rows and columns are no grid on the ground; write it to one first (gdalwarp), or "
-            "choose another layer as `grid:` and add `warp: bilinear` to this one"
+            "rows and columns are no grid on the ground; write it to one first (gdalwarp)"
+            + ("" if reference.control == GEOLOCATION else _OTHER_GRID)
         )
     sources = {file.grid: reference}
     shape = (reference.grid.height, reference.grid.width)
@@ -140,10 +146,13 @@ def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
             sources[layer_name] = _open_layer(layer, shape)
     for layer_name, source in sources.items():
         notes += [f"layer '{layer_name}': {note}" for note in source.notes]
-        if source.grid.crs is None and file.crs is not None and source.grid.georeferenced:
+        placeable = source.grid.georeferenced or source.control
+        if source.grid.crs is None and file.crs is not None and placeable:
             path = file.layers[layer_name].path[0]
             source.grid = assign_crs(source.grid, file.crs, path)
-            notes.append(f"layer '{layer_name}' has no CRS: {short_crs(source.grid.crs)} assigned")
+            if not source.control:  # control points may have one of their own
+                crs = short_crs(source.grid.crs)
+                notes.append(f"layer '{layer_name}' has no CRS: {crs} assigned")
     grid = _placed(file, sources, notes)
     layers = {
         layer_name: _fitted(layer_name, layer, sources[layer_name], file.grid, grid, notes)
@@ -234,27 +243,48 @@ def _fitted(
 
 def _rectified(name: str, layer: LayerFile, source: WindowSource, notes: list[str]) -> WindowSource:
     """An image that only control points place, on a grid because the scene file asks for it."""
+    followed = source.control != GEOLOCATION
     if layer.warp is None:
+        way = "add `warp: bilinear` to place it by them, or " if followed else ""
         raise GridMismatch(
             f"layer '{name}' has no transform but {source.control}, so its pixels are not those of "
-            "the grid whatever its size; add `warp: bilinear` to place it by them, or write it to "
-            "a grid first (gdalwarp)"
+            f"the grid whatever its size; {way}write it to a grid first (gdalwarp)"
         )
-    own = source.source if isinstance(source, Rescaled) else source
-    if not isinstance(own, GdalSource) or own.control == GEOLOCATION:
+    if not followed:
         raise GridMismatch(
             f"layer '{name}' is placed by {source.control}, which `warp` does not follow here; "
             "write it to a grid first (gdalwarp)"
         )
     try:
-        placed: WindowSource = own.rectified(layer.warp)
+        placed = _on_ground(source, layer.warp, source.grid.crs)
     except GridMismatch as error:
         raise GridMismatch(f"layer '{name}': {error}") from error
     notes.append(
         f"layer '{name}' placed by its {source.control} on {placed.grid} "
         f"({short_crs(placed.grid.crs)})"
     )
-    return source.of(placed) if isinstance(source, Rescaled) else placed
+    return placed
+
+
+def _on_ground(source: WindowSource, resampling: str, crs: CRS | None) -> WindowSource:
+    """The source on a north-up grid by its control points, each file of a stack by its own."""
+    if isinstance(source, Rescaled):
+        return source.of(_on_ground(cast(WindowSource, source.source), resampling, crs))
+    if isinstance(source, StackedSource):
+        placed = [_on_ground(file, resampling, crs) for file in source.sources]
+        if any(file.grid != placed[0].grid for file in placed):
+            raise GridMismatch(
+                f"its files are placed by {source.control} that differ; make layers of them"
+            )
+        stacked = StackedSource(placed)
+        stacked.info = source.info
+        return stacked
+    if not isinstance(source, GdalSource) or not source.control:
+        raise GridMismatch(
+            "some of its files have control points and others none; write all to one grid first "
+            "(gdalwarp)"
+        )
+    return source.rectified(resampling, crs)
 
 
 def _apart(grid: Grid, reference: Grid) -> bool:

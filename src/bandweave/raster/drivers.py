@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 
 from bandweave.errors import FileError
 from bandweave.local_files import check_input_file
@@ -28,6 +34,13 @@ RASTERS = (
 )
 ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/")
 _ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+:/{1,2}(?=[^/])", re.I)  # also `http:/…`, once normalised
+OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # GDAL's options that allow no address
+_SOURCES = {"sourcefilename", "sourcedataset"}
+_KINDS_THAT_COMPUTE = (
+    *("vrtrawrasterband", "vrtwarpedrasterband", "vrtderivedrasterband"),
+    *("vrtwarpeddataset", "vrtpansharpeneddataset", "vrtprocesseddataset"),
+)
+_PARTS_THAT_COMPUTE = ("pixelfunction", "gdalwarpoptions", "pansharpening", "group", "processing")
 _LACKING = {  # the first bytes of formats that this build of GDAL has no driver for
     b"\x0e\x03\x13\x01": "HDF4",
     b"ecwp": "ECW",
@@ -85,6 +98,9 @@ def drivers_for(path: str) -> list[str]:
 def check_vrt(path: Path, within: Path | None = None, depth: int = 0) -> None:
     """Raise FileError unless a VRT draws on files beside it or below, by GDAL's own arithmetic.
 
+    GDAL reads the names of elements in any case and without namespaces, and takes an attribute for
+    an element; so does this.
+
     within   the folder that all files must lie in; the VRT's own if None
     """
     folder = (within or path.parent).resolve()
@@ -92,28 +108,35 @@ def check_vrt(path: Path, within: Path | None = None, depth: int = 0) -> None:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path} is no readable VRT: {error}") from None
-    if root.tag != "VRTDataset" or depth > 8:
+    if _plain(root.tag) != "vrtdataset" or depth > 8:
         raise FileError(f"{path} is no VRT of rasters: its root is <{root.tag}>")
     for element in root.iter():
-        kind = element.get("subClass", "")
-        if kind in ("VRTRawRasterBand", "VRTWarpedRasterBand", "VRTDerivedRasterBand") or (
-            element.tag.startswith(("PixelFunction", "GDALWarpOptions", "Pansharpening"))
-        ):
+        tag = _plain(element.tag)
+        values = {_plain(name): value for name, value in element.attrib.items()}
+        kind = values.get("subclass", "")
+        if kind.lower() in _KINDS_THAT_COMPUTE or tag.startswith(_PARTS_THAT_COMPUTE):
             raise FileError(
-                f"{path}: a VRT with {kind or element.tag} is not opened; write it to a GeoTIFF "
+                f"{path}: a VRT with {kind or tag} is not opened; write it to a GeoTIFF "
                 "first (gdal_translate)"
             )
-        if element.tag in ("SourceFilename", "SourceDataset"):
-            _check_vrt_source(path, element, folder, depth)
+        for text in (element.text or "", *values.values()):
+            if "/vsi" in text.lower():
+                raise FileError(f"{path} refers to an address: {text.strip()[:200]}")
+        if tag in _SOURCES:
+            _check_vrt_source(path, element.text or "", values, folder, depth)
+        elif _SOURCES & set(values) or values.get("key", "").upper() == "OVERVIEW_FILE":
+            raise FileError(f"{path}: the <{tag}> of this VRT names a file out of place")
 
 
-def _check_vrt_source(path: Path, element: ElementTree.Element, folder: Path, depth: int) -> None:
-    text = (element.text or "").strip()
+def _check_vrt_source(
+    path: Path, text: str, values: dict[str, str], folder: Path, depth: int
+) -> None:
+    text = text.strip()
     try:
         check_address(text)
     except FileError as error:
         raise FileError(f"{path} refers to an address: {error}") from None
-    relative = element.get("relativeToVRT", element.get("relativetoVRT", "0")) == "1"
+    relative = values.get("relativetovrt", "0") == "1"
     source = Path(os.path.join(path.parent, text) if relative else os.path.abspath(text))
     if not source.resolve().is_relative_to(folder):
         raise FileError(
@@ -123,11 +146,22 @@ def _check_vrt_source(path: Path, element: ElementTree.Element, folder: Path, de
     check_input_file(source)
     if source.suffix.lower() == ".vrt":
         check_vrt(source, folder, depth + 1)
-    else:
-        drivers_for(os.fspath(source))
-        with source.open("rb") as opened:
-            if _is_xml(opened.read(512)):
-                raise FileError(f"{path} refers to {text}, which is XML and no raster")
+        return
+    drivers = drivers_for(os.fspath(source))
+    try:  # GDAL itself would try all its drivers
+        with rasterio.Env(**OFFLINE), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            DatasetReader(os.fspath(source), driver=drivers).close()
+    except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
+        raise FileError(
+            f"{path} refers to {text}, which is no raster that is opened: "
+            f"{' '.join(str(error).split())}"
+        ) from None
+
+
+def _plain(name: str) -> str:
+    """The name of an element or attribute without namespace, in small letters."""
+    return name.rpartition("}")[2].rpartition(":")[2].lower()
 
 
 def _is_xml(head: bytes) -> bool:

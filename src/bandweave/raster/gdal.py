@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -25,7 +26,7 @@ from rasterio.windows import Window as RasterioWindow
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster import envi
 from bandweave.raster.bands import band_info, ranges
-from bandweave.raster.drivers import RASTERS, drivers_for
+from bandweave.raster.drivers import OFFLINE, RASTERS, drivers_for
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.handles import handle, stamp
 from bandweave.raster.outputs import CACHE_BYTES
@@ -173,9 +174,12 @@ class GdalSource(WindowSource):
         name = (self.path, self._stamp, tuple(self._indexes))
         return read_from_rows(name, window, dataset.shape, row_bytes, step, read)
 
-    def rectified(self, resampling: str) -> RectifiedSource:
-        """The pixels on a north-up grid, by the file's ground control points or RPCs."""
-        return RectifiedSource(self, resampling)
+    def rectified(self, resampling: str, crs: CRS | None = None) -> RectifiedSource:
+        """The pixels on a north-up grid, by the file's ground control points or RPCs.
+
+        crs  of ground control points that state none
+        """
+        return RectifiedSource(self, resampling, crs)
 
 
 class RectifiedSource(WindowSource):
@@ -183,40 +187,46 @@ class RectifiedSource(WindowSource):
 
     source      one with `control`
     resampling  'nearest', 'bilinear', 'cubic', 'lanczos', 'average' or 'mode'
+    crs         of ground control points that state none
 
     Raises GridMismatch where the control points have no CRS, or are too few to place the image.
     """
 
-    def __init__(self, source: GdalSource, resampling: str) -> None:
-        self.source, self.resampling = source, resampling
+    def __init__(self, source: GdalSource, resampling: str, crs: CRS | None = None) -> None:
+        self.source, self.resampling, self._crs = source, resampling, crs
         self.bands, self.dtype, self.info = source.bands, source.dtype, source.info
         self.nodata = source.nodata
         image = self._dataset()
-        if image.crs is None or image.transform == Affine.identity():
+        if not image.crs:
+            raise GridMismatch(f"its {source.control} have no CRS; state it with `crs:`")
+        if image.transform == Affine.identity():
             raise GridMismatch(
-                f"its {source.control} have no CRS or cannot place it; write it to a grid first "
-                "(gdalwarp)"
+                f"its {source.control} cannot place it; write it to a grid first (gdalwarp)"
             )
+        if not all(map(math.isfinite, tuple(image.transform)[:6])):
+            raise GridMismatch(f"its {source.control} are not all finite numbers")
         self.grid = Grid(image.height, image.width, image.transform, image.crs)
 
     def _dataset(self) -> WarpedVRT:
-        key = hash((self.source._stamp, self.resampling))
+        key = hash((self.source._stamp, self.resampling, str(self._crs)))
         return handle(self.source.path, key, self._open)
 
     def _open(self, path: str) -> WarpedVRT:
         dataset = open_dataset(path)
+        points, own_crs = dataset.gcps
         hole = self.nodata[0] if self.nodata else None
         if hole is None and self.dtype.kind == "f":
             hole = math.nan
         try:
-            return WarpedVRT(
-                dataset,
-                src_crs=None if dataset.gcps[0] else "EPSG:4326",  # RPCs are in degrees
-                src_nodata=hole,
-                resampling=Resampling[self.resampling],
-                add_alpha=True,
-                dtype="float64",
-            )
+            with rasterio.Env(**OFFLINE):
+                return WarpedVRT(
+                    dataset,
+                    src_crs=(own_crs or self._crs) if points else "EPSG:4326",  # RPCs: degrees
+                    src_nodata=hole,
+                    resampling=Resampling[self.resampling],
+                    add_alpha=True,
+                    dtype="float64",
+                )
         except _FAILURES as error:
             raise GridMismatch(
                 f"its {self.source.control} cannot place it: {' '.join(str(error).split())}"
@@ -242,7 +252,7 @@ def open_dataset(path: str) -> DatasetReader:
 def _failing_as_file_error(path: str) -> Iterator[None]:
     """What GDAL raises of a file, as a FileError that names it; its mere remarks are not told."""
     try:
-        with rasterio.Env():  # outside of one GDAL prints its remarks
+        with rasterio.Env(**OFFLINE):  # outside of one GDAL prints its remarks
             yield
     except _FAILURES as error:
         text = " ".join(str(error).split())[:300]
@@ -292,10 +302,16 @@ def _without_bad_bands(
     dataset: DatasetReader, header: dict[str, str], indexes: list[int], notes: list[str]
 ) -> list[int]:
     """The bands that are not marked as bad by `bbl`, ENVI's list of good (1) and bad (0) bands."""
-    stated = header.get("bbl") or dataset.tags().get("bbl") or dataset.tags(ns="ENVI").get("bbl")
+    tags = {key.lower(): value for key, value in dataset.tags().items()}
+    stated = (
+        header.get("bbl")
+        or dataset.tags(ns="ENVI").get("bbl")
+        or tags.get("bbl")
+        or tags.get("good_wavelengths")  # of NetCDF files, by the same 1 and 0
+    )
     if not stated:
         return indexes
-    marks = envi.numbers(stated.strip("{} "))
+    marks = envi.numbers(re.sub(r"[\s;{}()\[\]]+", ",", stated))
     if marks is None or len(marks) != dataset.count:
         notes.append(
             f"its list of bad bands (bbl) has {len(marks or ())} marks for {dataset.count} bands "

@@ -88,8 +88,8 @@ def open_source(
     if source.control and not control_points:
         raise GridMismatch(
             f"{paths[0]} has no transform but {source.control}: its rows and columns are no grid "
-            "on the ground. In a scene add `warp: bilinear` to put it on another layer's grid, "
-            "or write it to a grid first (gdalwarp)"
+            "on the ground. Write it to one first (gdalwarp); a layer of a scene can have "
+            "`warp: bilinear` instead"
         )
     source.grid = assign_crs(source.grid, crs, paths[0])
     source.info = band_facts.override(source.info, source.bands, wavelengths, units)
