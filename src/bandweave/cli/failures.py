@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from bandweave.errors import BandweaveError
+from bandweave.errors import LONGEST, BandweaveError, printable
 
 FORESEEN, UNFORESEEN, INTERRUPTED = 2, 1, 130
 
@@ -20,7 +20,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return f"bandweave{_process()}: interrupted", INTERRUPTED
     message, status = _told(error)
-    return f"bandweave{_process()}: error: {' '.join(message.split())}", status
+    line = printable(" ".join(message.split()), LONGEST)
+    return f"bandweave{_process()}: error: {line}", status
 
 
 def _told(error: BaseException) -> tuple[str, int]:

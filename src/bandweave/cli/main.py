@@ -17,6 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from bandweave.cli.failures import explain
+from bandweave.cli.printed import printable_stdout
 from bandweave.cli.process import set_up_process
 from bandweave.cli.signals import line_of, received, signals_raised, status_of
 from bandweave.errors import ConfigError
@@ -100,7 +101,8 @@ def _run(arguments: list[str]) -> int:
     from bandweave.run.progress import set_up_logging
 
     set_up_logging(args.quiet, args.debug)
-    return module.run(args)
+    with printable_stdout():
+        return module.run(args)
 
 
 def _help() -> str:

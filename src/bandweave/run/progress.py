@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bandweave.errors import LONGEST, printable
 from bandweave.run.processes import is_main
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Progress:
     """
 
     def __init__(self, description: str, total: int, start: int = 0, quiet: bool = False) -> None:
-        self.description, self.total, self.done = description, total, start
+        self.description, self.total, self.done = printable(description, LONGEST), total, start
         self._silent = quiet or not is_main()
         self._began, self._spoke = time.monotonic(), -math.inf
         self._since: float | None = None
@@ -51,7 +52,7 @@ class Progress:
             from rich.progress import Progress as Bar
 
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[numbers]}"),
@@ -141,6 +142,7 @@ def set_up_logging(quiet: bool = False, verbose: bool = False) -> None:
         logger.removeHandler(handler)
     handler = _handler()
     handler.set_name("bandweave")
+    handler.setFormatter(_PrintableMessage())
     logger.addHandler(handler)
     logger.setLevel(level if is_main() else logging.ERROR)
 
@@ -153,11 +155,18 @@ def _handler() -> logging.Handler:
     return _PlainLines()
 
 
+class _PrintableMessage(logging.Formatter):
+    """The message of a record; names in it, which come from files, do not steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), LONGEST)
+
+
 class _PlainLines(logging.Handler):
     """Lines to what sys.stderr is at the time, which a test or a notebook may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
+            print(f"{record.levelname.lower()}: {self.format(record)}", file=sys.stderr, flush=True)
         except Exception:
             self.handleError(record)
