@@ -66,6 +66,8 @@ def _weights(path: Path, root: Path) -> Any:
 def _checkpoint(path: Path, root: Path) -> Any:
     import torch
 
+    from bandweave.run.checkpoint import load_checkpoint
+
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
@@ -73,7 +75,7 @@ def _checkpoint(path: Path, root: Path) -> Any:
             return {key: plain(each) for key, each in value.items() if key not in PASSING}
         return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
-    return plain(torch.load(path, map_location="cpu", weights_only=True))
+    return plain(load_checkpoint(path))  # which compares its checksums
 
 
 def _table(path: Path, root: Path) -> Any:
