@@ -40,7 +40,7 @@ def value(rng: random.Random) -> Any:
     if kind == 4:
         return rng.choice(([], {}, [[]], [None], {"": None}, [1, 2, 3], {"a": {"b": []}}))
     if kind == 5 and rng.random() < 0.1:
-        return nested(rng.choice((50, 400, 900)))
+        return nested(rng.choice((50, 150, 300)))
     return rng.choice(TEXTS)
 
 

@@ -26,6 +26,16 @@ REPLAYED = [
     ("yaml:compare", 104),
     ("yaml:compare", 208),
     ("yaml:compare", 214),
+    ("yaml:run", 59),
+    ("json:cell", 6),
+    ("json:cell", 98),
+    ("json:results", 123),
+    ("json:results", 234),
+    ("json:scores", 175),
+    ("clip:files", 15),
+    ("clip:files", 117),
+    ("clip:files", 157),
+    ("ckpt:tree", 0),
 ]
 
 

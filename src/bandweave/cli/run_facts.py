@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.cli.columns import columns
-from bandweave.errors import RunError
+from bandweave.errors import RunError, printable
 from bandweave.run.checkpoint import load_checkpoint, load_model
 from bandweave.run.folder import RunFolder
 from bandweave.yaml_files import yaml_text
@@ -37,7 +37,7 @@ def run_facts(path: Path) -> str:
     else:
         table = columns([*rows, files])
     parts = [table, _scores(folder) or protocol, _section(folder.config.name, config)]
-    return "\n\n".join(part for part in parts if part)
+    return printable("\n\n".join(part for part in parts if part))
 
 
 def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from bandweave.csv_text import csv_of
 from bandweave.errors import RunError
 from bandweave.landcover.metrics import PER_CLASS, Scores
 from bandweave.landcover.scoring import SceneScores
+from bandweave.run.checkpoint import MISSTATED
 
 COLUMNS = (
     *("scene", "split", "model", "seed", "row", "class", "train", "test", *PER_CLASS),
@@ -96,7 +97,15 @@ def _result(root: Path, cell: Cell, failures: dict[str, str]) -> Result:
             f"{path} cannot be read ({error!s:.200}); copy it again from where it was made, or "
             f"compare into another folder"
         ) from error
-    return Result(cell, facts, scores)
+    result = Result(cell, facts, scores)
+    try:  # what the tables take of it
+        _ = [*_rows(result)], _times(result)
+    except MISSTATED as error:
+        raise RunError(
+            f"{path.parent}: cell.json or scores.json lacks or misstates {error!s:.200}; copy them "
+            f"again from where they were made, or compare into another folder"
+        ) from error
+    return result
 
 
 def panels(results: list[Result]) -> list[Panel]:
@@ -149,15 +158,15 @@ def _rows(result: Result) -> Iterator[dict[str, Any]]:
 
 def times_csv(results: list[Result]) -> str:
     """Seconds of every cell, and what they depend on."""
-    rows = []
-    for result in results:
-        if result.facts is None:
-            continue
-        cell, machine = result.cell, result.facts["machine"]
-        head = {name: getattr(cell, name) for name in ("scene", "split", "model", "seed")}
-        where = {name: machine[name] for name in ("threads", "cpu", "gpu")}
-        rows.append({**head, **result.facts["seconds"], **where, "run": cell.place.as_posix()})
-    return csv_of(TIMES, rows)
+    return csv_of(TIMES, (_times(result) for result in results if result.facts is not None))
+
+
+def _times(result: Result) -> dict[str, Any]:
+    assert result.facts is not None
+    cell, machine = result.cell, result.facts["machine"]
+    head = {name: getattr(cell, name) for name in ("scene", "split", "model", "seed")}
+    where = {name: machine[name] for name in ("threads", "cpu", "gpu")}
+    return {**head, **result.facts["seconds"], **where, "run": cell.place.as_posix()}
 
 
 def said_of(facts: Iterable[Mapping[str, Any] | None], name: str) -> list[str]:

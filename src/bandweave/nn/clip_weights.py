@@ -72,8 +72,14 @@ def load_tower(weights: VisionWeights) -> CLIPVisionModelWithProjection:
 
     Raises WeightsError where the tensors are not those of the architecture.
     """
-    with torch.device("meta"):  # no time for random weights that are replaced at once
-        tower: Any = build_tower(weights.architecture)
+    try:
+        with torch.device("meta"):  # no time for random weights that are replaced at once
+            tower: Any = build_tower(weights.architecture)
+    except Exception as error:  # transformers and torch refuse numbers in ways of their own
+        raise WeightsError(
+            f"the weights {weights.source!r} have a configuration that makes no CLIP: "
+            f"{str(error).strip()!s:.300}"
+        ) from error
     optional = set() if weights.architecture.projection_dim else {"visual_projection.weight"}
     fill(tower, weights.tensors, weights.source, "vision", optional)
     if not weights.architecture.projection_dim:
@@ -188,7 +194,10 @@ def describe(files: ClipFiles, part: str) -> dict[str, Any]:
     kind = described.get("model_type", "clip")
     if kind not in ("clip", f"clip_{part}_model"):
         raise WeightsError(f"{files.source!r} is a {kind!r} model; a CLIP model is needed")
-    return described.get(f"{part}_config") or described
+    own = described.get(f"{part}_config") or described
+    if not isinstance(own, dict):
+        raise WeightsError(f"{files.source!r}: its {part}_config is no JSON object")
+    return own
 
 
 def read_openclip(files: ClipFiles) -> dict[str, Tensor]:

@@ -122,6 +122,7 @@ def _checksum(leaf: Any) -> int:
 def _compare(path: Path, found: Mapping[str, int], stored: object) -> None:
     """Raise RunError, with the first place, unless the checksums are those that were stored."""
     told = stored if isinstance(stored, dict) else {}
+    told = {place: sum for place, sum in told.items() if type(sum) is int}
     wrong = [place for place in {**told, **found} if told.get(place) != found.get(place)]
     if wrong or not told:
         where = _some(wrong) if told else "the checksums themselves are not there"

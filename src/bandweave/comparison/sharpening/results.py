@@ -16,6 +16,7 @@ from bandweave.csv_text import csv_of
 from bandweave.errors import RunError
 from bandweave.pansharp.score_names import SCORES
 from bandweave.pansharp.score_stages import PROTOCOLS
+from bandweave.run.checkpoint import MISSTATED
 
 DEPENDS = ("sensor", "ratio", "peak", "registered", "shift_rows", "shift_cols")
 COLUMNS = (
@@ -87,7 +88,7 @@ def _result(root: Path, cell: Cell, failures: dict[str, str]) -> Result:
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
         read = {pair: pairs[pair] for pair in cell.test}
-        return Result(
+        result = Result(
             cell,
             facts,
             scores={
@@ -100,11 +101,13 @@ def _result(root: Path, cell: Cell, failures: dict[str, str]) -> Result:
             depends={pair: stored["facts"] for pair, stored in read.items()},
             seconds={pair: stored["seconds"] for pair, stored in read.items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _ = [*_rows(result)], _times(result)  # what the tables take of it
+    except (OSError, *MISSTATED) as error:
         raise RunError(
             f"{path} cannot be read ({error!s:.200}); copy it again from where it was made, or "
             f"compare into another folder"
         ) from error
+    return result
 
 
 def _number(value: float | str | None) -> float:
@@ -159,18 +162,16 @@ def _rows(result: Result) -> Iterator[dict[str, Any]]:
 
 def times_csv(results: list[Result]) -> str:
     """Seconds of every cell over all its pairs, and what they depend on."""
-    rows = []
-    for result in results:
-        if result.facts is None:
-            continue
-        machine = result.facts["machine"]
-        rows.append(
-            {
-                "model": result.cell.model,
-                "seed": result.cell.seed,
-                **result.facts["seconds"],
-                **{name: machine[name] for name in ("threads", "cpu", "gpu")},
-                "run": result.cell.place.as_posix(),
-            }
-        )
-    return csv_of(TIMES, rows)
+    return csv_of(TIMES, (_times(result) for result in results if result.facts is not None))
+
+
+def _times(result: Result) -> dict[str, Any]:
+    assert result.facts is not None
+    machine = result.facts["machine"]
+    return {
+        "model": result.cell.model,
+        "seed": result.cell.seed,
+        **result.facts["seconds"],
+        **{name: machine[name] for name in ("threads", "cpu", "gpu")},
+        "run": result.cell.place.as_posix(),
+    }
