@@ -57,13 +57,13 @@ def command(*words: object) -> Read:
 
     def read(folder: Path) -> None:
         from bandweave.cli.main import _run
+        from bandweave.errors import printable
 
         printed = io.StringIO()
         with redirect_stdout(printed):
             _run([str(word).replace("{}", str(folder)) for word in words] + ["--quiet"])
-        raw = [sign for sign in printed.getvalue() if sign != "\n" and not sign.isprintable()]
-        if raw:
-            raise WrongResult(f"printed {raw[0]!r}")
+        if printable(text := printed.getvalue()) != text:
+            raise WrongResult("control characters printed")
 
     return read
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bandweave.cli.failures import explain
-from bandweave.errors import BandweaveError
+from bandweave.errors import BandweaveError, printable
 
 from .kinds import KINDS, Kind, WrongResult, changed
 
@@ -71,7 +71,7 @@ def read_all(kind: Kind, folder: Path) -> Verdict:
 def _wrong_message(error: BandweaveError) -> str:
     """What is wrong with the line that a user reads; '' where nothing is."""
     line, _ = explain(error)
-    if not line.isprintable():
+    if "\n" in line or printable(line) != line:
         return "CONTROL SIGNS IN"
     if len(line) > LONGEST:
         return f"{len(line)} SIGNS IN"
