@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -435,3 +436,66 @@ def test_slivers_as_a_side_are_told_with_a_size_to_try():
 def test_a_pixel_in_degrees_is_told_in_metres():
     grid = Grid(10, 20, Affine(8.98e-05, 0, 30, 0, -8.98e-05, 60), CRS.from_epsg(4326))
     assert str(grid) == "10×20 px at 8.98e-05 ° (about 5 m × 10 m at latitude 60°)"
+
+
+def test_a_small_scene_has_smaller_blocks_by_default():
+    scene = make_scene(patches(70, 70, classes=2))
+    result = split(scene, "blocks")
+    assert result.config.size == 24
+    assert result.protocol()["size_label_px"] == 24
+    assert result.hash == split(scene, "blocks", size=24).hash
+    assert not [note for note in result.notes if "a side is small" in note]
+    shares = result.counts[[TRAIN, TEST]].sum(axis=1) / result.counts.sum()
+    assert shares.min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("shapes", "size"),
+    [
+        ([(192, 128)], 64),  # six whole blocks
+        ([(160, 224)], 64),  # six, of which some are half a block high or wide
+        ([(130, 250)], 64),  # eight, and slivers beside them
+        ([(130, 130)], 48),  # four whole blocks and five slivers of 2 px
+        ([(145, 145)], 48),
+        ([(30, 30)] * 6, 64),  # parts that are smaller than a block are whole ones
+        ([(30, 30)] * 3, 16),
+    ],
+)
+def test_blocks_are_of_64_px_where_six_of_them_hold_labels(shapes, size):
+    values = [patches(*shape, classes=2, seed=seed) for seed, shape in enumerate(shapes)]
+    scene = make_scene(*values)
+    result = split(scene, "blocks", guard=2)
+    assert result.config.size == size
+    assert result.hash == split(scene, "blocks", guard=2, size=size).hash
+
+
+def test_labels_in_a_corner_of_a_large_scene_have_smaller_blocks():
+    values = np.full((400, 400), IGNORED)
+    values[:70, :70] = patches(70, 70, classes=2)
+    assert split(make_scene(values), "blocks").config.size == 24
+
+
+def test_a_refusal_names_a_size_that_can_be_drawn():
+    values = patches(70, 70, classes=2)
+    values[values == 1] = 0
+    values[20:30, 5:60] = 1
+    scene = make_scene(values)
+    with pytest.raises(SplitError, match=r"in one block of 64 px .* a size of (\d+) px") as refused:
+        split(scene, "blocks", size=64)
+    size = int(re.search(r"a size of (\d+) px can be drawn", str(refused.value))[1])
+    assert not split(scene, "blocks", size=size).dropped
+
+
+def test_a_refusal_says_where_no_size_can_be_drawn():
+    values = patches(70, 70, classes=2)
+    values[values == 1] = 0
+    values[0, 0] = 1
+    with pytest.raises(SplitError, match=r"class 'b' .*4, 6, .* px cannot be drawn either"):
+        split(make_scene(values), "blocks")
+
+
+def test_a_split_without_blocks_takes_the_size_that_older_runs_state():
+    scene = make_scene(patches())
+    assert split(scene, "random", size=64).hash == split(scene, "random").hash
+    with pytest.raises(ConfigError, match="no use for size=32"):
+        split(scene, "random", size=32)

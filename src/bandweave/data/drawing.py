@@ -111,7 +111,7 @@ class Drawing:
         if self.config.unit == "part":
             return number_parts(shapes)
         if self.config.unit == "block":
-            return number_blocks(shapes, self.config.size)
+            return number_blocks(shapes, self.config.side)
         labels = [part.labels for part in self.scene.parts]
         if not any(label is not None and label.objects is not None for label in labels):
             raise SplitError(
@@ -168,7 +168,7 @@ class Drawing:
         table = count_units(self.units, self.values, classes)
         single = (table > 0).sum(axis=0) == 1
         for index in np.flatnonzero(single).tolist():
-            where = f"{config.unit} of {config.size} px" if config.unit == "block" else config.unit
+            where = f"{config.unit} of {config.side} px" if config.unit == "block" else config.unit
             self._drop(
                 index,
                 f"has its {table[:, index].sum()} pixels in one {where} and cannot stand on both "
@@ -366,7 +366,7 @@ class Drawing:
 
     def _note_small_sides(self, counts: np.ndarray) -> None:
         """Say where a side is too small a share, or stands in too few or too narrow blocks."""
-        size, total = self.config.size, max(int(self.labelled.sum()), 1)
+        size, total = self.config.side, max(int(self.labelled.sum()), 1)
         shares = [counts[role].sum() / total for role in (TRAIN, TEST)]
         shapes = [value.shape for value in self.values]
         narrow = [edge for shape in shapes for n in shape if 0 < (edge := n % size) < size / 4]
@@ -374,7 +374,7 @@ class Drawing:
         if min(shares) >= SMALL_SIDE and few >= FEW_BLOCKS:
             return
         height, width = min(shapes, key=lambda shape: shape[0] * shape[1])
-        smaller = max(min(height, width) // 6, 4)
+        smaller = max(min(height, width) // 6, 2 * self.config.test_guard, 4)
         slivers = f", some only {min(narrow)} px wide" if narrow else ""
         advice = f"; try a smaller block (size {smaller})" if smaller < size else ""
         self.notes.append(

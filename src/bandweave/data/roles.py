@@ -10,6 +10,7 @@ from bandweave.errors import ConfigError
 UNUSED, TRAIN, VALIDATION, TEST, GUARD = 0, 1, 2, 3, 4
 ROLES = ("unused", "train", "validation", "test", "guard")
 GUARD_WIDTH = 8  # px of the label grid, where none is asked for
+BLOCK = 64  # px of the label grid: side of a block, where none is asked for and the scene is large
 
 SplitName = Literal["official", "given", "blocks", "objects", "parts", "random", "all"]
 Context = Literal["transductive", "inductive"]
@@ -24,7 +25,8 @@ class SplitConfig:
                 that every class stands on both sides; random: single pixels of each class, which
                 leaks through neighbours; all: train on everything
     seed        of every draw
-    size        px of the label grid: side of a block
+    size        px of the label grid: side of a block; None is 64, or less where the labels of a
+                small scene would lie in fewer than 6 blocks
     guard       px of the label grid; None is 8 between training and test pixels of blocks and
                 objects, 0 in the other splits, and 8 between training and validation pixels
     train       fraction of blocks, objects, parts, or of each class's pixels, that trains
@@ -37,7 +39,7 @@ class SplitConfig:
 
     name: SplitName = "blocks"
     seed: int = 0
-    size: int = 64
+    size: int | None = None
     guard: int | None = None
     train: float = 0.5
     per_class: int | None = None
@@ -52,9 +54,9 @@ class SplitConfig:
             )
         if self.context not in get_args(Context):
             raise ConfigError(f"context is {self.context!r}, not one of {get_args(Context)}")
-        if self.size < 1 or (self.guard or 0) < 0 or self.seed < 0:
+        if self.side < 1 or (self.guard or 0) < 0 or self.seed < 0:
             raise ConfigError(
-                f"size {self.size} must be at least 1, guard {self.guard} and seed {self.seed} "
+                f"size {self.side} must be at least 1, guard {self.guard} and seed {self.seed} "
                 "at least 0"
             )
         if not 0 < self.train < 1 or not 0 <= self.validation < 1:
@@ -75,11 +77,23 @@ class SplitConfig:
         if self.name in ("objects", "parts") or (self.name != "blocks" and not self.validation):
             idle.add("size")
         for option in fields(self):
+            if option.name == "size" and self.side == BLOCK:  # as it stands in older runs
+                continue
             if option.name in idle and getattr(self, option.name) != option.default:
                 raise ConfigError(
                     f"the split {self.name!r} has no use for {option.name}="
                     f"{getattr(self, option.name)}; leave it out"
                 )
+
+    @property
+    def side(self) -> int:
+        """Side of a block in label px; BLOCK while the scene has not been looked at."""
+        return BLOCK if self.size is None else self.size
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether sides or validation are drawn by block, so that `size` matters."""
+        return self.name == "blocks" or (self.unit == "block" and self.validation > 0)
 
     @property
     def test_guard(self) -> int:

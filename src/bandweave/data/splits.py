@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.data.drawing import Drawing
+from bandweave.data.block_size import draw
 from bandweave.data.masks import distance
 from bandweave.data.roles import (
     GUARD,
@@ -118,8 +118,8 @@ class Split:
         if config.name in ("blocks", "objects", "parts", "random"):
             facts["train"] = config.per_class or config.train
         facts |= self._lengths("guard", config.test_guard)
-        if config.unit == "block" and (config.name == "blocks" or config.validation):
-            facts |= self._lengths("size", config.size)
+        if config.has_blocks:
+            facts |= self._lengths("size", config.side)
         if config.validation:
             facts["validation"] = config.validation
             facts |= self._lengths("validation_guard", config.validation_guard)
@@ -159,8 +159,8 @@ def split(scene: Scene, name: SplitName = "blocks", **options: Any) -> Split:
     config = SplitConfig(name, **options)
     if scene.doubt:
         raise LabelError(f"scene '{scene.name}': {scene.doubt}")
-    drawing = Drawing(scene, config)
-    roles = drawing.roles()
+    drawing, roles = draw(scene, config)
+    config = drawing.config
     return Split(
         config=config,
         roles=tuple(roles),
