@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ class Run:
                 config.model.clip.architecture = architecture
             classes = tuple(ClassInfo(**each) for each in stored["classes"])
             bands, layers, ratio = stored["bands"], stored["layers"], stored["output_ratio"]
+            _check_described(classes, layers)
             run = cls(
                 folder=folder,
                 config=config,
@@ -69,6 +71,8 @@ class Run:
                 output_ratio=ratio,
                 facts=dict(stored["facts"]),
             )
+            if not 0 < run.temperature < math.inf:
+                raise ValueError(f"the temperature {run.temperature:g}")
             frozen = set() if stored["self_contained"] else frozen_names(run.model)
         except MISSTATED as error:
             raise RunError(
@@ -111,6 +115,22 @@ class Run:
     def parameters(self) -> int:
         """Numbers that training may change."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def _check_described(classes: tuple[ClassInfo, ...], layers: dict[str, dict[str, Any]]) -> None:
+    """Raise TypeError or KeyError unless classes and layers are of the types they were saved in."""
+    for each in classes:
+        if type(each.code) is not int or not isinstance(each.name, str):
+            raise TypeError(f"a class: {each}")
+        if not isinstance(each.color, str):
+            raise TypeError(f"the colour of the class {each.name!r}")
+    for name, layer in layers.items():
+        for key in ("wavelengths", "numbers"):
+            values = layer["wavelengths"] if key == "wavelengths" else layer.get(key)
+            if values is not None and not all(type(value) in (int, float) for value in values):
+                raise TypeError(f"the {key} of the layer {name!r}")
+        if not isinstance(layer["units"], str | None):
+            raise TypeError(f"the units of the layer {name!r}")
 
 
 def build_model(
