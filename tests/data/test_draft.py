@@ -297,3 +297,20 @@ def test_polygons_outside_of_the_data_are_no_classes(tmp_path):
     assert content["classes"] == {"oak": "oak", "pine": "pine"}
     assert "without a pixel here: elm" in text
     assert not any(line.startswith(PROBLEM) for line in check_scene(tmp_path / "draft.yaml"))
+
+
+@pytest.mark.parametrize(("code", "ignored"), [(-1, [-1]), (-9999, [-9999]), (255, [0, 255])])
+def test_codes_of_no_label_in_any_part_are_ignored(tmp_path, code, ignored):
+    files = []
+    for number, name in enumerate("abc"):
+        place = (EAST + 1000 * number, NORTH)
+        labels = np.repeat(np.arange(3, dtype=np.int16), 16).reshape(6, 8)
+        if name == "b":
+            labels[:, :2] = code
+        files.append(write_tif(tmp_path / f"cube/{name}.tif", floats(4, 6, 8), origin=place))
+        files.append(write_tif(tmp_path / f"labels/{name}.tif", labels, origin=place))
+    _, content, scene = drafted(tmp_path, files)
+    assert content["ignore"] == ignored
+    assert code not in [info.code for info in scene.classes]
+    assert [info.code for info in scene.classes] == [c for c in (0, 1, 2) if c not in ignored]
+    assert not [x for x in check_scene(tmp_path / "draft.yaml") if x.startswith(PROBLEM)]

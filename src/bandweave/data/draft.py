@@ -208,12 +208,13 @@ def _write_raster_labels(writer: _Writer, labels: Sequence[Group], reference: Gr
             writer.line(f"# left out: {_listing(one)}, labels too")
     counts: Counter[int] = Counter()
     for one in chosen.values():
-        counts.update(one.raster.codes or {})
+        for raster in one.members or [one.raster]:
+            counts.update(raster.codes or {})
     several = any(one.parts for one in chosen.values())
-    if several:
+    odd = no_label_codes(Counter(counts))
+    if several and not odd:
         writer.line("# classes: are made from the codes found in all parts, if not given")
         return
-    odd = no_label_codes(Counter(counts))
     none = [0, *odd] if 0 in counts and not any(code < 0 for code in odd) else odd
     if none:
         why = ", ".join(f"{code}: {counts.pop(code)} px" for code in none)

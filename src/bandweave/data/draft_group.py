@@ -26,12 +26,14 @@ class Group:
     paths    one path, or one a band; holding {part} where there are parts
     raster   the first of them, for what they share
     parts    names of the parts; empty for one place
+    members  the rasters of all parts, where there are parts
     """
 
     paths: list[str]
     raster: Raster
     bands: int
     parts: list[str] = field(default_factory=list)
+    members: list[Raster] = field(default_factory=list)
 
     @property
     def is_labels(self) -> bool:
@@ -119,7 +121,7 @@ def _by_folder(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
             before, after = _shared(stems)
             names = [stem[len(before) : len(stem) - len(after)] for stem in stems]
             path = str(folder / f"{before}{PATTERN}{after}{suffix}")
-            found.append((Group([path], members[0], bands, sorted(names)), members))
+            found.append((Group([path], members[0], bands, sorted(names), members), members))
     return found
 
 
@@ -134,7 +136,7 @@ def _by_name(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
     for (pattern, bands), members in names.items():
         if len(members) > 1 and _elsewhere([member.grid for member in members]):
             parts = sorted(Path(member.path).parent.name for member in members)
-            found.append((Group([str(pattern)], members[0], bands, parts), members))
+            found.append((Group([str(pattern)], members[0], bands, parts, members), members))
     return found
 
 
