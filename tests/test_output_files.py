@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from rasterio.transform import Affine
 
 from bandweave.errors import OutputError
 from bandweave.output_files import (
@@ -261,3 +262,68 @@ def test_an_ascii_locale_has_no_letters_that_stop_the_output(tmp_path):
     )
     assert told.returncode == 0
     assert "2\\xd73" in told.stdout
+
+
+# ------------------------------------------------------------------------------ the command line
+
+
+def run_command(*words):
+    from bandweave.cli.main import main
+
+    return main([str(word) for word in words])
+
+
+@pytest.fixture
+def pair(write_geotiff):
+    """PAN, and MS of half its resolution, in files."""
+    rng = np.random.default_rng(0)
+    pan = rng.integers(1, 200, (1, 32, 32)).astype(np.uint8)
+    ms = rng.integers(1, 200, (3, 16, 16)).astype(np.uint8)
+    corner = Affine(2, 0, 500_000, 0, -2, 4_000_000)
+    return write_geotiff("pan.tif", pan), write_geotiff("ms.tif", ms, corner)
+
+
+@pytest.fixture
+def commands(pair, tmp_path):
+    """Each command that writes what the user names, without the name of its output."""
+    pan, ms = pair
+    codes = tmp_path / "pan.tif"
+    return {
+        "sharpen": (["sharpen", pan, ms], ["--method", "brovey"], "out.tif"),
+        "sharpen-score": (
+            ["sharpen-score", "--pan", pan, "--ms", ms, "--methods", "brovey", "--out"],
+            [],
+            "scores",
+        ),
+        "scenes make": (["scenes", "make", ms, "--out"], [], "scene.yaml"),
+        "sample": (["sample", codes], ["--per-class", "2"], "points.gpkg"),
+    }
+
+
+@pytest.mark.parametrize("name", ["sharpen", "sharpen-score", "scenes make", "sample"])
+def test_every_command_asks_before_it_replaces(commands, tmp_path, capsys, name):
+    before, after, out = commands[name]
+    words = [*before, tmp_path / out, *after]
+    assert run_command(*words) == 0
+    assert run_command(*words) == 2
+    assert "exists; replace it with --overwrite" in capsys.readouterr().err
+    assert run_command(*words, "--overwrite") == 0
+
+
+@pytest.mark.parametrize("name", ["sharpen", "scenes make"])
+def test_no_command_replaces_what_it_reads(commands, tmp_path, capsys, pair, name):
+    before, after, _ = commands[name]
+    raw = pair[1].read_bytes()
+    (tmp_path / "link.tif").symlink_to(pair[1])
+    for out in (pair[1], tmp_path / "link.tif"):
+        assert run_command(*before, out, *after, "--overwrite") == 2
+        assert "is an input" in capsys.readouterr().err
+    assert pair[1].read_bytes() == raw
+
+
+def test_a_sidecar_without_its_map_is_no_reason_to_refuse_hours_later(tmp_path):
+    (tmp_path / "map.tif.aux.xml").write_text("old")
+    with OutputSet(overwrite=False) as outputs:
+        outputs.text(tmp_path / "map.tif", "map")
+        outputs.text(tmp_path / "map.tif.aux.xml", "new", beside=True)
+    assert (tmp_path / "map.tif.aux.xml").read_text() == "new"

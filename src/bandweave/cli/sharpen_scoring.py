@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from bandweave.cli.arguments import Parser, add_common
+from bandweave.cli.arguments import Parser, add_common, add_overwrite
 from bandweave.cli.flag_words import speaking_flags
 from bandweave.errors import ConfigError
 
@@ -58,6 +58,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--window", type=int, metavar="PX", help="PAN pixels scored at a time (1024)")
     add("--device", help="of runs: cpu, cuda, cuda:1, mps; by default a GPU where there is one")
     add("--out", metavar="DIR", help="folder for the scores, the page and the strips")
+    add_overwrite(parser)
     add_common(parser)
     return parser.read(argv)
 
@@ -91,6 +92,7 @@ def _run(args: argparse.Namespace) -> int:
         window=WINDOW if args.window is None else args.window,
         device=args.device,
         out=args.out,
+        overwrite=args.overwrite,
         quiet=args.quiet,
     )
     print(scores)

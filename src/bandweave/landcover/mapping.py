@@ -126,6 +126,9 @@ def map_scene(
         OutputSet(overwrite=overwrite, inputs=_inputs(run, scene)) as outputs,
         Progress(f"mapping {scene.name}, px", sum(pixels), quiet=quiet) as progress,
     ):
+        for name in file_names(scene):
+            for path in kinds.values():
+                outputs.check(path / name if name else path)
         for part, name in zip(scene.parts, file_names(scene), strict=True):
             targets = {k: path / name if name else path for k, path in kinds.items()}
             writers = _PartWriters(part, targets, forms, run, outputs)
@@ -275,8 +278,8 @@ def _stored(classes: Sequence[ClassInfo]) -> tuple[np.dtype, int]:
 def _style(path: Path, classes: Sequence[ClassInfo], outputs: OutputSet) -> None:
     """Class names and colours beside a map, for GDAL and for QGIS."""
     if path.suffix != ".vrt":  # which has the names in itself
-        outputs.text(path.with_name(path.name + ".aux.xml"), aux_xml(classes))
-    outputs.text(path.with_suffix(".qml"), qml(classes))
+        outputs.text(path.with_name(path.name + ".aux.xml"), aux_xml(classes), beside=True)
+    outputs.text(path.with_suffix(".qml"), qml(classes), beside=True)
 
 
 def _on_the_ground(scene: Scene) -> list[bool]:

@@ -31,11 +31,16 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def write_scores(
-    scores: SharpeningScores, folder: str | os.PathLike[str], trained: Sequence[str] = ()
+    scores: SharpeningScores,
+    folder: str | os.PathLike[str],
+    trained: Sequence[str] = (),
+    *,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write scores.csv, report.html and strip-*.png, all of them or none; returns their paths.
 
-    trained  methods that are runs, whose spectra are shown in any case
+    trained    methods that are runs, whose spectra are shown in any case
+    overwrite  files that stand there may be replaced
 
     Raises OutputError where they cannot be written.
     """
@@ -48,7 +53,7 @@ def write_scores(
     for number, plate in enumerate(plates, 1):
         name = strip_name(plate.sample)
         strips[name if name not in strips else f"{number}-{name}"] = plate.png
-    with OutputSet() as outputs:
+    with OutputSet(overwrite=overwrite) as outputs:
         for name, text in texts.items():
             outputs.text(folder / name, text)
         for name, data in strips.items():

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
+from bandweave.output_files import check_output
 from bandweave.pansharp.block_quality import BLOCK
 from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair, split_key
@@ -89,6 +90,7 @@ def score_sharpeners(
     device: str | None = None,
     out: PathLike | None = None,
     samples: int = SAMPLES,
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> SharpeningScores:
     """Score methods on pairs.
@@ -109,6 +111,7 @@ def score_sharpeners(
         device: of runs: 'cpu', 'cuda', …; by default a GPU where there is one.
         out: folder for scores.csv, report.html and picture strips; by default none is written.
         samples: scenes of which pictures are kept for the report.
+        overwrite: files that stand in `out` may be replaced.
         quiet: no progress.
 
     Raises ConfigError for what cannot be asked, GridMismatch for a pair too small to be scored,
@@ -120,6 +123,7 @@ def score_sharpeners(
 
     if out is not None:
         check_folder(out)
+        check_output(Path(out) / "scores.csv", overwrite=overwrite)
     folders = [run] if isinstance(run, str | os.PathLike) else list(run)
     opened = _open_runs(folders, sensor)
     sensor = _sensor_of_runs(opened, sensor)
@@ -166,7 +170,7 @@ def score_sharpeners(
                 if sample is not None:
                     result.samples.append(sample)
     if out is not None:
-        result.written = write_scores(result, out, list(runs))
+        result.written = write_scores(result, out, list(runs), overwrite=overwrite)
     return result
 
 

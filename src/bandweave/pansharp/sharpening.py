@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import numpy as np
 from rasterio.crs import CRS
 
-from bandweave.errors import ConfigError, FileError, OutputError
+from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_ms, open_pair, split_key
 from bandweave.pansharp.registration import Shift, measure_shift, registered
@@ -137,7 +137,6 @@ def sharpen(
     SceneMismatch for MS bands or a ratio that are not the run's, OutputError where the result
     cannot be written: then nothing is left behind, and what stood there stays.
     """
-    _check_target(out, [pan, *_paths(ms)])
     trained = None if run is None else open_run(run, method, sensor)
     if trained is None:
         _check_method(method or DEFAULT)
@@ -198,7 +197,6 @@ def super_resolve(
         raise ConfigError(
             f"zero_shot is {zero_shot!r}; it is one of {', '.join(get_args(ZeroShot))}"
         )
-    _check_target(out, _paths(ms))
     trained = open_run(run, sensor=sensor)
     pair = open_ms(ms, trained.ratio, crs=crs, nodata=nodata, ms_bands=bands, axis=axis)
     _check_window(window, pair.ratio)
@@ -302,21 +300,9 @@ def _paths(ms: PathLike | Sequence[PathLike]) -> Sequence[PathLike]:
     return [ms] if isinstance(ms, str | os.PathLike) else ms
 
 
-def _check_target(out: PathLike, sources: Sequence[PathLike]) -> None:
-    """Raise OutputError for an output that is one of the files it is made of, by whatever name."""
-    for source in sources:
-        path, _ = split_key(source, None)
-        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-            raise OutputError(
-                f"{os.fspath(out)} is the file {os.fspath(path)} that it would be made of; write "
-                "to another file"
-            )
-
-
 def _files(pan: PathLike | None, ms: PathLike | Sequence[PathLike]) -> list[str]:
     """The files that are read, without their keys: an output never takes their place."""
-    several = [ms] if isinstance(ms, str | os.PathLike) else list(ms)
-    given = several if pan is None else [pan, *several]
+    given = [*([] if pan is None else [pan]), *_paths(ms)]
     return [os.fspath(split_key(one, None)[0]) for one in given]
 
 
@@ -340,6 +326,7 @@ def write_sharp(
     sensor  names bands that have no name in the file
     tags    what the image was made by and of; they are written as BANDWEAVE_…
     """
+    outputs.check(out)
     height, width = pair.grid.height, pair.grid.width
     places = list(partition(height, width, window))
     dtype = written_type(pair.ms_dtype)

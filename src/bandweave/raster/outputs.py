@@ -61,9 +61,16 @@ class OutputSet:
         self._writers: list[Writer] = []
         self._env = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
 
-    def path(self, target: str | os.PathLike[str]) -> Path:
-        """Where to write what shall become `target`; OutputError where that cannot be written."""
-        target = check_output(target, overwrite=self._overwrite, inputs=self._inputs)
+    def check(self, target: str | os.PathLike[str]) -> None:
+        """Raise the OutputError that `path` would, before hours of work."""
+        check_output(target, overwrite=self._overwrite, inputs=self._inputs)
+
+    def path(self, target: str | os.PathLike[str], *, beside: bool = False) -> Path:
+        """Where to write what shall become `target`; OutputError where that cannot be written.
+
+        beside  it belongs to another output, and what stands there goes with that one's
+        """
+        target = check_output(target, overwrite=self._overwrite or beside, inputs=self._inputs)
         if target in self._files:
             raise OutputError(f"{target} is asked for twice among the outputs; name them apart")
         folder = target.parent
@@ -86,9 +93,9 @@ class OutputSet:
         path = self._files.get(Path(os.path.realpath(target)))
         return path if path is not None and path.exists() else None
 
-    def text(self, target: str | os.PathLike[str], text: str) -> None:
-        """A text file, UTF-8."""
-        path = self.path(target)
+    def text(self, target: str | os.PathLike[str], text: str, *, beside: bool = False) -> None:
+        """A text file, UTF-8; `beside` as in `path`."""
+        path = self.path(target, beside=beside)
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:

@@ -115,7 +115,7 @@ def build_vrt(
         taken[label] += 1
         number = f"_{taken[label]}" if taken[label] > 1 else ""
         target = Path(folder) / f"{name}{label}{number}.vrt"
-        outputs.text(target, _mosaic(target.parent, tiles, categories))
+        outputs.text(target, _mosaic(target.parent, tiles, categories), beside=True)
         written.append(target)
     return written
 
