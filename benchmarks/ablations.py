@@ -120,7 +120,7 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
 
 def table(model: str, done: list[dict[str, Any]]) -> str:
     """Mean ± standard deviation over seeds, and the gain over the whole model of the same seed."""
-    lines = [f"| `{model}` | OA | AA | κ×100 | seeds | to the whole (95 %) | trained |"]
+    lines = [f"| `{model}` | OA | AA | κ×100 | seeds | to the whole | trained |"]
     lines.append("|---|---|---|---|---|---|---|")
 
     def of(kind: str, row: str) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def table(model: str, done: list[dict[str, Any]]) -> str:
             mean_and_spread([each[key] for each in runs])
             for key in ("overall_accuracy", "average_accuracy", "kappa")
         ]
-        cells += [f"{len(runs)}", "–" if row == WHOLE else mean_gain(accuracies(runs), whole)]
+        cells += [f"{len(runs)}", "–" if row == WHOLE else mean_gain(accuracies(runs), whole, 0)]
         parameters = runs[0]["parameters"]
         cells.append(f"{parameters:,}" if parameters else "–")
         lines.append(f"| {row} | {' | '.join(cells)} |")

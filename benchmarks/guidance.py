@@ -104,7 +104,7 @@ def table(done: list[dict[str, Any]]) -> str:
             mean_and_spread([row[key] for row in rows])
             for key in ("overall_accuracy", "average_accuracy", "kappa")
         ]
-        gain = mean_gain(accuracies(rows), plain)
+        gain = mean_gain(accuracies(rows), plain, 0)
         seconds = np.mean([row["train_seconds"] for row in rows])
         cells += [str(len(rows)), "–" if setting == "none" else gain]
         cells += [f"{rows[-1]['parameters']:,}", f"{seconds:.0f}"]

@@ -49,13 +49,26 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{percent.mean():.1f} ± {spread:.1f}"
 
 
-def mean_gain(own: Mapping[int, float], other: Mapping[int, float]) -> str:
-    """Of two methods' accuracies by seed: the mean difference in points, its 95 % interval (t)."""
-    import numpy as np
-    from scipy.stats import t
+def mean_gain(own: Mapping[int, float], other: Mapping[int, float], test_to_train: float) -> str:
+    """Of two methods' accuracies by seed: the mean difference in points, its 95 % interval.
 
-    gains = 100 * np.array([own[seed] - other[seed] for seed in own if seed in other])
-    if gains.size < 2:
-        return f"{gains[0]:+.1f}" if gains.size else "–"
-    half = t.ppf(0.975, gains.size - 1) * gains.std(ddof=1) / gains.size**0.5
-    return f"{gains.mean():+.1f} ({gains.mean() - half:+.1f} to {gains.mean() + half:+.1f})"
+    test_to_train  test pixels over training pixels where seeds split one scene; 0 where each seed
+                   has a scene of its own
+
+    The interval is that of `bandweave.significance`, and with fewer than five seeds there is none.
+    """
+    import numpy as np
+
+    from bandweave.significance import corrected_interval
+
+    gains = [100 * (own[seed] - other[seed]) for seed in own if seed in other]
+    if not gains:
+        return "–"
+    mean, low, high = corrected_interval(gains, test_to_train)
+    return f"{mean:+.1f}" + ("" if np.isnan(low) else f" ({low:+.1f} to {high:+.1f})")
+
+
+def test_to_train(rows: Iterable[Mapping[str, Any]]) -> float:
+    """Test pixels over training pixels, the mean over runs."""
+    ratios = [row["test_pixels"] / row["train_pixels"] for row in rows]
+    return sum(ratios) / len(ratios)

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import re
+
+import pytest
 
 from bandweave.comparison.results import results_csv, times_csv
 from bandweave.comparison.summary import summarise
-from bandweave.comparison.tables import markdown, tex
+from bandweave.comparison.tables import escaped, markdown, markdown_rows, tex
 
 
 def of(result, rights, **more):
@@ -146,3 +149,16 @@ def test_csv_has_a_row_for_each_class_and_one_of_totals(result):
     assert not {"seconds", "time"} & set(rows[0]), "what depends on when is in times.csv"
     times = list(csv.DictReader(io.StringIO(times_csv(results))))
     assert [(row["seed"], row["train"], row["cpu"]) for row in times] == [("0", "2.0", "c")]
+
+
+@pytest.mark.parametrize("name", ["[2pt]", "*", "*[9cm]", "a & b%", "\\input{x}", "{x", "~^#$_"])
+def test_no_name_is_a_command_of_latex(name):
+    text = escaped(name)
+    bare = re.sub(r"\\textbackslash\{\}|\\textascii(tilde|circum)\{\}|\\[&%$#_{}]", "", text)
+    bare = re.sub(r"\{[\[\]*]\}", "", bare)  # a star or bracket in braces is no option of `\\`
+    assert not set(bare) & set("\\{}[]*&%$#_~^")
+
+
+def test_a_cell_of_markdown_stays_in_its_cell():
+    lines = markdown_rows(["a|b"], [["c\n| d"]])
+    assert lines == ["| a\\|b |", "|---|", "| c \\| d |"]

@@ -83,7 +83,9 @@ def made_up(points, seeds=5, spread=0.0):
     scores = {
         name: [
             Scores(
-                np.array([[right := int(b + 100 * plus + n), 10_000 - right], [0, 0]]), ("a", "b")
+                np.array([[right := int(b + 100 * plus + n), 10_000 - right], [0, 0]]),
+                ("a", "b"),
+                {"pixels": {"train": 100, "test": 150}},
             )
             for b, n in zip(base, rng.normal(0, 100 * spread, seeds), strict=True)
         ]
@@ -100,8 +102,15 @@ def test_the_interval_is_of_paired_differences():
     from scipy.stats import ttest_rel
 
     honest, random = found.accuracies(HONEST), found.accuracies("random")
-    interval = ttest_rel(100 * random, 100 * honest).confidence_interval()
-    assert found.inflation("random")[1:] == pytest.approx((interval.low, interval.high))
+    plain = ttest_rel(100 * random, 100 * honest).confidence_interval()
+    mean, low, high = found.inflation("random")
+    wider = ((1 / 5 + 1.5) / (1 / 5)) ** 0.5  # 150 test pixels over 100 training pixels
+    assert high - low == pytest.approx(wider * (plain.high - plain.low))
+    assert mean == pytest.approx((low + high) / 2)
+    few = made_up((0, 1, 15, 12, 30), seeds=4, spread=2.0)
+    assert np.isnan(few.inflation("random")[1:]).all()
+    assert "interval +" not in few.paragraph()
+    assert "4 seeds give no interval" in few.paragraph()
     assert "Drawing single pixels at random instead adds" in found.paragraph()
     page = audit_page(found)
     assert "<svg" in page
@@ -139,7 +148,7 @@ def test_the_command(scene, tmp_path, capsys):
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "random pixels of each class" in printed
-    assert "95 % interval" in printed
+    assert "2 seeds give no interval" in printed
     run = f"{out}/runs/seed-0-random"
     assert main(["audit", run, file, "--out", f"{out}2", *small.split()[-4:-2],
                  "--seeds", "1", "--quiet"]) == 0  # fmt: skip

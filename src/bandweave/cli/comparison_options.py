@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bandweave.errors import ConfigError
+from bandweave.run.sections import merged
 from bandweave.schema import from_dict
 from bandweave.yaml_files import read_yaml
-
-SECTIONS = ("split", "samples", "train")
 
 Named = str | list[str] | dict[str, dict[str, Any] | None]  # names, or options by a name
 
@@ -69,17 +68,33 @@ def laid_over(
 ) -> dict[str, Any]:
     """All options: the flags' over the file's over the defaults; sections key by key.
 
+    Names that a flag lists keep the options that the file has of them.
+
     lists   options that may be names between commas
     """
-    chosen = {**defaults, **stored}
-    for key, value in given.items():
-        if key in SECTIONS:
-            value = {**(stored.get(key) or {}), **value}
-        chosen[key] = value
-    return {
-        key: names_of(value) if key in lists and isinstance(value, str) else value
-        for key, value in chosen.items()
-    }
+    chosen = {**defaults, **merged(stored, given)}
+    for key in lists:
+        if isinstance(chosen[key], str):
+            chosen[key] = names_of(chosen[key])
+        if key in given and isinstance(stored.get(key), Mapping):
+            chosen[key] = picked(chosen[key], stored[key], key)
+    return chosen
+
+
+def picked(
+    names: Sequence[str], stored: Mapping[str, Mapping[str, Any] | None], what: str
+) -> dict[str, Mapping[str, Any] | None]:
+    """Each name with the options that a file has of it, or none, as a preset beside them.
+
+    Raises ConfigError for a name that stands there twice.
+
+    >>> picked(["wide", "svm"], {"wide": {"model": "m3amba", "width": 128}, "knn": {}}, "models")
+    {'wide': {'model': 'm3amba', 'width': 128}, 'svm': None}
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--{what} names {name!r} twice; once is enough")
+    return {name: stored.get(name) for name in names}
 
 
 def add_making(parser: argparse.ArgumentParser) -> None:

@@ -74,7 +74,14 @@ def before_flags(
     if path is None:
         return read({"model": named.model} if named.model else {})
     asked = {section: getattr(named, section) for section in unnamed}
-    stored = without_other_choices(read_yaml(path), unnamed, **asked)
+    in_file = read_yaml(path)
+    stored = without_other_choices(in_file, unnamed, **asked)
+    for section in in_file.keys() - stored.keys():
+        if isinstance(in_file[section], Mapping) and len(in_file[section]) > 1:
+            log.warning(
+                "--%s %s: the options under `%s:` in %s are of another one and have no effect",
+                section, asked[section], section, path,
+            )  # fmt: skip
     if named.model:
         stored.setdefault("model", named.model)
     try:

@@ -12,8 +12,8 @@ import numpy as np
 
 from bandweave.comparison.plan import DRAWN
 from bandweave.comparison.results import Panel, Result, panels
-from bandweave.comparison.significance import LEAST_SEEDS, LEVEL, bests_that_hold, corrected_p
 from bandweave.landcover.report_text import protocol_lines
+from bandweave.significance import LEAST_SEEDS, LEVEL, bests_that_hold, corrected_p
 
 SCORES = ("overall_accuracy", "average_accuracy", "kappa")
 HEADS = {"overall_accuracy": "OA", "average_accuracy": "AA", "kappa": "κ×100"}

@@ -58,7 +58,7 @@ def marked(entry: Entry) -> str:
 
 def markdown_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table in Markdown."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (heads, *rows)]
+    cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in (heads, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
 
@@ -77,7 +77,7 @@ def tex(results: Sequence[Result]) -> str:
 
 def _table(summary: Summary, found: Comparisons) -> list[str]:
     rows = summary.rows
-    lines = [f"% {row.model}: {row.runs}" for row in rows]
+    lines = ["% " + " ".join(f"{row.model}: {row.runs}".split()) for row in rows]
     lines += [
         "\\begin{table}",
         "\\centering",
@@ -119,18 +119,35 @@ def tex_cell(entry: Entry) -> str:
     return f"\\textbf{{{text}}}" if entry.holds else text
 
 
+TEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{sign: f"{{{sign}}}" for sign in "[]*"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "κ": "$\\kappa$",
+    "²": "$^2$",
+    "…": "\\dots{}",
+    "–": "--",
+    "\n": " ",
+    "\r": " ",
+}
+
+
 def escaped(text: str) -> str:
     """Text for LaTeX.
 
     >>> escaped("m3amba_tiny & 50 %")
     'm3amba\\\\_tiny \\\\& 50 \\\\%'
+
+    A star or bracket at the beginning of a row would be an option of the row before.
+
+    >>> escaped("[a]*")
+    '{[}a{]}{*}'
     """
-    text = text.replace("\\", "\\textbackslash ")
-    for sign in "&%$#_{}":
-        if sign not in "{}" or "\\textbackslash" not in text:
-            text = text.replace(sign, f"\\{sign}")
-    for sign, stand_in in {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}.items():
-        text = text.replace(sign, stand_in)
-    for sign, plain in {"±": "$\\pm$", "×": "$\\times$", "κ": "$\\kappa$", "…": "\\dots{}"}.items():
-        text = text.replace(sign, plain)
-    return text.replace("–", "--").replace("²", "$^2$")
+    return "".join(TEX.get(sign, sign) for sign in text)

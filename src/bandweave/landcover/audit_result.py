@@ -10,6 +10,7 @@ import numpy as np
 from bandweave.landcover.metrics import Scores
 from bandweave.report.curves import INK, LINE, SECOND, TEXT, draw
 from bandweave.report.page import render
+from bandweave.significance import LEAST_SEEDS, corrected_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,16 +50,16 @@ class Audit:
     def inflation(self, protocol: str) -> tuple[float, float, float]:
         """Points of overall accuracy above the honest one: mean, and its 95 % interval over seeds.
 
-        The interval is Student's, of differences taken seed by seed; NaN for a single seed.
+        The interval is of differences taken seed by seed, by the corrected resampled t-test; its
+        ends are NaN for fewer than five seeds.
         """
         points = 100 * (self.accuracies(protocol) - self.accuracies(HONEST))
-        mean = float(points.mean())
-        if points.size < 2:
-            return mean, float("nan"), float("nan")
-        from scipy.stats import t
+        return corrected_interval(points, self._test_to_train())
 
-        half = float(t.ppf(0.975, points.size - 1) * points.std(ddof=1) / points.size**0.5)
-        return mean, mean - half, mean + half
+    def _test_to_train(self) -> float:
+        """Test pixels over training pixels of the honest split, the mean over seeds."""
+        pixels = [each.protocol["pixels"] for each in self.scores[HONEST]]
+        return float(np.mean([each["test"] / each["train"] for each in pixels]))
 
     def paragraph(self) -> str:
         """What was found, in words."""
@@ -80,9 +81,10 @@ class Audit:
             mean, low, high = self.inflation(name)
             verb = "adds" if mean >= 0 else "takes away"
             text += f" {begin} {verb} {abs(mean):.1f} points"
-            text += "." if self.seeds < 2 else f" (95 % interval {low:+.1f} to {high:+.1f})."
-        if self.seeds < 2:
-            text += " A single seed gives no interval: nothing of this is more than an indication."
+            text += "." if np.isnan(low) else f" (95 % interval {low:+.1f} to {high:+.1f})."
+        if self.seeds < LEAST_SEEDS:
+            few = "A single seed gives" if self.seeds == 1 else f"{self.seeds} seeds give"
+            text += f" {few} no interval: nothing of this is more than an indication."
         return text
 
     def table(self) -> str:
@@ -115,7 +117,13 @@ class Audit:
                 "inflation_points": mean,
                 "interval95": None if np.isnan(low) else [low, high],
             }
-        return {**facts, "seeds": self.seeds, "protocols": found, "paragraph": self.paragraph()}
+        return {
+            **facts,
+            "seeds": self.seeds,
+            "test_to_train": self._test_to_train(),
+            "protocols": found,
+            "paragraph": self.paragraph(),
+        }
 
 
 def audit_page(found: Audit) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bandweave.csv_text import csv_cell
 from bandweave.pansharp.score_names import FULL, REDUCED, SCORES, TOOLBOX, ScoreName
 
 TITLES = {
@@ -163,8 +164,8 @@ def csv_text(rows: Sequence[ScoreRow], facts: Mapping[str, Mapping[str, Any]]) -
     for row in rows:
         values = [row.scores.get(name, math.nan) for name in names]
         writer.writerow(
-            [row.method, row.scene, row.protocol]
+            [csv_cell(row.method), csv_cell(row.scene), row.protocol]
             + ["" if math.isnan(value) else repr(float(value)) for value in values]
-            + [f"{row.seconds:.3f}", *(facts[row.scene][name] for name in columns)]
+            + [f"{row.seconds:.3f}", *(csv_cell(facts[row.scene][name]) for name in columns)]
         )
     return file.getvalue()

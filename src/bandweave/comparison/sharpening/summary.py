@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bandweave.comparison.sharpening.results import Result, by_model, values_of
-from bandweave.comparison.significance import (
+from bandweave.comparison.summary import Entry, said_once
+from bandweave.pansharp.score_names import SCORES
+from bandweave.pansharp.score_stages import PROTOCOLS
+from bandweave.pansharp.score_tables import LEADING, NAMES, TITLES, shown
+from bandweave.significance import (
     LEAST_IMAGES,
     LEAST_SEEDS,
     LEVEL,
     bests_that_hold,
     crossed_p,
 )
-from bandweave.comparison.summary import Entry, said_once
-from bandweave.pansharp.score_names import SCORES
-from bandweave.pansharp.score_stages import PROTOCOLS
-from bandweave.pansharp.score_tables import LEADING, NAMES, TITLES, shown
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import f, ttest_1samp
 
-from bandweave.comparison.significance import bests_that_hold, corrected_p, crossed_p, holm
+from bandweave.significance import bests_that_hold, corrected_p, crossed_p, holm
 
 
 def two_sided_of_four_degrees(t: float) -> float:
