@@ -115,7 +115,7 @@ def made_cells(
 def failures_of(
     made: Iterable[tuple[C, dict[str, Any]]], missing: int, total: int, *, quiet: bool
 ) -> dict[str, str]:
-    """Make them all; why some are not done, by their place."""
+    """Make them all, and say of each that it is done; why some are not, by their place."""
     failures: dict[str, str] = {}
     done = total - missing
     if done:
@@ -125,5 +125,7 @@ def failures_of(
             if "failed" in facts:
                 failures[str(cell.place)] = facts["failed"]
                 log.warning("%s: failed: %s", cell, facts["failed"])
+            elif not quiet:
+                log.info("%s: done", cell)
             bar.advance()
     return failures
