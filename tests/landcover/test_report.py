@@ -27,8 +27,11 @@ from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.map_files import verdict
 from bandweave.landcover.metrics import Scores, confusion_matrix, object_votes
 from bandweave.landcover.report import write_report
+from bandweave.landcover.report_conclusion import conclusion, interval_words
 from bandweave.landcover.report_experts import expert_shares
-from bandweave.landcover.report_figures import in_confidence_colours
+from bandweave.landcover.report_figures import RIM, in_confidence_colours, with_markers
+from bandweave.landcover.report_ground import describe_ground
+from bandweave.landcover.report_interval import UnitCounts, bootstrap_interval, number_units
 from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.scoring import SceneScores
@@ -734,3 +737,113 @@ def test_after_training(tmp_path):
     assert "other settings" not in page.text
     stored = json.loads(run.folder.scores.read_text())
     assert stored["pixels"]["protocol"]["hash"] in page.text
+
+
+# Ground, interval, conclusion ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("crs", "left", "top", "pixel", "metres"),
+    [
+        (32617, 500_000, 4_000_000, 2, 200),
+        (4326, 10, 60, 0.001, 5_566),  # a degree of longitude is half as long at 60° N
+        (3857, 1_000_000, 8_399_738, 10, 500),  # and so is Mercator's metre
+        (2263, 1_000_000, 200_000, 10, 304.8),  # US survey feet
+    ],
+)
+def test_scale_bars_are_metres_on_the_ground(crs, left, top, pixel, metres):
+    grid = Grid(2, 100, from_origin(left, top, pixel, pixel), CRS.from_epsg(crs))
+    ground = describe_ground(grid)
+    number, unit = ground.length.split()
+    length = float(number) * {"m": 1, "km": 1000}[unit]
+    assert length / ground.bar == pytest.approx(metres, rel=0.01)
+    assert 0.1 < ground.bar <= 0.4
+    assert f"{left:,}" in ground.corners
+    assert f"EPSG:{crs}" in ground.corners
+
+
+def test_no_scale_where_there_is_no_place():
+    assert describe_ground(Grid(5, 5, PIXELS)) == describe_ground(Grid(9, 9, PIXELS))
+    assert describe_ground(Grid(5, 5, PIXELS)).corners == ""
+    alone = describe_ground(Grid(5, 5, from_origin(7, 8, 2, 2)))
+    assert alone.bar == 0
+    assert "no CRS" in alone.corners
+
+
+def test_page_has_scale_corners_interval_and_conclusion(finished):
+    run, scene, _, scores, _ = finished
+    text, page = read_page(write_report(run, scene, quiet=True))
+    assert text.count('class="scale"') == 6  # each picture but other layers
+    assert "upper left 500,000.0, 4,000,000.0; lower right 500,064.0, 3,999,952.0" in page.text
+    assert "true colour: 660, 590 and 450 nm" in page.text
+    assert "95 % interval, by bootstrap over the" in page.text
+    weakest = CLASSES[int(np.argmin(scores.pixels.accuracy))].name
+    header = page.text.split("Scores")[0]
+    assert f"the weakest class is {weakest}" in header
+    assert "on new ground expect less" in header
+
+
+def test_intervals_are_over_units_and_wider_than_over_pixels():
+    tested = np.full(40, 25)
+    right = np.where(np.arange(40) < 30, 25, 0)  # whole units are right or wrong
+    low, high = bootstrap_interval(UnitCounts("block", right, tested))
+    assert low < 0.75 < high
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / 40), rel=0.15)
+    assert bootstrap_interval(UnitCounts("block", right[:9], tested[:9])) is None
+    same = bootstrap_interval(UnitCounts("block", tested - 5, tested))
+    assert same == pytest.approx((0.8, 0.8))
+
+
+def test_units_are_the_coarser_of_blocks_and_objects():
+    scene = make_scene(make_part("plot", 24, 32))
+    blocks = split(scene, "blocks", size=4, guard=0)
+    assert number_units(scene, blocks).kind == "block"
+    assert number_units(scene, split(scene, "objects", guard=0)).kind == "object"
+    raster = replace(scene.parts[0].labels, objects=None)
+    scene = make_scene(replace(scene.parts[0], labels=raster))
+    assert number_units(scene, split(scene, "random", train=0.5)).kind == "block"
+
+
+def test_where_no_interval_can_be_given_it_is_said():
+    names, protocol = ("a", "b"), {"split": "blocks", "test_share_within_reach": 0.0}
+    scores = Scores(np.array([[8, 2], [5, 5]]), names, protocol)
+    few = UnitCounts("block", np.array([13]), np.array([20]))
+    assert interval_words(few, scores)[0] == ""
+    assert "lie in 1 block," in interval_words(few, scores)[1]
+    assert (
+        "not the one that was scored"
+        in interval_words(UnitCounts("block", np.array([12]), np.array([20])), scores)[1]
+    )
+    assert interval_words(None, scores)[0] == ""
+    words = conclusion(scores, "", other_split=False)
+    assert words.startswith("On 20 test pixels the map is right on 65.0 %; the weakest class is b,")
+    assert "No test pixel lies within" in words
+    assert "was trained on may be among them" in conclusion(scores, "", other_split=True)
+
+
+def test_single_labels_of_a_large_picture_are_dots():
+    rgba = np.zeros((600, 900, 4), np.uint8)
+    rgba[300, 400] = rgba[0, 899] = (255, 0, 0, 255)
+    rgba[50:80, 50:80] = (0, 255, 0, 255)
+    marked, dots = with_markers(rgba)
+    assert dots
+    assert (marked == (255, 0, 0, 255)).all(axis=-1).sum() > 30
+    assert (marked == RIM).all(axis=-1).any()
+    np.testing.assert_array_equal(marked[50:80, 50:80], rgba[50:80, 50:80])
+    small = rgba[:100, :100]
+    assert with_markers(small)[0] is small
+    full = np.full_like(rgba, 255)
+    assert with_markers(full) == (full, False)
+
+
+@pytest.mark.parametrize(
+    ("wavelengths", "words"),
+    [
+        ((480.0, 560.0, 660.0), "true colour"),
+        ((560.0, 660.0, 840.0), "false colour"),
+        (None, "colours as the file has them"),
+    ],
+)
+def test_false_colour_is_not_called_true(wavelengths, words):
+    found = shown_bands(LayerInfo(3, 1, BandInfo(wavelengths=wavelengths)))
+    assert found.words.startswith(words)

@@ -25,6 +25,7 @@ from bandweave.landcover.map_files import check_map
 from bandweave.landcover.mapping import file_names
 from bandweave.landcover.metrics import PER_CLASS, Scores
 from bandweave.landcover.report_areas import area_rows
+from bandweave.landcover.report_conclusion import conclusion, interval_words
 from bandweave.landcover.report_confidence import confidence_figures
 from bandweave.landcover.report_experts import PREFIX, expert_shares
 from bandweave.landcover.report_figures import (
@@ -96,6 +97,8 @@ def write_report(
     plates = draw_plates(run, scene, split, files, quiet=quiet)
     if scores is not None and plates.tested and _same_split(scores, split):
         _compare(scores.pixels, plates, notes)
+    if not _same_split(scores, split):
+        plates.by_unit = None
     areas = _areas(run, scene, files, split)
     page = _page(run, scene, scores, plates, areas, notes)
     if areas is not None:
@@ -147,8 +150,10 @@ def _areas(run: Run, scene: Scene, files: MapFiles, split: Split | None) -> Clas
     return class_areas(scene, files.maps, run.classes, run.output_ratio, own)
 
 
-def _same_split(scores: SceneScores, split: Split | None) -> bool:
-    return split is not None and scores.pixels.protocol.get("hash") == split.hash
+def _same_split(scores: SceneScores | None, split: Split | None) -> bool:
+    if scores is None or split is None:
+        return False
+    return scores.pixels.protocol.get("hash") == split.hash
 
 
 def _map_files(
@@ -256,6 +261,8 @@ def _page(
     protocol = pixels.protocol if pixels else trained
     rows, steps = _class_rows(run, scores), _history(run.folder, notes)
     experts = expert_shares(steps)
+    other_split = pixels is not None and protocol.get("hash") != run.facts["split_hash"]
+    interval, about = interval_words(plates.by_unit, pixels) if pixels else ("", "")
     return render(
         "landcover",
         "report.html.j2",
@@ -264,7 +271,10 @@ def _page(
         scores=pixels,
         objects=scores.objects if scores else None,
         protocol=protocol_lines(protocol),
-        other_split=pixels is not None and protocol.get("hash") != run.facts["split_hash"],
+        other_split=other_split,
+        interval=interval,
+        about_interval=about,
+        conclusion=conclusion(pixels, interval, other_split) if pixels else "",
         other_scene=pixels is not None and protocol.get("scene") not in (None, scene.name),
         scored_scene=protocol.get("scene"),
         trained=protocol_lines(trained),

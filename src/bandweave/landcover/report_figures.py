@@ -11,6 +11,9 @@ from bandweave.data.scene import ClassInfo
 from bandweave.landcover.map_files import RIGHT, WRONG
 from bandweave.report.pictures import in_colours
 
+SPARSE = 0.01  # share of a picture below which what is drawn is sought by eye in vain
+DOTS = 150  # dots side by side in a picture
+RIM = (40, 40, 40, 255)  # of a dot
 RIGHT_COLOUR, WRONG_COLOUR = "#3b7ea6", "#e4572e"  # apart for any eye
 
 
@@ -22,6 +25,33 @@ def in_class_colours(indices: np.ndarray, classes: Sequence[ClassInfo]) -> np.nd
 def in_verdict_colours(verdict: np.ndarray) -> np.ndarray:
     """(h, w, 4) uint8 of RIGHT and WRONG; transparent elsewhere."""
     return in_colours(verdict, [{RIGHT: RIGHT_COLOUR, WRONG: WRONG_COLOUR}[i] for i in range(2)])
+
+
+def with_markers(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Pieces of a sparse picture (h, w, 4) that are smaller than a dot, as dots with a dark rim.
+
+    Returns the picture, and whether there are dots. A picture that is small, and so shown enlarged,
+    or that has much to show, stays as it is.
+    """
+    from scipy.ndimage import find_objects, label
+
+    drawn = rgba[..., 3] > 0
+    size = round(max(drawn.shape) / DOTS)  # px: of a dot
+    if size < 2 or not 0 < drawn.mean() < SPARSE:
+        return rgba, False
+    marked, dots = rgba.copy(), 0
+    rows, cols = np.ogrid[: drawn.shape[0], : drawn.shape[1]]
+    for piece in find_objects(label(drawn, np.ones((3, 3)))[0]):
+        if max(side.stop - side.start for side in piece) >= size:
+            continue
+        dots += 1
+        row, col = ((side.start + side.stop - 1) // 2 for side in piece)
+        near = tuple(slice(max(at - size, 0), at + size + 1) for at in (row, col))
+        away = np.hypot(rows[near[0]] - row, cols[:, near[1]] - col)
+        inside = rgba[piece][rgba[piece][..., 3] > 0][0]
+        marked[near][away <= size / 2 + 1] = RIM
+        marked[near][away <= size / 2] = inside
+    return marked, dots > 0
 
 
 def in_confidence_colours(values: np.ndarray, lowest: float) -> np.ndarray:

@@ -17,8 +17,8 @@ from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import read_nan
 
 MEMORY = 2**25  # bytes of a window
-TRUE_COLOUR = (650.0, 550.0, 450.0)  # nm shown as red, green and blue
-NEAR = 60.0  # nm that a band may lie off them
+TRUE_COLOUR = (660.0, 560.0, 480.0)  # nm shown as red, green and blue
+NEAR = 40.0  # nm that a band may lie off them
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def shown_bands(layer: LayerInfo) -> Shown:
 
     >>> from bandweave.raster.source import BandInfo
     >>> shown_bands(LayerInfo(4, 1, BandInfo(wavelengths=(480.0, 560.0, 660.0, 840.0))))
-    Shown(bands=(2, 1, 0), words='660, 560 and 480 nm as red, green and blue')
+    Shown(bands=(2, 1, 0), words='true colour: 660, 560 and 480 nm as red, green and blue')
     """
     number, wavelengths = layer.bands, layer.info.wavelengths
     if number < 3:
@@ -44,13 +44,16 @@ def shown_bands(layer: LayerInfo) -> Shown:
         nearest = [int(band) for band in off.argmin(axis=1)]
         if len(set(nearest)) == 3 and off.min(axis=1).max() <= NEAR:
             values = [f"{wavelengths[band]:.0f}" for band in nearest]
-            return Shown(tuple(nearest), f"{_listed(values)} nm as red, green and blue")
+            return Shown(
+                tuple(nearest), f"true colour: {_listed(values)} nm as red, green and blue"
+            )
     spread = (0, 1, 2) if number == 3 else tuple((number - 1) * k // 6 for k in (5, 3, 1))
     if wavelengths:
         values = [f"{wavelengths[band]:.0f} nm" for band in spread]
-    else:
-        values = [str(band + 1) for band in spread]
-    return Shown(spread, f"{'' if wavelengths else 'bands '}{_listed(values)} as red, green, blue")
+        return Shown(spread, f"false colour: {_listed(values)} as red, green and blue")
+    values = [str(band + 1) for band in spread]
+    kind = "colours as the file has them" if number == 3 else "false colour"
+    return Shown(spread, f"{kind}: bands {_listed(values)} as red, green and blue")
 
 
 def _listed(values: Sequence[str]) -> str:

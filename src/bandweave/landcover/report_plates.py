@@ -16,7 +16,10 @@ from bandweave.landcover.report_figures import (
     in_class_colours,
     in_confidence_colours,
     in_verdict_colours,
+    with_markers,
 )
+from bandweave.landcover.report_ground import Ground, describe_ground
+from bandweave.landcover.report_interval import UnitCounts, number_units
 from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands
 from bandweave.landcover.run import Run
 from bandweave.raster.outputs import CACHE_BYTES
@@ -43,6 +46,7 @@ class Plate:
     """Pictures of one part, all of the same ground."""
 
     name: str
+    ground: Ground
     main: list[Picture]
     layers: list[Picture]
 
@@ -54,6 +58,7 @@ class Plates:
     parts          of the scene; not all may be shown
     right, tested  test pixels on which the map is right, and all that were tested
     label_classes  of the labels, where they are not the run's
+    by_unit        right and tested by polygon, block or part; None where nothing was tested
     """
 
     shown: list[Plate] = field(default_factory=list)
@@ -64,6 +69,7 @@ class Plates:
     has_confidence: bool = False
     has_labels: bool = False
     label_classes: tuple[ClassInfo, ...] = ()
+    by_unit: UnitCounts | None = None
 
     @property
     def shape(self) -> str:
@@ -83,6 +89,7 @@ def draw_plates(
     if plates.has_labels and scene.classes != run.classes:
         plates.label_classes = scene.classes
     chosen = _chosen(scene, split)
+    units = None if split is None else number_units(scene, split)
     longest = LONGEST_OF_MANY if len(chosen) > 1 else LONGEST
     with (
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
@@ -93,6 +100,9 @@ def draw_plates(
             if judged is not None:
                 plates.right += int((judged == RIGHT).sum())
                 plates.tested += int((judged != IGNORED).sum())
+                assert units is not None  # what is judged has a split
+                plates.by_unit = plates.by_unit or UnitCounts.of(units)
+                plates.by_unit.add(units.numbers[index], judged)
             if index in chosen:
                 painter = _Painter(run, scene, part, longest)
                 painter.image()
@@ -104,7 +114,9 @@ def draw_plates(
                     painter.confidence(files.confidences[index])
                 if judged is not None and (judged != IGNORED).any():
                     painter.errors(judged)
-                plates.shown.append(Plate(part.name, painter.main, painter.layers()))
+                plates.shown.append(
+                    Plate(part.name, describe_ground(part.grid), painter.main, painter.layers())
+                )
             bar.advance()
     return plates
 
@@ -184,8 +196,8 @@ class _Painter:
     def _classes(
         self, title: str, caption: str, values: np.ndarray, classes: Sequence[ClassInfo]
     ) -> None:
-        rgba = in_class_colours(commonest(values, self.longest), classes)
-        self.main.append(picture(title, caption, rgba))
+        rgba, marked = with_markers(in_class_colours(commonest(values, self.longest), classes))
+        self.main.append(picture(title, caption + (", as dots" if marked else ""), rgba))
 
     def map(self, path: Path) -> None:
         """The map."""
@@ -208,5 +220,5 @@ class _Painter:
         caption = f"{counted(right)} of {counted(tested)} test px right ({share})"
         if self.brief:
             caption = f"{share} right"
-        rgba = in_verdict_colours(commonest(judged, self.longest))
+        rgba, _ = with_markers(in_verdict_colours(commonest(judged, self.longest)))
         self.main.append(picture("right and wrong", caption, rgba))
