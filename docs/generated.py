@@ -6,6 +6,7 @@ A line of a page that is one of these is replaced when the pages are built:
     {{ presets }}                                    the models and what their presets change
     {{ benchmarks }}                                 the known benchmark scenes
     {{ errors }}                                     the errors a user can meet
+    {{ campaign }}                                   what the campaigns counted so far
     {{ help map }}                                   what `bandweave map --help` prints
 """
 
@@ -16,10 +17,12 @@ import dataclasses
 import importlib
 import inspect
 import io
+import json
 import os
 import re
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
 
@@ -149,10 +152,38 @@ def _kind(hint: Any) -> str:
     return words.get(hint, str(getattr(hint, "__name__", hint)))
 
 
+def campaign() -> str:
+    """What benchmarks/results/campaign.json holds: inputs by kind, kills by command."""
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "campaign.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    tables = []
+    for name, what, counts in (
+        ("kills", "command", {"kills": "kills", "runs": "trials"}),
+        ("inputs", "kind", {"inputs": "inputs", "refused": "refused", "slowest, s": "slowest_s"}),
+    ):
+        rows = {key: row for key, row in stored[name].items() if row.get("date")}
+        total = sum(row[next(iter(counts.values()))] for row in rows.values())
+        heads = [what, *counts, "findings mended", "findings open", "last, at commit"]
+        lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        for key, row in rows.items():
+            unmended = len({found["seed"] for found in row.get("findings", [])})
+            numbers = [row.get(count, 0) for count in counts.values()]
+            cells = [
+                *numbers,
+                row.get("mended", 0),
+                unmended,
+                f"{row['date']}, {row['commits'][-1]}",
+            ]
+            lines.append(f"| {key} | {' | '.join(map(str, cells))} |")
+        tables.append(f"{total:,} {name} in all so far.\n\n" + "\n".join(lines))
+    return "\n\n".join(tables)
+
+
 WRITERS = {
     "options": options,
     "presets": presets,
     "benchmarks": benchmarks,
     "errors": errors,
+    "campaign": campaign,
     "help": command_help,
 }
