@@ -174,8 +174,6 @@ def test_a_fourth_band_that_calls_itself_alpha_and_is_none_stays(write_geotiff):
 
 
 def test_mask_band(write_geotiff):
-    import rasterio
-
     path = write_geotiff("a.tif", np.ones((1, 3), np.uint8))
     with rasterio.open(path, "r+") as dataset:
         dataset.write_mask(np.array([[255, 0, 255]], np.uint8))
@@ -226,8 +224,6 @@ def test_envi_scale_nodata_and_bands(write_envi):
 
 
 def test_wavelengths_in_geotiff_names_and_tags(write_geotiff):
-    import rasterio
-
     named = write_geotiff("a.tif", CUBE, names=["blue 450 nm", "0.55 µm", "650.5 Nanometers"])
     assert open_source(named).info.wavelengths == (450, 550, 650.5)
     plain = write_geotiff("b.tif", CUBE, names=["B1", "B2", "650 nm"])
@@ -541,3 +537,44 @@ def test_many_claimed_bands_are_refused_at_once(write_geotiff, monkeypatch):
     monkeypatch.setattr("bandweave.raster.gdal._MOST_BANDS", 2)
     with pytest.raises(FileError, match="claims 3 bands"):
         open_source(write_geotiff("a.tif", CUBE))
+
+
+# ------------------------------------------------------------------------- of rare kinds
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint64", "uint32", "float64"])
+@pytest.mark.parametrize("endianness", ["LITTLE", "BIG"])
+def test_values_of_any_type_and_byte_order(write_geotiff, dtype, endianness):
+    array = np.array([[1, 2, 100], [3, 4, 5]], dtype)
+    path = write_geotiff("a.tif", array, nodata=5, ENDIANNESS=endianness)
+    values, valid = whole(open_source(path))
+    np.testing.assert_array_equal(values[0], [[1, 2, 100], [3, 4, 0]])
+    np.testing.assert_array_equal(valid, [[True, True, True], [True, True, False]])
+
+
+def test_floats_of_sixteen_bits(write_geotiff):
+    array = np.array([[0.5, 2, 100]], np.float32)
+    path = write_geotiff("a.tif", array, nbits=16)
+    np.testing.assert_array_equal(whole(open_source(path))[0][0], array)
+
+
+def test_a_rotated_envi_file(write_envi):
+    extra = "map info = {UTM, 1, 1, 500000, 4000000, 2, 2, 17, North, WGS-84, rotation=90}"
+    grid = open_source(write_envi("a.hdr", CUBE, extra=extra)).grid
+    assert grid.pixel_size == pytest.approx((2, 2))
+    assert abs(grid.transform.a) < 1e-9 < abs(grid.transform.b)
+
+
+def test_a_file_of_more_than_four_gibibytes_and_two_to_the_31_pixels(tmp_path):
+    path, size = tmp_path / "large.tif", 50_000
+    profile = {"driver": "GTiff", "height": size, "width": size, "count": 1, "dtype": "uint16"}
+    layout = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "BIGTIFF": "YES"}
+    with rasterio.open(path, "w", **profile, **layout, SPARSE_OK=True, nodata=0) as file:
+        last = rasterio.windows.Window(size - 2, size - 3, 2, 3)
+        file.write(np.arange(1, 7, dtype=np.uint16).reshape(1, 3, 2), window=last)
+    source = open_source(path)
+    assert source.grid.height * source.grid.width > 2**31
+    values, valid = source.read(Window(size - 3, size - 2, 3, 2))
+    np.testing.assert_array_equal(values[0], np.arange(1, 7).reshape(3, 2))
+    assert valid.all()
+    assert not source.read(Window(size - 20, size - 20, 4, 4))[1].any()
