@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import cast
 
 from rasterio.crs import CRS
+from rasterio.transform import Affine
+from rasterio.warp import transform as warp_points
 
 from bandweave.data.label_codes import label_shape
 from bandweave.data.labels import label_scene
@@ -215,6 +218,7 @@ def _fitted(
         return Layer(source)
     if source.control:
         source = _rectified(name, layer, source, notes)
+    _count_longitudes_alike(name, source, grid, notes)
     if _apart(source.grid, grid):
         raise GridMismatch(
             f"layer '{name}' covers {_extent(source.grid)} and the grid '{reference}' "
@@ -285,6 +289,34 @@ def _on_ground(source: WindowSource, resampling: str, crs: CRS | None) -> Window
             "(gdalwarp)"
         )
     return source.rectified(resampling, crs)
+
+
+def _count_longitudes_alike(name: str, source: WindowSource, grid: Grid, notes: list[str]) -> None:
+    """Move a layer in degrees by whole turns to where the grid lies: 350° is -10°."""
+    own = source.grid
+    if not (own.crs and grid.crs and own.georeferenced and own.crs.is_geographic):
+        return
+    x, y = grid.xy(grid.height / 2, grid.width / 2)
+    middle = warp_points(grid.crs, own.crs, [x], [y])[0][0]
+    left, _, right, _ = own.bounds
+    turns = round(((left + right) / 2 - middle) / 360) if math.isfinite(middle) else 0
+    if turns:
+        t = own.transform
+        moved = Affine(t.a, t.b, t.c - 360 * turns, t.d, t.e, t.f)
+        source.grid = replace(own, transform=moved)
+        left, _, right, _ = source.grid.bounds
+        notes.append(
+            f"layer '{name}' lies at longitudes {left:g} to {right:g}, counted as the grid's"
+        )
+    west, _, east, _ = grid.bounds
+    pixel = own.pixel_size[0]  # a grid may reach beyond by one
+    if not grid.crs.is_geographic or right - left < 359:
+        return
+    if west < left - pixel or east > right + pixel:
+        raise GridMismatch(
+            f"layer '{name}' ends at longitude {left if west < left else right:g}, within the "
+            f"grid's {west:g} to {east:g}; write it to the grid first (gdalwarp -te)"
+        )
 
 
 def _apart(grid: Grid, reference: Grid) -> bool:
