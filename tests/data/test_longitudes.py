@@ -37,6 +37,6 @@ def test_a_grid_in_metres_finds_its_place(write_geotiff):
 
 def test_a_grid_across_the_end_of_the_longitudes_is_refused(write_geotiff):
     world = write_geotiff("w.tif", WORLD, Affine(10, 0, 0, 0, -10, 90), DEGREES)
-    grid = write_geotiff("g.tif", np.ones((3, 4)), Affine(10, 0, -10, 0, -10, 50), DEGREES)
-    with pytest.raises(GridMismatch, match="ends at longitude 0, within the grid's -10 to 30"):
+    grid = write_geotiff("g.tif", np.ones((3, 4)), Affine(10, 0, -20, 0, -10, 50), DEGREES)
+    with pytest.raises(GridMismatch, match="ends at longitude 0, within the grid's -20 to 20"):
         values_at(grid, {"path": str(world), "warp": "nearest"})
