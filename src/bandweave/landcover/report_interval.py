@@ -76,7 +76,7 @@ def number_units(scene: Scene, split: Split) -> Units:
         ]
         found.append(Units("object", number_objects(objects)))
     if split.config.name == "blocks" or not found:
-        found.append(Units("block", number_blocks(shapes, split.config.size)))
+        found.append(Units("block", number_blocks(shapes, split.config.side)))
     return min(found, key=lambda units: _tested(units, split))
 
 
