@@ -214,7 +214,7 @@ def test_another_model_or_split_leaves_the_options_of_the_file_s(tmp_path):
     file.write_text("model: {name: m3amba_tiny, width: 8}\nsplit: {size: 16}\ntrain: {steps: 7}")
     config = read("--config", file, "--model", "m3amba_small", "--split=random")
     assert config.model == LandCoverConfig.read({"model": "m3amba_small"}).model
-    assert (config.split.name, config.split.size) == ("random", 64)
+    assert (config.split.name, config.split.size) == ("random", None)
     assert config.train.steps == 7
     same = read("--config", file, "--model", "m3amba_tiny", "--split", "blocks")
     assert (same.model.width, same.split.size) == (8, 16)
