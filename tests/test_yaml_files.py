@@ -61,7 +61,7 @@ def test_text_is_read_back_as_it_was(inline):
         ("a: &a [*a]", "more than 60 levels"),
         ("a: " + "9" * 5000, "thousands of digits"),
         ("a: 0x" + "9" * 5000, "a number of 60.. digits"),
-        ("a: " + "9" * 25, "a number of 25 digits"),
+        ("a: " + "9" * 400, "a number of 400 digits"),
     ],
 )
 def test_what_no_options_have_is_refused_in_a_line(text, told):

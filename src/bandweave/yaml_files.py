@@ -154,7 +154,7 @@ def _check_values(value: Any, where: str) -> None:
             waiting += [(item, depth + 1) for pair in one.items() for item in pair]
         elif isinstance(one, list | tuple):
             waiting += [(item, depth + 1) for item in one]
-        elif isinstance(one, int) and abs(one) >= 2**64:
+        elif isinstance(one, int) and abs(one) >= 2**1023:  # no float holds more
             raise ConfigError(
                 f"{where}: a number of {round(one.bit_length() * 0.30103)} digits is no option's "
                 "value"

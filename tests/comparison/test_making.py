@@ -16,7 +16,7 @@ def made():
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_each_cell_is_named_with_its_model_and_seed(caplog, quiet):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="bandweave")
     failures = failures_of(made(), 2, 2, quiet=quiet)
     assert ("town, blocks, knn, seed 3: done" in caplog.messages) is not quiet
     assert "town, blocks, wide, seed 3: failed: it broke" in caplog.messages

@@ -262,7 +262,7 @@ def test_every_pixel_is_as_likely(tmp_path):
     path = write_map(tmp_path / "map.tif", part_of(mapped), mapped)
     seen = np.zeros(mapped.shape)
     for seed in range(40):
-        draw_sample(path, tmp_path / "p.geojson", 200, seed=seed)
+        draw_sample(path, tmp_path / "p.geojson", 200, seed=seed, overwrite=True)
         points = shapely.from_wkb(read_vector(tmp_path / "p.geojson")[2])
         x, y = np.transpose([point.coords[0] for point in points])
         rows, cols = places(part_of(mapped), x, y)

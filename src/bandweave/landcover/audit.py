@@ -213,7 +213,9 @@ class _Trial:
                 where = counted >= times
                 total += confusion_matrix(part.labels.values[where], predicted[where], number)
         names = tuple(each.name for each in self.scene.classes)
-        return Scores(total, names, {"protocol": PROTOCOLS[protocol], "hash": drawn.hash})
+        pixels = {"train": int(drawn.counts[TRAIN].sum()), "test": int(drawn.counts[TEST].sum())}
+        facts = {"protocol": PROTOCOLS[protocol], "hash": drawn.hash, "pixels": pixels}
+        return Scores(total, names, facts)
 
 
 def _honest_split(
