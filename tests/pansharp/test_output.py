@@ -198,7 +198,7 @@ def test_bands_without_a_name_take_the_sensors(scene, tmp_path):
         (named, "quickbird", ("a", "b", "c", "d")),
     ):
         with rasterio.open(
-            sharpen(pan, file, tmp_path / "o.tif", sensor=sensor, quiet=True)
+            sharpen(pan, file, tmp_path / "o.tif", sensor=sensor, overwrite=True, quiet=True)
         ) as out:
             assert out.descriptions == names
 

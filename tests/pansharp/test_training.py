@@ -210,7 +210,9 @@ def test_without_pan_the_result_has_ratio_times_the_pixels(run, pairs, tmp_path)
     values, profile = read(ms)
     results = []
     for way in ("ms stream", "ms twice", "ms as pan"):
-        out = super_resolve(ms, tmp_path / "o.tif", run.folder.path, zero_shot=way, quiet=True)
+        out = super_resolve(
+            ms, tmp_path / "o.tif", run.folder.path, zero_shot=way, overwrite=True, quiet=True
+        )
         sharp, made = read(out)
         assert sharp.shape == (3, 2 * values.shape[1], 2 * values.shape[2])
         assert made["transform"].a == profile["transform"].a / 2
