@@ -18,10 +18,10 @@ from pathlib import Path
 
 from bandweave.errors import OutputError
 
-try:
+if os.name == "nt":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows, where a lock is known by its process alone
-    fcntl = None  # type: ignore[assignment]
 
 
 def check_output(
@@ -76,12 +76,17 @@ def unfinished_name(name: str) -> str:
     >>> unfinished_name("map.tif").startswith(".map.tif.unfinished-")
     True
     """
-    return f".{name}.unfinished-{_owner()}-{secrets.token_hex(4)}"
+    return f"{_beginning(name)}{_owner()}-{secrets.token_hex(4)}"
+
+
+def _beginning(name: str) -> str:
+    """How the unfinished files of a name begin; of a long name its first bytes stand there."""
+    return f".{name.encode()[:100].decode(errors='ignore')}.unfinished-"
 
 
 def remove_abandoned(folder: Path, name: str) -> None:
     """Remove what dead processes of this machine left unfinished for `name`."""
-    beginning = f".{name}.unfinished-"
+    beginning = _beginning(name)
     with suppress(OSError):
         for entry in os.scandir(folder):
             if entry.name.startswith(beginning) and _is_abandoned(entry.name[len(beginning) :]):
@@ -156,7 +161,7 @@ def _take(lock: Path, what: str) -> int:
         except OSError as error:
             raise OutputError(f"{what} cannot be written: {error.strerror or error}") from error
         try:
-            if not _lock(file):
+            if not try_lock(file):
                 raise OutputError(f"{what} is being written by {_holder(lock)}; wait until it ends")
             if os.fstat(file).st_ino == os.stat(lock).st_ino:
                 os.truncate(file, 0)
@@ -170,16 +175,21 @@ def _take(lock: Path, what: str) -> int:
         os.close(file)
 
 
-def _lock(file: int) -> bool:
-    """Whether the lock is ours now; by the process that the file names where there are no locks."""
-    if fcntl is not None:
-        try:
+def try_lock(file: int) -> bool:
+    """Whether the lock of an open file is ours now; the system gives it up when the file closes.
+
+    Where there are no locks, the process tells that the file names.
+    """
+    try:
+        if os.name == "nt":
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            pass
+        return True
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        pass
     try:
         held = json.loads(os.pread(file, 4096, 0) or b"{}")
         return not held or (held["host"] == _host() and not _is_alive(int(held["pid"])))

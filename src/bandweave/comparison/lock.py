@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from bandweave.output_files import try_lock
 
 log = logging.getLogger(__name__)
 
@@ -23,30 +23,9 @@ def only_one(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with _own, open(folder / ".lock", "a") as file:
         told = False
-        while not _taken(file):
+        while not try_lock(file.fileno()):
             if not told:
                 log.info("%s: another process works there; waiting for it", folder)
                 told = True
             time.sleep(EVERY)
         yield  # closing the file gives the lock up
-
-
-if os.name == "nt":
-    import msvcrt
-
-    def _taken(file: IO[str]) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _taken(file: IO[str]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
