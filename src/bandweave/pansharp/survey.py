@@ -57,7 +57,7 @@ def survey_pair(pair: Pair, *, with_pan: bool = True, choosable: bool = True) ->
     """
     pan, bands = _Seen(), [_Seen() for _ in pair.names]
     others, lacking = 0, np.zeros(pair.bands)
-    for window in _spread(pair):
+    for window in spread_windows(pair, SIDE, WINDOWS):
         fine, coarse = pair.raw(window)
         pan.add(fine)
         for band, values in zip(bands, coarse, strict=True):
@@ -144,11 +144,16 @@ def _numbers(pair: Pair) -> Sequence[int]:
     return pair.ms.info.numbers or range(1, pair.bands + 1)
 
 
-def _spread(pair: Pair) -> list[Window]:
+def spread_windows(pair: Pair, widest: int, most: int) -> list[Window]:
+    """Windows spread evenly over a pair, in PAN pixels.
+
+    widest  MS pixels of a window's side
+    most    windows along each side of the pair
+    """
     sides = []
     for count in pair.ms_shape:
-        side = min(SIDE, count)
-        number = min(WINDOWS, -(-count // side))
+        side = min(widest, count)
+        number = min(most, -(-count // side))
         starts = np.linspace(0, count - side, number).round().astype(int)
         sides.append([(int(start), side) for start in starts])
     rows, cols = sides

@@ -17,7 +17,7 @@ import numpy as np
 from bandweave.errors import FileError, RunError
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.sensors import Sensor
-from bandweave.raster.grid import Window
+from bandweave.pansharp.survey import spread_windows
 
 SHARE = 0.999  # of the valid pixels
 LEAST = 1 / 8  # of the bits' largest number, which the brightest pixels reach
@@ -81,7 +81,7 @@ def fit_scale(pairs: Sequence[Pair], sensor: Sensor) -> ValueScale:
 def brightest(pair: Pair) -> tuple[float, float]:
     """Robust maxima of PAN and of the brightest MS band."""
     pan, ms = [], []
-    for place in _places(pair):
+    for place in spread_windows(pair, SIDE, WINDOWS):
         window = pair.read(place)
         pan.append(window.pan[window.pan_valid][:: EVERY**2])
         ms.append(window.ms[:, window.ms_valid][:, :: EVERY**2])
@@ -93,19 +93,3 @@ def brightest(pair: Pair) -> tuple[float, float]:
         )
     top = np.quantile(bands, SHARE, axis=1, method="lower").max()
     return float(np.quantile(pans, SHARE, method="lower")), float(top)
-
-
-def _places(pair: Pair) -> list[Window]:
-    """Windows spread over the pair's grid."""
-    sides = []
-    for count in pair.ms_shape:
-        side = min(SIDE, count)
-        number = min(WINDOWS, -(-count // side))
-        starts = np.linspace(0, count - side, number).round().astype(int)
-        sides.append([(int(start), side) for start in starts])
-    rows, cols = sides
-    return [
-        Window(row, col, height, width).finer(pair.ratio)
-        for row, height in rows
-        for col, width in cols
-    ]
