@@ -10,7 +10,7 @@ from bandweave.cli.main import main
 from bandweave.data.simulate_files import write_scene
 from bandweave.data.splits import TEST, TRAIN
 from bandweave.errors import ConfigError, RunError, SplitError
-from bandweave.landcover.audit import _Trial, audit
+from bandweave.landcover.audit import _Trial, audit, read_scores
 from bandweave.landcover.audit_result import HONEST, PROTOCOLS, Audit, audit_page
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import Scores
@@ -138,6 +138,15 @@ def test_another_folder_is_left_alone(scene, config, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="something else than an audit"):
         audit(config, scene, tmp_path, **OPTIONS)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"protocol": {}}'])
+def test_scores_that_are_damaged_or_of_an_older_version_are_one_line(tmp_path, text):
+    path = tmp_path / "seed-0-random.json"
+    path.write_text(text)
+    with pytest.raises(RunError, match=r"seed-0-random\.json cannot be read") as told:
+        read_scores(path)
+    assert "\n" not in str(told.value)
 
 
 def test_the_command(scene, tmp_path, capsys):

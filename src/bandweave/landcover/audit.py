@@ -121,7 +121,7 @@ class _Trial:
         """Of one protocol, from the folder if they stand there."""
         path = self.folder / "scores" / f"seed-{self.seed}-{protocol}.json"
         if path.exists():
-            return Scores.from_dict(json.loads(path.read_text()))
+            return read_scores(path)
         scores = self._measured(protocol)
         path.parent.mkdir(exist_ok=True)
         write_json(path, scores.to_dict())
@@ -216,6 +216,19 @@ class _Trial:
         pixels = {"train": int(drawn.counts[TRAIN].sum()), "test": int(drawn.counts[TEST].sum())}
         facts = {"protocol": PROTOCOLS[protocol], "hash": drawn.hash, "pixels": pixels}
         return Scores(total, names, facts)
+
+
+def read_scores(path: Path) -> Scores:
+    """Scores that an audit kept. Raises RunError for damaged ones, and those of older versions."""
+    try:
+        scores = Scores.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        _ = {role: int(scores.protocol["pixels"][role]) for role in ("train", "test")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, RunError) as error:
+        raise RunError(
+            f"{path} cannot be read, or is of an older version that kept no pixels of its split "
+            f"({error!s:.200}); audit into another folder"
+        ) from error
+    return scores
 
 
 def _honest_split(
