@@ -135,7 +135,7 @@ class PromptedClip(FrozenClip):
                 x = x[:, :1]  # the class token, which becomes the embedding
             x = x + _attend(layer.self_attn, context[:, : x.shape[1]], context)
             x = x + layer.mlp(layer.layer_norm2(x))
-        return _unit(self.vision_tower.visual_projection(tower.post_layernorm(x[:, 0])))
+        return _unit(self.vision_tower.visual_projection, tower.post_layernorm(x[:, 0]))
 
     def embed_texts(self, prompts: Tensor | None) -> Tensor:
         """Unit embeddings (B, K, E) of the sentences under prompts (B, L, n, M); B = 1 for none."""
@@ -161,7 +161,7 @@ class PromptedClip(FrozenClip):
             if i < last:
                 head = _head_layer(layer, seen, head, count)
         embedded = tower.final_layer_norm(tail[:, :, 0])  # (B, K, M)
-        return _unit(self.text_tower.text_projection(embedded))
+        return _unit(self.text_tower.text_projection, embedded)
 
     def _check_length(self, sentences: Sequence[str], ends: Tensor) -> None:
         room = self.text.max_position_embeddings - self.prompts
@@ -250,6 +250,8 @@ def _causal(tokens: int, like: Tensor) -> Tensor:
     return torch.full((tokens, tokens), -torch.inf, device=like.device, dtype=like.dtype).triu(1)
 
 
-def _unit(x: Tensor) -> Tensor:
-    """Of length one; in float32 at least, as cosines are multiplied by a hundred."""
-    return F.normalize(x if x.dtype == torch.float64 else x.float(), dim=-1)
+def _unit(projection: Any, x: Tensor) -> Tensor:
+    """Projections of length one; in float32 at least, as cosines are multiplied by a hundred."""
+    with torch.autocast(x.device.type, enabled=False):
+        projected = projection(x.to(projection.weight.dtype))
+    return F.normalize(projected if projected.dtype == torch.float64 else projected.float(), dim=-1)
