@@ -18,6 +18,8 @@ from pathlib import Path
 
 from bandweave.errors import OutputError
 
+FOLDER_LOCK = ".writer.lock"  # in a folder that one process at a time writes to
+
 if os.name == "nt":
     import msvcrt
 else:
@@ -151,6 +153,31 @@ def only_writer(lock: Path, what: str) -> Iterator[None]:
         with suppress(OSError):
             lock.unlink()
         os.close(file)
+
+
+@contextmanager
+def only_writer_of_folder(folder: Path, what: str) -> Iterator[None]:
+    """Be the only process that writes to a folder, which is made; unmade, where it stays empty.
+
+    Raises OutputError for a file, and where another process holds the folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; {what} is a folder, choose another name")
+    made = not folder.exists()
+    try:
+        with only_writer(folder / FOLDER_LOCK, f"{what} {folder}"):
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # it stays where anything was written
+                folder.rmdir()
+
+
+def stands_in(folder: Path) -> list[str]:
+    """The names of what a folder holds, but for its lock; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.name != FOLDER_LOCK)
 
 
 def _take(lock: Path, what: str) -> int:

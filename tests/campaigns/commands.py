@@ -94,6 +94,7 @@ COMMANDS: dict[str, Command] = {
     "sharpen-score": Command(
         ("sharpen-score", *SHARPEN, "--methods", "gsa,bicubic", "--peak", 2047, "--out",
          "OUT/scores"),
+        ("--overwrite",),
     ),
     "sharpen-compare": Command(
         ("sharpen-compare", "--models", "mmmamba_tiny,gsa", "--pairs", "IN/train.yaml", "--test",

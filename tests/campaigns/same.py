@@ -73,6 +73,8 @@ def _checkpoint(path: Path, root: Path) -> Any:
             return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
         if isinstance(value, dict):
             return {key: plain(each) for key, each in value.items() if key not in PASSING}
+        if isinstance(value, str):
+            return value.replace(str(root), "OUT")
         return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
     return plain(load_checkpoint(path))  # which compares its checksums
@@ -128,6 +130,7 @@ _READ: dict[str, Callable[[Path, Path], Any]] = {
     ".ckpt": _checkpoint,
     "times.csv": _times,
     "history.csv": _table,
+    "scores.csv": _table,
     ".json": _json,
     ".html": _page,
     ".tif": _raster,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 import bandweave as bw
 from bandweave.comparison.lock import only_one
 from bandweave.errors import ConfigError, OutputError, RunError
+from bandweave.output_files import FOLDER_LOCK, only_writer_of_folder
 
 from .conftest import SCENE, TWO
 
@@ -229,6 +231,20 @@ def test_two_processes_never_work_in_one_folder(tmp_path):
         other.kill()
         other.wait()
         other.stdout.close()
+
+
+def test_a_second_comparison_in_a_folder_is_refused(copy, files):
+    """Told who writes there; a dead holder's lock is taken over."""
+    before = files(copy)
+    with (
+        only_writer_of_folder(copy, "the comparison"),
+        pytest.raises(OutputError, match=rf"written by process {os.getpid()} on \S+; wait"),
+    ):
+        bw.compare(**{**TWO, "seeds": 3}, out=copy)
+    assert files(copy) == before
+    (copy / FOLDER_LOCK).write_text('{"pid": 1, "host": "gone"}')
+    assert not bw.compare(**TWO, out=copy).failed
+    assert not (copy / FOLDER_LOCK).exists()
 
 
 def test_a_lock_goes_with_its_process(tmp_path):

@@ -17,7 +17,8 @@ import yaml
 
 import bandweave as bw
 from bandweave.cli.main import main
-from bandweave.errors import ConfigError, FileError, RunError, SceneMismatch
+from bandweave.errors import ConfigError, FileError, OutputError, RunError, SceneMismatch
+from bandweave.output_files import only_writer_of_folder
 from bandweave.pansharp.pair import open_pair
 from bandweave.pansharp.scoring import score_sharpeners, trained
 from bandweave.pansharp.simulate import simulated_pair
@@ -79,7 +80,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", ".writer.lock")
     }
 
 
@@ -163,6 +164,16 @@ def test_what_is_finished_is_not_repeated(copy, asked, monkeypatch):
     monkeypatch.setattr("bandweave.comparison.sharpening.cell.train_sharpener", None)
     monkeypatch.setattr("bandweave.comparison.sharpening.cell.score_sharpeners", None)
     bw.compare_sharpeners(**asked, out=copy)
+    assert contents(copy) == before
+
+
+def test_a_second_comparison_in_a_folder_is_refused(copy, asked):
+    before = contents(copy)
+    with (
+        only_writer_of_folder(copy, "the comparison"),
+        pytest.raises(OutputError, match="is being written by process"),
+    ):
+        bw.compare_sharpeners(**asked, out=copy)
     assert contents(copy) == before
 
 

@@ -121,6 +121,43 @@ def test_a_cluster_of_two_workers_of_which_one_is_killed(undisturbed, tmp_path):
             bw.compare(**ASKED, out=tmp_path / "d", dask=empty.scheduler_address)
 
 
+def test_no_worker_is_started_once_all_were_ended(tmp_path):
+    """A signal ends the workers of a terminal's command too: their cells are not begun again."""
+    from bandweave.comparison.cell import Means
+    from bandweave.comparison.plan import Cell
+    from bandweave.comparison.processes import _Workers
+
+    workers = _Workers(1, "bandweave.comparison.cell")
+    workers.stop()
+    cell = Cell("town", "blocks", "knn", 0, SCENE, {"name": "blocks", "seed": 0}, {})
+    assert "its process ended" in workers.make(tmp_path, cell, Means())["failed"]
+    assert workers._all == []
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
+def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
+    """Ctrl-C reaches all processes of a terminal at once."""
+    plan, out = tmp_path / "plan.yaml", tmp_path / "c"
+    own = ", ".join(f"{key}: {value}" for key, value in (TINY | {"steps": 100_000}).items())
+    plan.write_text(
+        f"models: {{tiny: {{model: m3amba_tiny, {own}}}}}\n"
+        f'scenes: ["{SCENE}"]\n'
+        "splits: {blocks: {size: 8, guard: 1, drop: true}}\nseeds: 2\n"
+    )
+    words = ["compare", "--config", str(plan), "--threads", "1", "--processes", "2", "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bandweave", *words, "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    when_one_is_in_training(out, lambda: os.killpg(process.pid, signal.SIGINT)).join()
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "bandweave: interrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("bandweave.comparison.cluster.PATIENCE", "0.2s")

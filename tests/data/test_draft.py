@@ -131,6 +131,21 @@ def test_polygons_and_the_table_that_names_them(tmp_path):
     assert (scene.parts[0].labels.values >= 0).sum() == 12
 
 
+def test_a_folder_stands_for_the_files_in_it(tmp_path):
+    folder = tmp_path / "flight"
+    cube = write_tif(folder / "cube.tif", floats(40, 6, 8))
+    dsm = write_tif(folder / "lidar" / "dsm.tif", floats(6, 8))
+    for name in ("scene.yaml", ".hidden.tif", "cube.tif.aux.xml", "notes.txt"):
+        (folder / name).write_text("no raster")
+    text, content, _ = drafted(tmp_path, [folder])
+    assert content["layers"] == {
+        "hsi": {"path": "flight/cube.tif"},
+        "lidar": {"path": "flight/lidar/dsm.tif"},
+    }
+    assert "left out" not in text
+    assert text == draft_scene([cube, dsm], tmp_path)
+
+
 def test_files_without_labels_or_of_no_use(tmp_path):
     (tmp_path / "text.tif").write_text("no raster")
     cube = write_tif(tmp_path / "cube.tif", floats(40, 6, 8))
@@ -143,8 +158,9 @@ def test_files_without_labels_or_of_no_use(tmp_path):
         draft_scene([tmp_path / "text.tif"])
     with pytest.raises(FileError, match="does not exist"):
         draft_scene([tmp_path / "none.tif"])
-    with pytest.raises(FileError, match="is a folder"):
-        draft_scene([tmp_path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="is a folder without files that a scene can be made of"):
+        draft_scene([tmp_path / "empty"])
 
 
 def test_a_layer_that_fits_nowhere_is_left_out_and_said_so(tmp_path):

@@ -9,11 +9,12 @@ import bandweave as bw
 from bandweave.cli.main import main
 from bandweave.data.simulate_files import write_scene
 from bandweave.data.splits import TEST, TRAIN
-from bandweave.errors import ConfigError, RunError, SplitError
+from bandweave.errors import ConfigError, OutputError, RunError, SplitError
 from bandweave.landcover.audit import _Trial, audit, read_scores
 from bandweave.landcover.audit_result import HONEST, PROTOCOLS, Audit, audit_page
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import Scores
+from bandweave.output_files import only_writer_of_folder
 
 TINY = {
     "model": {"name": "m3amba_tiny", "width": 8, "depth": 1, "state": 1},
@@ -132,6 +133,16 @@ def test_too_large_a_guard_is_explained(scene, tmp_path):
     assert not (tmp_path / "audit").exists()  # the corrected command may have it
     with pytest.raises(ConfigError, match="0 seeds"):
         audit(config, scene, tmp_path / "audit", seeds=0)
+
+
+def test_a_second_audit_in_a_folder_is_refused(scene, config, tmp_path):
+    folder = tmp_path / "audit"
+    with (
+        only_writer_of_folder(folder, "the audit"),
+        pytest.raises(OutputError, match="is being written by process"),
+    ):
+        audit(config, scene, folder, **OPTIONS)
+    assert not folder.exists()
 
 
 def test_another_folder_is_left_alone(scene, config, tmp_path):

@@ -1,9 +1,13 @@
 """Profiles of pictures that one can follow by eye."""
 
 import numpy as np
+import pytest
 from skimage.morphology import disk
 
-from bandweave.landcover.profiles import opening, profile
+import bandweave as bw
+from bandweave.errors import ConfigError
+from bandweave.landcover.baselines import Profiles, fit_baseline
+from bandweave.landcover.profiles import RADII, opening, profile, radii_for
 
 
 def test_an_opening_removes_what_no_disk_fits_into_and_keeps_the_rest_whole():
@@ -48,3 +52,30 @@ def test_a_piece_is_not_rebuilt_through_unknown_pixels():
     known[:, 10] = False
     assert opening(image, known, 2)[5, 20] == 0
     assert disk(2).sum() == 13
+
+
+@pytest.mark.parametrize(
+    ("side", "radii"),
+    [(1, (1,)), (8, (1,)), (20, (1, 2)), (40, (1, 2, 3, 5)), (64, RADII), (5000, RADII)],
+)
+def test_radii_fit_the_smallest_part_and_stay_as_they_are_in_large_ones(side, radii):
+    assert radii_for(side) == radii
+
+
+def test_profiles_of_tiny_parts_keep_what_the_wide_disks_erase():
+    scene = bw.simulated_scene(seed=0, height=20, width=20, parts=4, bands=6)
+    drawn = bw.split(scene, "parts", drop=True)
+    name = scene.reference
+    own, wide = Profiles(scene, drawn, [name]), Profiles(scene, drawn, [name], RADII)
+    assert own.radii == (1, 2)
+    assert own(0).shape == (20, 20, 4 * 5)
+    assert wide(0).shape == (20, 20, 4 * 9)
+    erased = [opening(own(0)[..., 2], np.ones((20, 20), bool), r).std() for r in (2, 8)]
+    assert erased[1] < erased[0]
+
+
+def test_radii_below_a_pixel_are_refused():
+    scene = bw.simulated_scene(seed=0, height=20, width=20, parts=4, bands=6)
+    drawn = bw.split(scene, "parts", drop=True)
+    with pytest.raises(ConfigError, match="at least 1 px, not 0"):
+        fit_baseline("random_forest_emp", scene, drawn, radii=(0, 2))

@@ -37,6 +37,7 @@ from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.scoring import SceneScores
 from bandweave.raster.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
+from bandweave.raster.sensor_bands import nominal_wavelengths
 from bandweave.raster.source import BandInfo
 from bandweave.raster.write import MapWriter
 from bandweave.report.curves import Curve, draw_curve, draw_shares
@@ -628,6 +629,17 @@ def test_bands_that_are_shown(bands, wavelengths, shown):
     found = shown_bands(LayerInfo(bands, 1, BandInfo(wavelengths=wavelengths)))
     assert found.bands == shown
     assert all(0 <= band < bands for band in found.bands)
+
+
+def test_true_colours_of_known_sensors_by_the_names_of_their_bands():
+    """Sentinel-2's bands 2, 5, 8 of 13 by position would show the cirrus band."""
+    names = [*(f"B{k}" for k in range(1, 9)), "B8A", *(f"B{k}" for k in range(9, 13))]
+    info = BandInfo(names=tuple(names), nominal=nominal_wavelengths(names, "s.tif"))
+    found = shown_bands(LayerInfo(13, 1, info))
+    assert found.bands == (3, 2, 1)
+    assert found.words == "true colour: 665, 560 and 492 nm as red, green and blue"
+    unknown = BandInfo(names=("B2", "mask", "B4"), nominal=(482.0, np.nan, 655.0))
+    assert shown_bands(LayerInfo(3, 1, unknown)).words.startswith("colours as the file has them")
 
 
 @settings(max_examples=30, deadline=None)

@@ -43,7 +43,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         add("folder", metavar="FOLDER", nargs="?", help="of a benchmark; ./NAME by default")
         add("--fix", action="store_true", help="write what answers a problem into the scene file")
     elif action == "make":
-        add("files", metavar="FILE", nargs="+", help="rasters, polygons, a table to join")
+        add(
+            "files",
+            metavar="FILE",
+            nargs="+",
+            help="rasters, polygons, a table to join; or their folder",
+        )
         add("--out", metavar="FILE", help="the scene file to write, instead of printing it")
         add_overwrite(parser)
     add_common(parser)

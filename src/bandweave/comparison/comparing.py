@@ -19,6 +19,7 @@ from bandweave.data.scene import Scene
 from bandweave.data.scene_argument import scene_from
 from bandweave.errors import ConfigError
 from bandweave.landcover.metrics import Scores
+from bandweave.output_files import only_writer_of_folder
 from bandweave.run.atomic import write_text
 
 GROWING = ("models", "scenes", "splits", "seeds")  # may be added to a comparison
@@ -94,7 +95,7 @@ def compare(
     repeated, and what was begun is continued.
 
     Raises ConfigError for what does not exist, RunError where `out` holds another comparison,
-    OutputError where it cannot be written.
+    OutputError where it cannot be written or another process writes to it.
     """
     named = _named_scenes(scenes, folder)
     plan = Plan.make(
@@ -109,13 +110,14 @@ def compare(
     )
     threads = threads_of_a_cell(processes, threads, dask)
     root = Path(out)
-    claim(root, plan.to_dict(), GROWING)
-    cells = [cell for cell in plan.cells() if finished(root, cell) is None]
-    means = Means(command, maps, plan.seeds[0] if features else None, threads)
-    made = _made(root, cells, means, plan, processes, dask)
-    failures = failures_of(made, len(cells), len(list(plan.cells())), quiet=quiet)
-    results = read_results(root, plan, failures)
-    _write(root, plan, results)
+    with only_writer_of_folder(root, "the comparison"):
+        claim(root, plan.to_dict(), GROWING)
+        cells = [cell for cell in plan.cells() if finished(root, cell) is None]
+        means = Means(command, maps, plan.seeds[0] if features else None, threads)
+        made = _made(root, cells, means, plan, processes, dask)
+        failures = failures_of(made, len(cells), len(list(plan.cells())), quiet=quiet)
+        results = read_results(root, plan, failures)
+        _write(root, plan, results)
     return Comparison(root, results)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from bandweave.comparison.cell_folder import AnyCell
 from bandweave.comparison.processes import in_processes, share_of_threads
 from bandweave.errors import ConfigError, OutputError, RunError
+from bandweave.output_files import stands_in
 from bandweave.run.atomic import write_yaml
 from bandweave.run.progress import Progress
 from bandweave.schema import differences, listed
@@ -46,8 +47,8 @@ def claim(root: Path, now: Mapping[str, Any], growing: Sequence[str]) -> None:
                 f"they were then ({listed(growing, 'and')} may be added), or compare into another "
                 f"folder"
             )
-    elif root.exists() and any(root.iterdir()):
-        there = ", ".join(sorted(each.name for each in root.iterdir())[:6])
+    elif names := stands_in(root):
+        there = ", ".join(names[:6])
         raise RunError(
             f"{root} is not empty and holds no comparison (there is: {there}); choose another "
             f"folder"

@@ -63,6 +63,7 @@ class _Workers:
             "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
         }
         self._own = threading.local()
+        self._starting = threading.Lock()  # none is started once all were ended
         self._all: list[subprocess.Popen[str]] = []
         self._stopped = False
 
@@ -73,6 +74,8 @@ class _Workers:
         ended = 0
         for _ in range(TRIES):
             process = self._process()
+            if process is None:
+                break
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
@@ -83,29 +86,32 @@ class _Workers:
                 pass
             ended = process.wait()
             self._own.process = None
-            if self._stopped:
-                break
         how = f"was ended by signal {-ended}" if ended < 0 else f"ended with status {ended}"
         why = ", as it is where memory runs out" if ended == -9 else ""
         return {"failed": f"its process {how}{why}, {TRIES} times; see what it said above"}
 
-    def _process(self) -> subprocess.Popen[str]:
+    def _process(self) -> subprocess.Popen[str] | None:
+        """The process of this thread, started where there is none; None once all were ended."""
         process = getattr(self._own, "process", None)
         if process is None:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "bandweave.comparison.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=self.environment,
-                text=True,
-            )
-            self._own.process = process
-            self._all.append(process)
+            with self._starting:
+                if self._stopped:
+                    return None
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "bandweave.comparison.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=self.environment,
+                    text=True,
+                )
+                self._own.process = process
+                self._all.append(process)
         return process
 
     def stop(self) -> None:
         """End all processes; a cell that one is at goes on from its folder another time."""
-        self._stopped = True
+        with self._starting:
+            self._stopped = True
         for process in self._all:
             process.kill()
             process.wait()

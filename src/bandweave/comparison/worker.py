@@ -1,7 +1,8 @@
 """A process that makes cells for another: a line of JSON in for each, a line of JSON out.
 
 It ends as soon as the process that gives the work does, however that ended: its input is then at
-its end, which a thread notices while a cell is in the making.
+its end, which a thread notices while a cell is in the making. Ctrl-C, which reaches all processes
+of a terminal, is left to that process.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 from importlib import import_module
@@ -17,6 +19,7 @@ from pathlib import Path
 
 def main() -> None:
     """Make the cells that stdin asks for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not stand between the answers
     asked: queue.Queue[str] = queue.Queue()

@@ -33,10 +33,11 @@ def draft_scene(
     belong together make one layer, files of many places parts. A single band of few whole numbers
     is taken as labels, as are polygons; a CSV file as the table to join them with.
 
+    files    or folders, each of which stands for the files in it
     folder   where the scene file will lie: paths beneath it are written relative to it
 
-    Files of no use are named at the end. Raises FileError for a file that does not exist, and where
-    no file can be a layer.
+    Files of no use are named at the end. Raises FileError for a file that does not exist or a
+    folder without files, and where no file can be a layer.
     """
     found = look(files)
     groups = group(found.rasters)

@@ -18,6 +18,7 @@ from bandweave.raster.open import open_source
 from bandweave.raster.source import Source, read_nan
 from bandweave.raster.vectors import VECTORS, read_fields, read_table
 
+MOST_FILES = 10_000  # of a folder
 MOST_CODES = 64  # more distinct values are measurements, not classes
 _END = r"(?=$|[_\W\d])"
 HEIGHTS = re.compile(rf"lidar|(?:^|[_\W])(?:n?dsm|dtm|dem|chm|height|elevation){_END}", re.I)
@@ -81,16 +82,14 @@ class Looked:
 
 
 def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
-    """Open every file and say what it is. Raises FileError for one that does not exist."""
+    """Open every file and say what it is; a folder stands for the files in it.
+
+    Raises FileError for a file that does not exist, and for a folder without any.
+    """
     found = Looked()
-    for file in dict.fromkeys(os.fspath(one) for one in files):
+    for file in dict.fromkeys(each for one in files for each in _files_of(os.fspath(one))):
         path = Path(file)
         if not path.is_file():
-            if path.is_dir():
-                raise FileError(
-                    f"{file} is a folder; give the files in it: bandweave scenes make "
-                    f"{path.as_posix()}/*"
-                )
             raise FileError(f"{file} does not exist")
         suffix = path.suffix.lower()
         try:
@@ -106,6 +105,27 @@ def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
     if flat is not None:  # labels tell which axis of a cube is the bands', as they do on opening
         shape = (flat.height, flat.width)
         found.rasters = [_with_shape(one, shape) if one.bands > 1 else one for one in found.rasters]
+    return found
+
+
+def _files_of(name: str) -> list[str]:
+    """A file itself; of a folder the files in it and below, without hidden and written ones."""
+    if not os.path.isdir(name):
+        return [name]
+    found = []
+    for folder, below, files in os.walk(name):
+        below[:] = sorted(each for each in below if not each.startswith("."))
+        found += [
+            os.path.join(folder, each)
+            for each in sorted(files)
+            if not each.startswith(".") and not each.lower().endswith((*_BESIDE, *_WRITTEN))
+        ]
+        if len(found) > MOST_FILES:
+            raise FileError(
+                f"{name} holds more than {MOST_FILES:,} files; name those that belong to the scene"
+            )
+    if not found:
+        raise FileError(f"{name} is a folder without files that a scene can be made of")
     return found
 
 
@@ -140,6 +160,7 @@ def _is_twin(raster: Raster, other: Raster) -> bool:
     return True
 
 
+_WRITTEN = (".yaml", ".yml", ".qml", ".html", ".csv.gz", ".safetensors", ".ckpt", ".log")
 _BESIDE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".xml", ".txt", ".md")
 
 

@@ -78,9 +78,10 @@ def _write_raster(
     """Values (bands, H, W) as GeoTIFF or, by the name, ENVI with its header beside it."""
     info = info or BandInfo()
     path = outputs.path(target)
+    header: Path | None = None
     profile: dict = {"driver": "GTiff", "compress": "deflate", "predictor": 1}
     if target.suffix == ".img":
-        outputs.path(target.with_suffix(".hdr"))
+        header = outputs.path(target.with_suffix(".hdr"))
         profile = {"driver": "ENVI"}
     profile |= {"height": grid.height, "width": grid.width, "count": len(values)}
     profile |= {"crs": grid.crs, "transform": grid.transform, "nodata": nodata}
@@ -100,8 +101,10 @@ def _write_raster(
                     ns="ENVI",
                     wavelength=f"{{{listed}}}",
                     wavelength_units="Nanometers",
-                    description=f"{{{target.name}}}",
                 )
+        if header is not None:  # GDAL describes the data by the hidden name that they have yet
+            text = header.read_text(encoding="utf-8")
+            header.write_text(text.replace(str(path), target.name), encoding="utf-8")
     except (RasterioError, OSError) as error:
         raise cannot_write(target, error) from error
 

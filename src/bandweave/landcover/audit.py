@@ -35,6 +35,7 @@ from bandweave.landcover.feeding import seen_at_once
 from bandweave.landcover.metrics import Scores, confusion_matrix
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.training import described_layers, train
+from bandweave.output_files import only_writer_of_folder, stands_in
 from bandweave.run.atomic import write_json, write_text, write_yaml
 from bandweave.run.config import differences
 from bandweave.run.folder import RunFolder
@@ -63,7 +64,8 @@ def audit(
     guard   px of the label grid; by default the model's reach
 
     Raises SplitError where the honest split leaves too little: then the crops are too large for the
-    scene. Raises ConfigError and RunError as training does.
+    scene. Raises ConfigError and RunError as training does, OutputError where another process
+    writes to `out`.
     """
     if seeds < 1:
         raise ConfigError(f"{seeds} seeds: at least one is needed, and five say something")
@@ -87,15 +89,17 @@ def audit(
     elif size is not None:
         raise ConfigError(f"the split {name!r} has no blocks; leave out size")
     _honest_split(scene, name, 0, "inductive", options)  # before anything is written
-    folder = _folder(Path(out), config, scene, {"name": name, **options})
-    found: dict[str, list[Scores]] = {protocol: [] for protocol in PROTOCOLS}
-    for seed in range(seeds):
-        trial = _Trial(config, scene, folder, seed, name, options, quiet)
-        for protocol in PROTOCOLS:
-            found[protocol].append(trial.scores(protocol))
-    result = Audit(config.name, scene.name, name, guard, reach, found)
-    write_json(folder / "audit.json", result.to_dict())
-    write_text(folder / "audit.html", audit_page(result))
+    folder = Path(out)
+    with only_writer_of_folder(folder, "the audit"):
+        _claim(folder, config, scene, {"name": name, **options})
+        found: dict[str, list[Scores]] = {protocol: [] for protocol in PROTOCOLS}
+        for seed in range(seeds):
+            trial = _Trial(config, scene, folder, seed, name, options, quiet)
+            for protocol in PROTOCOLS:
+                found[protocol].append(trial.scores(protocol))
+        result = Audit(config.name, scene.name, name, guard, reach, found)
+        write_json(folder / "audit.json", result.to_dict())
+        write_text(folder / "audit.html", audit_page(result))
     return result
 
 
@@ -267,8 +271,8 @@ def _reach(config: LandCoverConfig, scene: Scene, window: int) -> int:
     return model.reach(window)  # type: ignore[operator]
 
 
-def _folder(out: Path, config: LandCoverConfig, scene: Scene, options: dict[str, Any]) -> Path:
-    """The folder of this audit; RunError if it holds another."""
+def _claim(out: Path, config: LandCoverConfig, scene: Scene, options: dict[str, Any]) -> None:
+    """Take the folder for this audit. Raises RunError where it holds something else."""
     now = {
         "audit": options,
         "scene": scene.origin or scene.name,
@@ -282,8 +286,6 @@ def _folder(out: Path, config: LandCoverConfig, scene: Scene, options: dict[str,
             raise RunError(
                 f"{out} holds another audit: {'; '.join(differing[:4])}; choose another folder"
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif stands_in(out):
         raise RunError(f"{out} holds something else than an audit; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
     write_yaml(path, now)
-    return out

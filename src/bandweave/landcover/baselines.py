@@ -27,7 +27,7 @@ from bandweave.data.scene import Part, Scene
 from bandweave.data.splits import TEST, TRAIN, Split
 from bandweave.errors import ConfigError, SplitError
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
-from bandweave.landcover.profiles import COMPONENTS, profile
+from bandweave.landcover.profiles import COMPONENTS, profile, radii_for
 from bandweave.schema import nearest
 
 TREES = 500
@@ -101,14 +101,18 @@ def fit_baseline(
     *,
     seed: int = 0,
     threads: int = 1,
+    radii: Sequence[int] = (),
 ) -> FittedBaseline:
     """Train a classifier of pixels on the split's training pixels.
 
     name     random_forest, svm, knn, random_forest_emp or svm_emp
     layers   names of the layers whose bands it sees; all by default
     threads  that may compute
+    radii    px of the labels' grid, of the disks of profiles; by the size of the smallest part by
+             default (`profiles.radii_for`)
 
-    Raises ConfigError for another name or layer, SplitError where a side has no pixels.
+    Raises ConfigError for another name or layer or a radius below 1 px, SplitError where a side
+    has no pixels.
     """
     if name not in BASELINES:
         raise ConfigError(f"there is no baseline {name!r}{nearest(name, BASELINES)}")
@@ -119,10 +123,12 @@ def fit_baseline(
     for role, what in ((TRAIN, "training"), (TEST, "test")):
         if not any((roles == role).any() for roles in split.roles):
             raise SplitError(f"the split {split.config.name!r} has no {what} pixel")
+    if any(radius < 1 for radius in radii):
+        raise ConfigError(f"radii of profiles are at least 1 px, not {min(radii)}")
     names = list(layers) or list(scene.layers)
     describe: Callable[[int, bool], np.ndarray]
     if name.endswith(PROFILED):
-        describe, reach = Profiles(scene, split, names), _longest_side(scene)
+        describe, reach = Profiles(scene, split, names, radii), _longest_side(scene)
     else:
         describe, reach = Bands(scene, split, names), 0
     values, labels = pixels_of(scene, split, TRAIN, describe)
@@ -163,10 +169,16 @@ class Bands:
 
 
 class Profiles:
-    """Profiles (H, W, C) of all layers at the label pixels of a part."""
+    """Profiles (H, W, C) of all layers at the label pixels of a part.
 
-    def __init__(self, scene: Scene, split: Split, layers: Sequence[str]) -> None:
+    radii  px of the labels' grid; empty for those that fit the smallest part
+    """
+
+    def __init__(
+        self, scene: Scene, split: Split, layers: Sequence[str], radii: Sequence[int] = ()
+    ) -> None:
         self.scene, self.split, self.layers = scene, split, layers
+        self.radii = tuple(sorted(set(radii))) or radii_for(_shortest_side(scene) * split.ratio)
         many = {name for name in layers if scene.layers[name].bands > COMPONENTS}
         self.scaling: Scaling = fit_scaling(scene, split, dict.fromkeys(many, COMPONENTS), layers)
         self._kept: tuple[tuple[int, bool], np.ndarray] | None = None
@@ -187,7 +199,11 @@ class Profiles:
             brought = brought_to(components, layer.ratio, ratio, name)
             known = brought_to(valid[None].astype(np.float32), layer.ratio, ratio, name)[..., 0] > 0
             for band in np.moveaxis(brought, -1, 0):
-                yield profile(band, known & ~hidden)
+                yield profile(band, known & ~hidden, self.radii)
+
+
+def _shortest_side(scene: Scene) -> int:
+    return min(min(part.grid.height, part.grid.width) for part in scene.parts)
 
 
 def _longest_side(scene: Scene) -> int:

@@ -32,6 +32,8 @@ class Shown:
 def shown_bands(layer: LayerInfo) -> Shown:
     """Three bands as red, green and blue, by wavelength if known; one band where there are two.
 
+    Where the file states no wavelengths, those of a known sensor serve, by the names of its bands.
+
     >>> from bandweave.raster.source import BandInfo
     >>> shown_bands(LayerInfo(4, 1, BandInfo(wavelengths=(480.0, 560.0, 660.0, 840.0))))
     Shown(bands=(2, 1, 0), words='true colour: 660, 560 and 480 nm as red, green and blue')
@@ -39,11 +41,12 @@ def shown_bands(layer: LayerInfo) -> Shown:
     number, wavelengths = layer.bands, layer.info.wavelengths
     if number < 3:
         return Shown((0,), "" if number == 1 else f"band 1 of {number}")
-    if wavelengths:
-        off = np.abs(np.subtract.outer(TRUE_COLOUR, wavelengths))
+    if centres := wavelengths or layer.info.nominal:
+        off = np.abs(np.subtract.outer(TRUE_COLOUR, centres))
+        off[np.isnan(off)] = np.inf
         nearest = [int(band) for band in off.argmin(axis=1)]
         if len(set(nearest)) == 3 and off.min(axis=1).max() <= NEAR:
-            values = [f"{wavelengths[band]:.0f}" for band in nearest]
+            values = [f"{centres[band]:.0f}" for band in nearest]
             return Shown(
                 tuple(nearest), f"true colour: {_listed(values)} nm as red, green and blue"
             )

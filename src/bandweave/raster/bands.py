@@ -10,6 +10,7 @@ from dataclasses import replace
 from rasterio.io import DatasetReader
 
 from bandweave.errors import ConfigError
+from bandweave.raster.sensor_bands import nominal_wavelengths
 from bandweave.raster.source import BandInfo
 
 _PER_UNIT = {  # nanometres in each
@@ -47,6 +48,7 @@ def band_info(dataset: DatasetReader, indexes: Sequence[int]) -> BandInfo:
         names=names if any(names) else None,
         scales=scales if any(scale != 1 for scale in scales) else None,
         offsets=offsets if any(offset != 0 for offset in offsets) else None,
+        nominal=nominal_wavelengths(names, dataset.name),
     )
 
 
@@ -123,6 +125,7 @@ def stack(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
         scales=join("scales", 1.0),
         offsets=join("offsets", 0.0),
         factor=factors.pop() if len(factors) == 1 else None,
+        nominal=join("nominal", math.nan),
     )
 
 

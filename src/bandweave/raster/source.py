@@ -21,6 +21,7 @@ class BandInfo:
     offsets: tuple[float, ...] | None = None
     numbers: tuple[int, ...] | None = None  # in the file, from 1; None where they are all of it
     factor: float | None = None  # ENVI's reflectance scale factor, by which values were divided
+    nominal: tuple[float, ...] | None = None  # nm, of a known sensor by names; NaN: unknown band
 
 
 class Source(Protocol):

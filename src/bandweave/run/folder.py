@@ -6,14 +6,14 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bandweave.csv_text import csv_of
 from bandweave.errors import OutputError, RunError
-from bandweave.output_files import only_writer
+from bandweave.output_files import only_writer_of_folder
 from bandweave.run.atomic import write_json, write_text, write_yaml
 from bandweave.run.config import conflicts
 from bandweave.run.history import Row
@@ -62,16 +62,8 @@ class RunFolder:
         if not is_main():
             yield
             return
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path} is a file; a run is a folder, choose another name")
-        made = not self.path.exists()
-        try:
-            with only_writer(self.path / ".writer.lock", f"the run folder {self.path}"):
-                yield
-        finally:
-            if made:
-                with suppress(OSError):  # it stays where anything was written
-                    self.path.rmdir()
+        with only_writer_of_folder(self.path, "the run folder"):
+            yield
 
     @property
     def finished(self) -> bool:

@@ -134,7 +134,8 @@ def _clock(seconds: float) -> str:
 def set_up_logging(quiet: bool = False, verbose: bool = False) -> None:
     """Send the package's log to stderr: notes and warnings, only warnings, or everything.
 
-    Other ranks than 0 say errors alone. Calling it again replaces what it set up.
+    A note or a warning is said once, however many files, runs or cells it holds for. Other ranks
+    than 0 say errors alone. Calling it again replaces what it set up.
     """
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     logger = logging.getLogger("bandweave")
@@ -143,6 +144,8 @@ def set_up_logging(quiet: bool = False, verbose: bool = False) -> None:
     handler = _handler()
     handler.set_name("bandweave")
     handler.setFormatter(_PrintableMessage())
+    if not verbose:
+        handler.addFilter(_SaidOnce())
     logger.addHandler(handler)
     logger.setLevel(level if is_main() else logging.ERROR)
 
@@ -153,6 +156,20 @@ def _handler() -> logging.Handler:
 
         return RichHandler(console=console(), show_path=False, show_time=False)
     return _PlainLines()
+
+
+class _SaidOnce(logging.Filter):
+    """Lets a line pass the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        new = line not in self._said
+        self._said.add(line)
+        return new
 
 
 class _PrintableMessage(logging.Formatter):

@@ -25,6 +25,7 @@ from bandweave.comparison.sharpening.results import (
 from bandweave.comparison.sharpening.summary import summarise
 from bandweave.comparison.sharpening.tables import markdown, tex
 from bandweave.errors import ConfigError, FileError
+from bandweave.output_files import only_writer_of_folder
 from bandweave.pansharp.config import PairFiles
 from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair
 from bandweave.pansharp.pair_lists import pair_files, pairs_to_train
@@ -118,7 +119,8 @@ def compare_sharpeners(
 
     Raises ConfigError for what does not exist and for a file that is both trained and tested on,
     FileError, GridMismatch and SceneMismatch for files that cannot be compared on, RunError where
-    `out` holds another comparison, OutputError where it cannot be written.
+    `out` holds another comparison, OutputError where it cannot be written or another process writes
+    to it.
     """
     given = {"sensor": sensor, "register": register, "ratio": ratio, "crs": crs}
     asked = from_dict(Options, {**given, "nodata": nodata, "peak": peak}, "options")
@@ -133,11 +135,11 @@ def compare_sharpeners(
     for note in notes:
         log.warning("%s", note)
     root = Path(out)
-    claim(root, plan.to_dict(), GROWING)
-    cells = list(plan.cells())
-    todo = [cell for cell in cells if finished(root, cell) is None]
     means = Means(command, plan.seeds[0] if pictures else None, threads, quiet)
-    with _fewer_words():
+    with only_writer_of_folder(root, "the comparison"), _fewer_words():
+        claim(root, plan.to_dict(), GROWING)
+        cells = list(plan.cells())
+        todo = [cell for cell in cells if finished(root, cell) is None]
         made = made_cells(root, todo, means, run_cell, processes, dask)
         failures = failures_of(made, len(todo), len(cells), quiet=quiet)
         results = read_results(root, plan, failures)
