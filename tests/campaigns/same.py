@@ -121,6 +121,11 @@ def _points(path: Path, root: Path) -> Any:
     return [bytes(shape) for shape in geometry], [field.tolist() for field in fields]
 
 
+def _timed_text(path: Path, root: Path) -> Any:
+    """A table's text, without the seconds in it."""
+    return re.sub(r"\b[\d.,]+ (?:ms|s|min|h)\b", "", path.read_text())
+
+
 def _times(path: Path, root: Path) -> Any:
     return [row.get("run") for row in csv.DictReader(io.StringIO(path.read_text()))]
 
@@ -131,6 +136,7 @@ _READ: dict[str, Callable[[Path, Path], Any]] = {
     "times.csv": _times,
     "history.csv": _table,
     "scores.csv": _table,
+    "table.md": _timed_text,
     ".json": _json,
     ".html": _page,
     ".tif": _raster,
