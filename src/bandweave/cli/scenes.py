@@ -122,7 +122,7 @@ def _check(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _notes_once() -> Iterator[None]:
-    """A scene's notes are lines of its check: they are not logged on opening as well."""
+    """A scene's notes are lines of its check, and of no draft: they are not logged on opening."""
     logger = logging.getLogger("bandweave.data")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -175,7 +175,8 @@ def _make(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else None
     if out:
         check_output(out, overwrite=args.overwrite, inputs=args.files)
-    text = draft_scene(args.files, out.parent if out else ".")
+    with _notes_once():
+        text = draft_scene(args.files, out.parent if out else ".")
     if out is None:
         print(text, end="")
     else:

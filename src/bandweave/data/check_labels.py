@@ -18,6 +18,7 @@ from bandweave.errors import BandweaveError
 
 MARKS = (99, 127, 254, 255, 999, 9999, 32767, 65534, 65535, 99999, 2**31 - 1, 2**32 - 1)
 MOST_CLASSES = 256  # more codes are numbers of fields, or measurements
+BLIND = 0.1  # share of labels without data that is more than a border or a hole
 FEW = 1.5  # polygons of a class, on average, below which the field numbers them
 
 
@@ -36,7 +37,7 @@ def look_at_labels(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
         yield Finding(
             "no pixel is labelled, so there is nothing to train on or to score", problem=True
         )
-    yield from _blind(scene, total - none)
+    yield from _blind(scene, labels)
     counts = _codes(scene, file)
     yield from _odd_codes(scene, file, counts)
     yield from _too_many(scene, file, labels)
@@ -97,24 +98,39 @@ def _has(given: np.ndarray | None, role: int) -> bool:
 # ------------------------------------------------------------------------------ labels without data
 
 
-def _blind(scene: Scene, labelled: int) -> Iterator[Finding]:
-    blind = sum(_labelled_without_data(scene, part) for part in scene.parts)
+def _blind(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
+    """Labels where the reference layer has no data: a problem where they are many or a class's all.
+
+    A hole or a border crosses some labels of most scenes.
+    """
+    number = len(scene.classes)
+    labelled = np.sum([_count(own.values, number) for own in labels], axis=0)
+    kept = np.sum([_count_with_data(scene, part) for part in scene.parts], axis=0)
+    blind, total = int((labelled - kept).sum()), int(labelled.sum())
     if blind:
         yield Finding(
             f"{blind} labelled px lie where '{scene.reference}' has no data "
-            f"({100 * blind / labelled:.2g} % of the labelled); left out",
-            problem=True,
+            f"({100 * blind / total:.2g} % of the labelled); left out",
+            problem=blind >= BLIND * total,
         )
+    for info, had, has in zip(scene.classes, labelled, kept, strict=True):
+        if had and not has and blind < total:
+            yield Finding(
+                f"class {info.code} '{info.name}': all of its {had} px lie where "
+                f"'{scene.reference}' has no data",
+                problem=True,
+            )
 
 
-def _labelled_without_data(scene: Scene, part: Part) -> int:
+def _count_with_data(scene: Scene, part: Part) -> np.ndarray:
+    """Pixels of each class where the reference layer has data; all where it cannot be read."""
+    number = len(scene.classes)
     if part.labels is None:
-        return 0
+        return np.zeros(number, np.int64)
     try:
-        kept = labels_with_data(part, scene.reference, part.labels.ratio)
+        return _count(labels_with_data(part, scene.reference, part.labels.ratio), number)
     except BandweaveError:
-        return 0  # said at its layer
-    return int((part.labels.values != IGNORED).sum() - (kept != IGNORED).sum())
+        return _count(part.labels.values, number)  # said at its layer
 
 
 # ------------------------------------------------------------------------------------------- codes

@@ -6,18 +6,20 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bandweave.data.check_labels import no_label_codes
+from bandweave.data.draft_classes import ClassCount, count_classes
 from bandweave.data.draft_group import Group, group
 from bandweave.data.draft_look import Looked, Table, Vector, look
-from bandweave.data.parts import PATTERN
+from bandweave.data.parts import PATTERN, discover_parts
+from bandweave.data.scene_schema import Code
 from bandweave.errors import FileError
 from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import short_crs
-from bandweave.raster.polygons import burn, read_polygons
+from bandweave.raster.polygons import read_polygons
 
 _TRAIN = re.compile(r"(?:^|[_\W])(?:tr|train|training)(?=$|[_\W\d]|lab|gt|mask|roi)", re.I)
 _TEST = re.compile(r"(?:^|[_\W])(?:te|ts|test|testing)(?=$|[_\W\d]|lab|gt|mask|roi)", re.I)
@@ -41,7 +43,7 @@ def draft_scene(
     """
     found = look(files)
     groups = group(found.rasters)
-    layers = [one for one in groups if not one.is_labels]
+    layers = [one for one in groups if not one.is_labels and not one.is_flags]
     if not layers:
         why = "; ".join(found.unused[:5]) or "rasters of measured values are wanted"
         raise FileError(f"none of the {len(files)} files can be a layer: {why}")
@@ -51,15 +53,16 @@ def draft_scene(
     writer.line("# A draft: look at each line, then `bandweave scenes check` this file.")
     writer.line(f"grid: {grid}", _why_grid(names, grid))
     _write_layers(writer, names, grid)
-    parts = max((one.parts for one in layers), key=len)
-    if parts:
-        writer.line("parts: all", f"{len(parts)} found: {_some(parts)}")
+    _write_parts(writer, [one for one in layers if one.parts], names[grid].raster.grid)
     if not any(one.raster.grid.crs for one in layers):
         placed = names[grid].raster.grid.georeferenced
         what = "a transform and no CRS: state it" if placed else "no georeference"
         writer.line("# crs: EPSG:…", f"the files have {what}")
     labels = [one for one in groups if one.is_labels]
-    _write_labels(writer, labels, found, names[grid])
+    _write_labels(writer, labels, found, names[grid].raster.grid)
+    for one in groups:
+        if one.is_flags:
+            writer.line(f"# left out: {_listing(one)}, flags of the pixels' quality by its name")
     for why in found.unused:
         writer.line(f"# left out: {' '.join(why.split())}")
     return "\n".join(writer.lines) + "\n"
@@ -144,6 +147,22 @@ def _write_layers(writer: _Writer, names: dict[str, Group], grid: str) -> None:
             why = ""
 
 
+def _write_parts(writer: _Writer, layers: Sequence[Group], reference: Grid) -> None:
+    """All parts, or a list of those that have a file of every layer and that were named."""
+    layers = [one for one in layers if _fitting(one.raster.grid, reference)[2]]
+    if not layers:
+        return
+    given = list(dict.fromkeys(part for one in layers for part in one.parts))
+    whole = [part for part in given if all(part in one.parts for one in layers)] or given
+    beside = set().union(*(discover_parts(one.paths[0]) for one in layers)) - set(given)
+    if len(whole) == len(given) and not beside:
+        writer.line("parts: all", f"{len(given)} found: {_some(given)}")
+        return
+    lacking = [part for part in given if part not in whole]
+    why = f"without a file of each layer: {_some(lacking)}" if lacking else "those that were named"
+    writer.line(f"parts: {json.dumps(whole, ensure_ascii=False)}", why)
+
+
 def _listing(one: Group) -> str:
     return f"{one.paths[0]}{f':{one.raster.key}' if one.raster.key else ''}"
 
@@ -173,21 +192,16 @@ def _fitting(grid: Grid, reference: Grid) -> tuple[list[str], str, bool]:
 # ------------------------------------------------------------------------------------------ labels
 
 
-def _write_labels(writer: _Writer, labels: Sequence[Group], found: Looked, group: Group) -> None:
-    reference = group.raster.grid
+def _write_labels(writer: _Writer, labels: Sequence[Group], found: Looked, grid: Grid) -> None:
     if labels and found.vectors:
         writer.line(
             "# polygons left out, as there are label rasters: "
             + _some([vector.path for vector in found.vectors])
         )
     if labels:
-        _write_raster_labels(writer, labels, reference)
+        _write_raster_labels(writer, labels, grid)
     elif found.vectors:
-        grids = [reference]
-        if group.parts:
-            bands = group.bands
-            grids = [raster.grid for raster in found.rasters if raster.bands == bands]
-        _write_polygons(writer, found.vectors, found.tables, grids)
+        _write_polygons(writer, found.vectors, found.tables)
     else:
         writer.line("# no labels among the files: this scene can be mapped, not trained on")
 
@@ -211,11 +225,7 @@ def _write_raster_labels(writer: _Writer, labels: Sequence[Group], reference: Gr
     for one in chosen.values():
         for raster in one.members or [one.raster]:
             counts.update(raster.codes or {})
-    several = any(one.parts for one in chosen.values())
     odd = no_label_codes(Counter(counts))
-    if several and not odd:
-        writer.line("# classes: are made from the codes found in all parts, if not given")
-        return
     none = [0, *odd] if 0 in counts and not any(code < 0 for code in odd) else odd
     if none:
         why = ", ".join(f"{code}: {counts.pop(code)} px" for code in none)
@@ -224,9 +234,39 @@ def _write_raster_labels(writer: _Writer, labels: Sequence[Group], reference: Gr
         else:
             why += f"; {_some([str(code) for code in none])} most often no label"
         writer.line(f"ignore: [{', '.join(map(str, none))}]", why)
-    writer.line("classes:" if counts else "# classes: no code but 0 was found")
-    for code in sorted(counts):
-        writer.line(f"  {code}: class {code}", f"{counts[code]} px; give it its name")
+    if not counts:
+        writer.line("# classes: no code but 0 was found")
+        return
+    names: dict[Code, str] = {code: f"class {code}" for code in sorted(counts)}
+    for code, own in _keep_classes(writer, names).items():
+        pixels = own.pixels if own else counts[int(code)]
+        writer.line(f"  {code}: {names[code]}", f"{pixels} px; give it its name")
+
+
+def _keep_classes(writer: _Writer, names: Mapping[Code, str]) -> dict[Code, ClassCount | None]:
+    """Write the line before the classes and those that are left out; return those to write.
+
+    A class is left out where it has no pixel with data. Without any such pixel all labels are.
+    """
+    counts = count_classes("\n".join(writer.lines), writer.folder, names)
+    if counts is None:  # of other parts' files, say, that the pattern finds too
+        writer.line("classes:")
+        return dict.fromkeys(names)
+    kept: dict[Code, ClassCount | None] = {
+        code: count for code, count in counts.items() if count.pixels
+    }
+    if not kept:
+        start = next(i for i, line in enumerate(writer.lines) if line.startswith("labels:"))
+        writer.lines[start:] = [f"# {line}" for line in writer.lines[start:]]
+        writer.line("# labels left out: none has a pixel where the layers have data")
+        return {}
+    absent = [str(code) for code in names if code not in kept]
+    if absent and not any(line.startswith("others:") for line in writer.lines):
+        writer.line("others: ignore", "codes that `classes` does not name")
+    writer.line("classes:")
+    if absent:
+        writer.line(f"  # without a pixel here: {_some(absent, 20)}")
+    return kept
 
 
 def _write_label(writer: _Writer, one: Group, reference: Grid, indent: str) -> None:
@@ -240,9 +280,7 @@ def _write_label(writer: _Writer, one: Group, reference: Grid, indent: str) -> N
         writer.line(f"{indent}warp: nearest", f"lies otherwise than the grid: {found.reason}")
 
 
-def _write_polygons(
-    writer: _Writer, vectors: Sequence[Vector], tables: Sequence[Table], grids: Sequence[Grid]
-) -> None:
+def _write_polygons(writer: _Writer, vectors: Sequence[Vector], tables: Sequence[Table]) -> None:
     paths = [vector.path for vector in vectors]
     rows = Counter({name: sum(values.values()) for name, values in _merged(vectors).items()})
     join = _join(vectors, tables)
@@ -273,16 +311,13 @@ def _write_polygons(
     writer.line("  overlap: smallest", "a pixel in several polygons is the smallest's")
     writer.line("  all_touched: false", "polygons own pixels whose centre they hold")
     writer.line("others: ignore", "codes that `classes` does not name: delete what is not wanted")
-    polygons = read_polygons(paths, field, join=mapping)
-    codes = Counter(code for grid in grids for code in burn(polygons, grid).codes)
-    outside = [code for code in dict.fromkeys(polygons.codes) if code not in codes]
-    writer.line("classes:" if codes else "# no polygon has a pixel of the layers")
-    if outside:
-        writer.line(f"  # without a pixel here: {_some([str(code) for code in outside], 20)}")
-    for code, count in sorted(codes.items(), key=lambda item: (-item[1], str(item[0]))):
-        name = f"class {code}" if isinstance(code, int) else str(code)
+    codes = Counter(read_polygons(paths, field, join=mapping).codes)
+    names = {code: f"class {code}" if isinstance(code, int) else str(code) for code in codes}
+    kept = _keep_classes(writer, names)
+    counts = {code: own.polygons or 0 if own else codes[code] for code, own in kept.items()}
+    for code, count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         writer.line(
-            f"  {json.dumps(code)}: {json.dumps(name)}",
+            f"  {json.dumps(code)}: {json.dumps(names[code])}",
             f"{count} polygon{'s' if count > 1 else ''}",
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bandweave.data.draft_look import HEIGHTS, LABELS, PANS, RADAR, RGB, Raster
+from bandweave.data.draft_look import FLAGS, HEIGHTS, LABELS, PANS, RADAR, RGB, THERMAL, Raster
 from bandweave.data.parts import PATTERN
 from bandweave.raster.alignment import Same, relation
 from bandweave.raster.grid import Grid
@@ -36,9 +36,14 @@ class Group:
     members: list[Raster] = field(default_factory=list)
 
     @property
+    def is_flags(self) -> bool:
+        """A band that tells of each pixel's quality, as Landsat and its kin have beside theirs."""
+        return self.bands == 1 and bool(FLAGS.search(self.raster.name))
+
+    @property
     def is_labels(self) -> bool:
         """A band of few whole numbers, whose name speaks for labels or against nothing else."""
-        if self.raster.codes is None or self.bands != 1:
+        if self.raster.codes is None or self.bands != 1 or self.is_flags:
             return False
         words = self.raster.words
         other = HEIGHTS.search(words) or RADAR.search(words) or PANS.search(words)
@@ -57,6 +62,8 @@ class Group:
             return "rgb"
         if self.bands > 1:
             return "ms"
+        if THERMAL.search(words):
+            return "thermal"
         return "lidar" if HEIGHTS.search(words) or self.raster.dtype.kind == "f" else "pan"
 
 

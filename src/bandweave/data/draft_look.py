@@ -25,6 +25,8 @@ HEIGHTS = re.compile(rf"lidar|(?:^|[_\W])(?:n?dsm|dtm|dem|chm|height|elevation){
 RADAR = re.compile(rf"(?:^|[_\W])(?:sar|radar|vv|vh|hh|hv|sentinel-?1|s1[ab]?){_END}", re.I)
 PANS = re.compile(rf"(?:^|[_\W])pan(?:chromatic)?{_END}|_b8$", re.I)
 RGB = re.compile(rf"(?:^|[_\W])(?:rgb|orthophoto|ortho){_END}", re.I)
+FLAGS = re.compile(r"(?:^|_)(?:B?QA|QA_?\d+|QA_(?:PIXEL|RADSAT|AEROSOL)|SR_CLOUD_QA|ST_QA)$", re.I)
+THERMAL = re.compile(rf"(?:^|[_\W])(?:st_b10|thermal|tirs?|lst){_END}", re.I)
 _PLACES = re.compile(  # arrays that say where pixels lie, which no model learns from
     r"(?:^|[/.])(?:lat|lon|(?:lat|long)itude|glt_[xy])(?:_(?:vnir|swir|pan))?$", re.I
 )

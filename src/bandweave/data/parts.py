@@ -23,7 +23,7 @@ def find_parts(file: SceneFile) -> list[str]:
     if not paths:
         return [""]
     if file.parts == "all":
-        found = {name: _discover(path[0]) for name, path in paths.items()}
+        found = {name: discover_parts(path[0]) for name, path in paths.items()}
         names = set().union(*found.values())
         if not names:
             first = next(iter(paths.values()))[0]
@@ -43,7 +43,9 @@ def find_parts(file: SceneFile) -> list[str]:
         for layer, several in paths.items():
             for path in several:
                 if not os.path.lexists(path.replace(PATTERN, part)):
-                    have = ", ".join(other for other in paths if part in _discover(paths[other][0]))
+                    have = ", ".join(
+                        other for other in paths if part in discover_parts(paths[other][0])
+                    )
                     raise FileError(
                         f"part '{part}' has no file {path.replace(PATTERN, part)} for layer "
                         f"'{layer}' (layers with it: {have or 'none'}); add the file, or list the "
@@ -61,8 +63,8 @@ def of_part(file: SceneFile, part: str) -> SceneFile:
     return replace(file, layers=layers)
 
 
-def _discover(path: str) -> set[str]:
-    """What stands for {part} in the files that match."""
+def discover_parts(path: str) -> set[str]:
+    """Names that stand for {part} in the files that match a path."""
     pattern = re.escape(path).replace(re.escape(PATTERN), "(?P<part>[^/]+)", 1)
     pattern = pattern.replace(re.escape(PATTERN), "(?P=part)")  # the same name, wherever it stands
     matches = (re.fullmatch(pattern, name) for name in glob.glob(_wild(path)))
