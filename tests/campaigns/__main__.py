@@ -42,12 +42,13 @@ def main() -> int:
     add("--fresh", action="store_true", help="forget earlier counts of these kinds and commands")
     arguments = parser.parse_args()
     fuzzing.prepare()
-    folder = Path(tempfile.mkdtemp(prefix="campaign-"))
+    folder, owner = Path(tempfile.mkdtemp(prefix="campaign-")), os.getpid()
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # where killed processes leave theirs
     try:
         return _run(arguments, folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.getpid() == owner:  # not in a forked process that a signal met early
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(arguments: argparse.Namespace, folder: Path) -> int:
@@ -138,7 +139,7 @@ def _kill(arguments: argparse.Namespace, folder: Path, record: Record) -> int:
         row["kills"] = row.get("kills", 0) + trial.kills
         for sent, number in trial.signals.items():
             row[sent] = row.get(sent, 0) + number
-        findings = [{"seed": seed, "what": what[:400]} for what in trial.findings]
+        findings = [{"seed": seed, "what": what[:2000]} for what in trial.findings]
         row.setdefault("findings", []).extend(findings)
         record.stamp("kills", name)
     print(f"{record.total('kills', 'kills')} kills in all")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import os
 import random
 import re
@@ -99,9 +100,11 @@ def _after(process: Process, status: int | None, sent: signal.Signals, log: Path
     """What is wrong with the end of a process that was sent a signal, or was faster."""
     found = []
     if status is None:
+        process.send(signal.SIGUSR1)  # it tells where it is
+        process.wait(1)
         process.send(signal.SIGKILL)
         process.wait(PATIENCE)
-        found.append(f"HANG of {PATIENCE:.0f} s")
+        found.append(f"HANG of {PATIENCE:.0f} s: {_told(log, 2000)}")
     elif status not in (0, *SIGNALS[sent]):
         found.append(f"STATUS {status}: {_told(log)}")
     elif "Traceback" in _told(log) or "not foreseen" in _told(log):
@@ -116,10 +119,10 @@ def _after(process: Process, status: int | None, sent: signal.Signals, log: Path
     return found
 
 
-def _told(log: Path) -> str:
+def _told(log: Path, longest: int = 300) -> str:
     """The end of what a process wrote, on one line."""
     told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", log.read_text(errors="replace"))
-    return " ".join(told.split())[-300:]
+    return " ".join(told.split())[-longest:]
 
 
 # Processes ----------------------------------------------------------------------------------------
@@ -187,6 +190,7 @@ def _serve(line: list[str], log: Path) -> None:
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(target, stream)
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         from bandweave.cli.main import main
 
         try:
