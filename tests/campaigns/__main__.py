@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -42,6 +43,7 @@ def main() -> int:
     add("--fresh", action="store_true", help="forget earlier counts of these kinds and commands")
     arguments = parser.parse_args()
     fuzzing.prepare()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     folder, owner = Path(tempfile.mkdtemp(prefix="campaign-")), os.getpid()
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # where killed processes leave theirs
     try:
