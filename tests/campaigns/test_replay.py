@@ -35,6 +35,8 @@ REPLAYED = [
     ("clip:files", 15),
     ("clip:files", 117),
     ("clip:files", 157),
+    ("clip:files", 570),
+    ("clip:files", 593),
     ("ckpt:tree", 0),
 ]
 

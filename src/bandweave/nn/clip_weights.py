@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -72,14 +74,12 @@ def load_tower(weights: VisionWeights) -> CLIPVisionModelWithProjection:
 
     Raises WeightsError where the tensors are not those of the architecture.
     """
+    check_layers(weights.architecture.num_hidden_layers, weights.tensors, weights.source)
     try:
         with torch.device("meta"):  # no time for random weights that are replaced at once
             tower: Any = build_tower(weights.architecture)
     except Exception as error:  # transformers and torch refuse numbers in ways of their own
-        raise WeightsError(
-            f"the weights {weights.source!r} have a configuration that makes no CLIP: "
-            f"{str(error).strip()!s:.300}"
-        ) from error
+        raise no_clip(weights.source, error) from error
     optional = set() if weights.architecture.projection_dim else {"visual_projection.weight"}
     fill(tower, weights.tensors, weights.source, "vision", optional)
     if not weights.architecture.projection_dim:
@@ -88,6 +88,26 @@ def load_tower(weights: VisionWeights) -> CLIPVisionModelWithProjection:
     positions = torch.arange(embeddings.num_positions).expand((1, -1))
     embeddings.register_buffer("position_ids", positions, persistent=False)
     return tower
+
+
+def no_clip(source: str, error: Exception) -> WeightsError:
+    """What is said of a configuration that no tower can be built of."""
+    return WeightsError(
+        f"the weights {source!r} have a configuration that makes no CLIP: {str(error).strip():.300}"
+    )
+
+
+def check_layers(stated: int, tensors: Iterable[str], source: str) -> None:
+    """Compare the layers that a configuration states with those of the tensors' names.
+
+    A tower of a damaged number of layers would take hours to build. Raises WeightsError.
+    """
+    there = {found[1] for name in tensors if (found := re.search(r"\.layers\.(\d+)\.", name))}
+    if stated != len(there):
+        raise WeightsError(
+            f"the configuration of the weights {source!r} states {stated} layers, and there are "
+            f"tensors of {len(there)}"
+        )
 
 
 def fill(
