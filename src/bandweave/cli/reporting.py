@@ -20,6 +20,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_folder(parser)
     parser.add_argument("--map", metavar="PATH", help="to show; RUN/map.tif by default")
     parser.add_argument("--confidence", metavar="PATH", help="to show; beside the map by default")
+    parser.add_argument(
+        "--no-baseline",
+        dest="baseline",
+        action="store_false",
+        help="train no classical method to show beside the model",
+    )
     add_common(parser)
     return parser.read(argv)
 
@@ -33,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
         scene_from(args.scene, args.folder),
         map_path=args.map,
         confidence_path=args.confidence,
+        baseline=args.baseline,
         quiet=args.quiet,
     )
     print(page)

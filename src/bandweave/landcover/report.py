@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from bandweave.landcover.map_files import check_map
 from bandweave.landcover.mapping import file_names
 from bandweave.landcover.metrics import PER_CLASS, Scores
 from bandweave.landcover.report_areas import area_rows
+from bandweave.landcover.report_baseline import Baseline, baseline_maps, find_baseline
+from bandweave.landcover.report_beside import set_beside
 from bandweave.landcover.report_conclusion import conclusion, interval_words
 from bandweave.landcover.report_confidence import confidence_figures
 from bandweave.landcover.report_experts import PREFIX, expert_shares
@@ -62,6 +64,7 @@ def write_report(
     confidence_path: str | os.PathLike[str] | None = None,
     scores: SceneScores | None = None,
     split: Split | None = None,
+    baseline: bool = True,
     quiet: bool = False,
 ) -> Path:
     """Write report.html into the run's folder, whole or not at all, and return its path.
@@ -75,6 +78,8 @@ def write_report(
     confidence_path  likewise; None for the one beside the map, if there is one
     scores           None for those in the run's folder, if there are any
     split            that the scores were measured under; None for the run's own
+    baseline         show a classical method beside the model, if the scores are of the run's split:
+                     trained on the run's own training pixels, and kept in baseline.json
     quiet            no progress
 
     Raises RunError where the folder is no run, FileError or SceneMismatch where a map that was
@@ -94,13 +99,18 @@ def write_report(
         )
     split = _split(run, scene, scores, split, notes)
     files = _map_files(run, scene, map_path, confidence_path, notes)
+    classical, lacking = None, ""
+    if baseline and scores is not None:
+        classical, lacking = find_baseline(run, scene, scores.pixels, quiet)
+    if classical is not None and files.maps:
+        files = replace(files, baselines=baseline_maps(run.folder, scene))
     plates = draw_plates(run, scene, split, files, quiet=quiet)
     if scores is not None and plates.tested and _same_split(scores, split):
         _compare(scores.pixels, plates, notes)
     if not _same_split(scores, split):
         plates.by_unit = None
     areas = _areas(run, scene, files, split)
-    page = _page(run, scene, scores, plates, areas, notes)
+    page = _page(run, scene, scores, plates, areas, (classical, lacking), notes)
     if areas is not None:
         run.folder.write_areas(areas.rows())
     run.folder.write_report(page)
@@ -254,6 +264,7 @@ def _page(
     scores: SceneScores | None,
     plates: Plates,
     areas: ClassAreas | None,
+    baseline: tuple[Baseline | None, str],
     notes: list[str],
 ) -> str:
     trained = run.facts["protocol"]
@@ -263,6 +274,11 @@ def _page(
     experts = expert_shares(steps)
     other_split = pixels is not None and protocol.get("hash") != run.facts["split_hash"]
     interval, about = interval_words(plates.by_unit, pixels) if pixels else ("", "")
+    classical, lacking = baseline
+    beside = None
+    if pixels is not None and classical is not None:
+        by_unit = plates.by_unit if interval else None
+        beside = set_beside(run.config.name, pixels, by_unit, classical)
     return render(
         "landcover",
         "report.html.j2",
@@ -274,7 +290,11 @@ def _page(
         other_split=other_split,
         interval=interval,
         about_interval=about,
-        conclusion=conclusion(pixels, interval, other_split) if pixels else "",
+        conclusion=conclusion(pixels, interval, other_split, beside.sentence if beside else "")
+        if pixels
+        else "",
+        beside=beside,
+        lacking=lacking,
         other_scene=pixels is not None and protocol.get("scene") not in (None, scene.name),
         scored_scene=protocol.get("scene"),
         trained=protocol_lines(trained),

@@ -36,8 +36,11 @@ def interval_words(counts: UnitCounts | None, scores: Scores) -> tuple[str, str]
     )
 
 
-def conclusion(scores: Scores, interval: str, other_split: bool) -> str:
-    """What the scores say in plain words."""
+def conclusion(scores: Scores, interval: str, other_split: bool, beside: str = "") -> str:
+    """What the scores say in plain words.
+
+    beside  a sentence on the baseline; '' where there is none
+    """
     text = f"On {counted(scores.support.sum())} test {scores.unit}s the map is right on "
     text += percent(scores.overall_accuracy, 1)
     if interval:
@@ -47,7 +50,8 @@ def conclusion(scores: Scores, interval: str, other_split: bool) -> str:
         weakest = int(tested[np.argmin(np.asarray(scores.accuracy)[tested])])
         text += f"; the weakest class is {scores.classes[weakest]}, of which "
         text += f"{percent(float(scores.accuracy[weakest]), 1)} are found"
-    return f"{text}. {_limit(scores.protocol, other_split)}"
+    text = f"{text}. {beside}" if beside else f"{text}."
+    return f"{text} {_limit(scores.protocol, other_split)}"
 
 
 def _limit(protocol: Mapping[str, Any], other_split: bool) -> str:

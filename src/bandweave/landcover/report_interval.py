@@ -88,8 +88,25 @@ def _tested(units: Units, split: Split) -> int:
 
 def bootstrap_interval(counts: UnitCounts, seed: int = 0) -> tuple[float, float] | None:
     """The 95 % interval of overall accuracy, 0 to 1; None with fewer than `FEWEST` units."""
-    held = counts.tested > 0
-    right, tested = counts.right[held], counts.tested[held]
+    return _interval(counts.right, counts.tested, seed)
+
+
+def bootstrap_difference(
+    counts: UnitCounts, other: UnitCounts, seed: int = 0
+) -> tuple[float, float] | None:
+    """The 95 % interval of how much larger the overall accuracy of one map is than of another's.
+
+    Both are counted on the same draws of units. None with fewer than `FEWEST` units, or where they
+    were not tested on the same.
+    """
+    if not np.array_equal(counts.tested, other.tested):
+        return None
+    return _interval(counts.right - other.right, counts.tested, seed)
+
+
+def _interval(right: np.ndarray, tested: np.ndarray, seed: int) -> tuple[float, float] | None:
+    held = tested > 0
+    right, tested = right[held], tested[held]
     if len(tested) < FEWEST:
         return None
     rng = np.random.default_rng(seed)

@@ -35,10 +35,11 @@ MOST_PARTS = 12
 
 @dataclass(frozen=True)
 class MapFiles:
-    """The map and the confidence of each part; empty where there is none."""
+    """The map and the confidence of each part, and a baseline's map; empty where there is none."""
 
     maps: tuple[Path, ...] = ()
     confidences: tuple[Path, ...] = ()
+    baselines: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Plates:
     parts          of the scene; not all may be shown
     right, tested  test pixels on which the map is right, and all that were tested
     label_classes  of the labels, where they are not the run's
-    by_unit        right and tested by polygon, block or part; None where nothing was tested
+    by_unit        right and tested by object, block or part; None where nothing was tested
     """
 
     shown: list[Plate] = field(default_factory=list)
@@ -110,6 +111,8 @@ def draw_plates(
                     painter.labels(split, None if split is None else split.roles[index])
                 if files.maps:
                     painter.map(files.maps[index])
+                if files.baselines:
+                    painter.map(files.baselines[index], "map of the baseline")
                 if files.confidences:
                     painter.confidence(files.confidences[index])
                 if judged is not None and (judged != IGNORED).any():
@@ -199,11 +202,11 @@ class _Painter:
         rgba, marked = with_markers(in_class_colours(commonest(values, self.longest), classes))
         self.main.append(picture(title, caption + (", as dots" if marked else ""), rgba))
 
-    def map(self, path: Path) -> None:
-        """The map."""
+    def map(self, path: Path, title: str = "map") -> None:
+        """The map, or another's."""
         indices = read_map(path, [each.code for each in self.run.classes], self.longest)
         rgba = in_class_colours(indices, self.run.classes)
-        self.main.append(picture("map", "" if self.brief else path.name, rgba))
+        self.main.append(picture(title, "" if self.brief else path.name, rgba))
 
     def confidence(self, path: Path) -> None:
         """The largest class probability."""

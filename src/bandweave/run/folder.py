@@ -34,6 +34,7 @@ class RunFolder:
     last.ckpt          to continue training from
     history.csv        numbers of every step
     scores.json        scores with their protocol
+    baseline.json      scores of a classical method on the same pixels
     map.tif            the map of the scene it was trained on
     areas.csv          how much ground each class of the map covers
     report.html        all of it, to look at
@@ -46,6 +47,7 @@ class RunFolder:
         self.checkpoint = self.path / "last.ckpt"
         self.history = self.path / "history.csv"
         self.scores = self.path / "scores.json"
+        self.baseline = self.path / "baseline.json"
         self.map = self.path / "map.tif"
         self.areas = self.path / "areas.csv"
         self.report = self.path / "report.html"
@@ -133,7 +135,7 @@ class RunFolder:
         for file in self.path.glob("map*"):  # the map's confidence, probabilities and sidecars
             if file.name.endswith((".tif", ".tif.aux.xml", ".qml")):
                 file.unlink(missing_ok=True)
-        for folder in ("map", "tensorboard"):
+        for folder in ("map", "map_baseline", "tensorboard"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def read_config(self) -> dict[str, Any]:
@@ -151,6 +153,10 @@ class RunFolder:
     def write_scores(self, scores: Mapping[str, Any]) -> None:
         """Write scores.json."""
         write_json(self.scores, scores)
+
+    def write_baseline(self, baseline: Mapping[str, Any]) -> None:
+        """Write baseline.json."""
+        write_json(self.baseline, baseline)
 
     def write_areas(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write areas.csv, one row a class."""
