@@ -142,3 +142,18 @@ def test_sharpening_refuses_what_control_points_place(tmp_path, grid, capsys):
     assert main(["sharpen", image, grid, str(out), "--method", "gsa"]) == 2
     assert "gdalwarp" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("number", "words"), [(1, "point is"), (2, "points are")])
+def test_too_few_control_points_are_ignored_and_that_is_said(tmp_path, grid, number, words):
+    some = points(600_000, 4_000_000)[:number]
+    image = write_image(tmp_path / "few.tif", gcps=some)
+    scene = open_scene({"grid": "a", "layers": {"a": grid, "radar": image}})
+    said = f"layer 'radar': its {number} ground control {words} too few to place it (3 at least)"
+    assert any(note.startswith(said) for note in scene.notes)
+    values = scene.parts[0].layers["radar"].source.read_nan(scene.parts[0].grid.window)[0]
+    np.testing.assert_array_equal(values, IMAGE)
+    with pytest.raises(GridMismatch, match="cannot be warped: it has no transform"):
+        open_scene(
+            {"grid": "a", "layers": {"a": grid, "radar": {"path": image, "warp": "nearest"}}}
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ from bandweave.raster.handles import handle, stamp
 from bandweave.raster.outputs import CACHE_BYTES
 from bandweave.raster.slabs import read_from_rows
 from bandweave.raster.source import BandInfo, WindowSource, decode
+from bandweave.raster.tiff_claims import MANY, check_bands
 
 log = logging.getLogger(__name__)
 
@@ -240,6 +242,8 @@ class RectifiedSource(WindowSource):
 def open_dataset(path: str) -> DatasetReader:
     """What rasterio opens; FileError for what it cannot, and for what may not be opened."""
     drivers = drivers_for(path) if not _INNER.match(path) else list(RASTERS)
+    if os.path.isfile(path):
+        check_bands(Path(path))
     with _failing_as_file_error(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = DatasetReader(path, driver=drivers)  # `rasterio.open` takes one driver alone
@@ -276,13 +280,27 @@ def _refuse_other_kinds(path: str) -> None:
 
 
 def _refuse_false_size(dataset: DatasetReader, path: str) -> None:
-    """Damage in a header can claim any number of bands, which GDAL then describes for minutes."""
+    """Damage in a header can claim bands that GDAL describes for minutes, or that are not there."""
     if dataset.count > _MOST_BANDS:
         count = dataset.count
         dataset.close()
         raise FileError(
             f"{path} claims {count} bands, more than the {_MOST_BANDS} that are opened; it is "
             "damaged, or no image"
+        )
+    if dataset.driver != "GTiff" or dataset.count <= MANY or not os.path.isfile(path):
+        return
+    start, length = (
+        int(dataset.get_tag_item(f"BLOCK_{what}_0_0", "TIFF", 1) or 0)
+        for what in ("OFFSET", "SIZE")
+    )
+    size = os.path.getsize(path)
+    if start + length > size:
+        count = dataset.count
+        dataset.close()
+        raise FileError(
+            f"{path} claims {count} bands whose first pixels alone end at byte {start + length}, "
+            f"and it has {size} bytes; it is truncated or damaged"
         )
 
 
@@ -382,7 +400,11 @@ def _control_points(dataset: DatasetReader, notes: list[str]) -> str:
             "are of a larger image and are ignored"
         )
     elif 0 < len(points) < 3:
-        notes.append(f"its {len(points)} ground control points are too few to place it; ignored")
+        points_are = "point is" if len(points) == 1 else "points are"
+        notes.append(
+            f"its {len(points)} ground control {points_are} too few to place it (3 at least) and "
+            "ignored: it counts as a file without a place, on the rows and columns of the grid"
+        )
     elif points:
         return f"{len(points)} ground control points"
     if dataset.rpcs is not None:
