@@ -165,7 +165,7 @@ def only_writer_of_folder(folder: Path, what: str) -> Iterator[None]:
         raise OutputError(f"{folder} is a file; {what} is a folder, choose another name")
     made = not folder.exists()
     try:
-        with only_writer(folder / FOLDER_LOCK, f"{what} {folder}"):
+        with only_writer(folder / FOLDER_LOCK, f"the folder {folder}"):
             yield
     finally:
         if made:

@@ -160,7 +160,7 @@ def test_clip_weights_that_are_not_there_say_how_to_get_them(not_trained, scene_
 def test_a_file_where_the_run_should_be(refused, scene_file, tmp_path):
     (tmp_path / "run").write_text("mine")
     told = refused("train", "--scene", scene_file, "--out", tmp_path / "run", *TINY)
-    assert "is a file; the run folder is a folder" in told
+    assert "is a file; a run is a folder" in told
     assert (tmp_path / "run").read_text() == "mine"
 
 

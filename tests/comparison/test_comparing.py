@@ -237,7 +237,7 @@ def test_a_second_comparison_in_a_folder_is_refused(copy, files):
     """Told who writes there; a dead holder's lock is taken over."""
     before = files(copy)
     with (
-        only_writer_of_folder(copy, "the comparison"),
+        only_writer_of_folder(copy, "a comparison"),
         pytest.raises(OutputError, match=rf"written by process {os.getpid()} on \S+; wait"),
     ):
         bw.compare(**{**TWO, "seeds": 3}, out=copy)

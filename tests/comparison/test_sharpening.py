@@ -170,7 +170,7 @@ def test_what_is_finished_is_not_repeated(copy, asked, monkeypatch):
 def test_a_second_comparison_in_a_folder_is_refused(copy, asked):
     before = contents(copy)
     with (
-        only_writer_of_folder(copy, "the comparison"),
+        only_writer_of_folder(copy, "a comparison"),
         pytest.raises(OutputError, match="is being written by process"),
     ):
         bw.compare_sharpeners(**asked, out=copy)

@@ -138,7 +138,7 @@ def test_too_large_a_guard_is_explained(scene, tmp_path):
 def test_a_second_audit_in_a_folder_is_refused(scene, config, tmp_path):
     folder = tmp_path / "audit"
     with (
-        only_writer_of_folder(folder, "the audit"),
+        only_writer_of_folder(folder, "an audit"),
         pytest.raises(OutputError, match="is being written by process"),
     ):
         audit(config, scene, folder, **OPTIONS)

@@ -110,7 +110,7 @@ def compare(
     )
     threads = threads_of_a_cell(processes, threads, dask)
     root = Path(out)
-    with only_writer_of_folder(root, "the comparison"):
+    with only_writer_of_folder(root, "a comparison"):
         claim(root, plan.to_dict(), GROWING)
         cells = [cell for cell in plan.cells() if finished(root, cell) is None]
         means = Means(command, maps, plan.seeds[0] if features else None, threads)

@@ -90,7 +90,7 @@ def audit(
         raise ConfigError(f"the split {name!r} has no blocks; leave out size")
     _honest_split(scene, name, 0, "inductive", options)  # before anything is written
     folder = Path(out)
-    with only_writer_of_folder(folder, "the audit"):
+    with only_writer_of_folder(folder, "an audit"):
         _claim(folder, config, scene, {"name": name, **options})
         found: dict[str, list[Scores]] = {protocol: [] for protocol in PROTOCOLS}
         for seed in range(seeds):

@@ -64,7 +64,7 @@ class RunFolder:
         if not is_main():
             yield
             return
-        with only_writer_of_folder(self.path, "the run folder"):
+        with only_writer_of_folder(self.path, "a run"):
             yield
 
     @property

@@ -136,7 +136,7 @@ def compare_sharpeners(
         log.warning("%s", note)
     root = Path(out)
     means = Means(command, plan.seeds[0] if pictures else None, threads, quiet)
-    with only_writer_of_folder(root, "the comparison"), _fewer_words():
+    with only_writer_of_folder(root, "a comparison"), _fewer_words():
         claim(root, plan.to_dict(), GROWING)
         cells = list(plan.cells())
         todo = [cell for cell in cells if finished(root, cell) is None]
