@@ -298,6 +298,25 @@ def test_the_same_cube_twice_in_a_file_is_one_layer(tmp_path):
     assert "holds the same values as" in text
 
 
+def test_points_are_called_points(tmp_path):
+    features = []
+    for i, name in enumerate(["oak", "oak", "pine", "pine", "oak"]):
+        place = {"type": "Point", "coordinates": [EAST + 2 * i + 0.5, NORTH - 0.5]}
+        features.append({"type": "Feature", "properties": {"species": name}, "geometry": place})
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32617"}}
+    collection = {"type": "FeatureCollection", "crs": crs, "features": features}
+    (tmp_path / "trees.geojson").write_text(json.dumps(collection))
+    cube = write_tif(tmp_path / "cube.tif", floats(40, 6, 8))
+    text, content, _ = drafted(tmp_path, [cube, tmp_path / "trees.geojson"])
+    assert content["labels"]["overlap"] == "last"
+    assert "all_touched" not in content["labels"]
+    assert content["classes"] == {"oak": "oak", "pine": "pine"}
+    assert '"oak": "oak"  # 3 points' in text
+    assert '"pine": "pine"  # 2 points' in text
+    assert "polygon" not in text
+    assert not any(line.startswith(PROBLEM) for line in check_scene(tmp_path / "draft.yaml"))
+
+
 def test_polygons_outside_of_the_data_are_no_classes(tmp_path):
     features = []
     for i, name in enumerate(["oak", "oak", "pine", "pine", "elm", "elm"]):

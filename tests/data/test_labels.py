@@ -10,6 +10,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from bandweave.data.check_labels import look_at_labels
 from bandweave.data.palette import colors
 from bandweave.data.roles import TEST, TRAIN
 from bandweave.data.scene import IGNORED
@@ -61,6 +62,75 @@ def scene_of(folder, classes=None, **labels):
     return open_scene(content if classes is None else {**content, **classes}, folder)
 
 
+def point(col, row, **properties):
+    place = {"type": "Point", "coordinates": [EAST + col + 0.5, NORTH - row - 0.5]}
+    return {"type": "Feature", "properties": properties, "geometry": place}
+
+
+POINTS = (
+    point(0, 0, species="oak"),
+    point(1, 0, species="oak"),
+    point(5, 5, species="pine"),
+    point(5, 5, species="oak"),
+)
+
+
+@pytest.mark.parametrize(
+    ("features", "overlap", "words", "counted"),
+    [
+        (
+            POINTS,
+            "smallest",
+            [
+                "4 points read",
+                "points own the pixel they lie in; 1 px in several: the last point's",
+            ],
+            "3 points",
+        ),
+        (POINTS, "first", ["1 px in several: the first point's in the file"], "2 points"),
+        (
+            (square(0, 0, 2, species="oak"), square(4, 4, 2, species="pine")),
+            "smallest",
+            ["2 polygons read", "polygons own pixels whose centre they hold", "smallest polygon's"],
+            "1 polygon",
+        ),
+        (
+            (square(0, 0, 2, species="oak"), point(5, 5, species="pine")),
+            "ignore",
+            ["2 shapes read", "hold, points the one they lie in; 0 px in several: nobody's"],
+            "1 shape",
+        ),
+    ],
+)
+def test_points_are_not_called_polygons(folder, features, overlap, words, counted):
+    write_polygons(folder / "crowns.geojson", *features)
+    scene = scene_of(folder, field="species", overlap=overlap)
+    notes = " ".join(scene.notes)
+    for each in words:
+        assert each in notes
+    lines = [finding.text for finding in look_at_labels(scene, None)]
+    assert any("'oak'" in line and line.endswith(counted) for line in lines)
+
+
+def test_several_points_in_a_pixel_are_the_last_ones(folder):
+    write_polygons(folder / "crowns.geojson", *POINTS)
+    for overlap, name in (("smallest", "oak"), ("largest", "oak"), ("first", "pine")):
+        scene = scene_of(folder, field="species", overlap=overlap)
+        assert scene.classes[scene.parts[0].labels.values[5, 5]].name == name
+
+
+def test_points_of_one_side_and_polygons_of_the_other_are_shapes(folder):
+    write_polygons(folder / "train.geojson", square(0, 0, 3, kind=1), square(4, 0, 2, kind=2))
+    write_polygons(folder / "test.geojson", point(0, 5, kind=1), point(4, 5, kind=2))
+    sides = {side: {"path": f"{side}.geojson", "field": "kind"} for side in ("train", "test")}
+    content = {"layers": {"hsi": "hsi.tif"}, "labels": sides}
+    scene = open_scene(content, folder)
+    assert scene.parts[0].labels.shapes == "shapes"
+    notes = " ".join(scene.notes)
+    assert "2 polygons read" in notes
+    assert "2 points read" in notes
+
+
 def test_polygons_become_labels_and_objects(folder):
     scene = scene_of(folder, field="species")
     assert [(c.code, c.name) for c in scene.classes] == [(1, "fir"), (2, "oak"), (3, "pine")]
@@ -71,8 +141,8 @@ def test_polygons_become_labels_and_objects(folder):
     assert labels.objects.dtype == np.int32
     assert ((labels.objects > 0) == (labels.values != IGNORED)).all()
     assert len(np.unique(labels.objects)) == 4
-    (note,) = [note for note in scene.notes if "polygons or points read" in note]
-    assert "6 polygons or points read" in note
+    (note,) = [note for note in scene.notes if "polygons read" in note]
+    assert "6 polygons read" in note
     assert "1 without a value of 'species'" in note
     assert "1 outside the scene" in note
     assert "1 without a pixel" in note
@@ -160,7 +230,7 @@ def test_polygons_of_another_crs_are_brought_to_the_grid(folder):
 
 
 def test_errors_of_polygon_labels(folder):
-    with pytest.raises(ConfigError, match="polygons need `field`"):
+    with pytest.raises(ConfigError, match="polygons and points need `field`"):
         scene_of(folder)
     with pytest.raises(LabelError, match=r"no field 'specie'.*species"):
         scene_of(folder, field="specie")
@@ -217,7 +287,7 @@ def test_idtrees2020():
     values = np.concatenate([part.labels.values.ravel() for part in scene.parts])
     assert (np.bincount(values[values >= 0], minlength=8) > 300).all()
     notes = " ".join(scene.notes)
-    assert "1215 polygons or points read, 67 without a row" in notes
+    assert "1215 polygons read, 67 without a row" in notes
     assert "outside the scene" in notes
     assert all(part.labels.objects is not None for part in scene.parts)
 

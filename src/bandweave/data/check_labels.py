@@ -19,7 +19,7 @@ from bandweave.errors import BandweaveError
 MARKS = (99, 127, 254, 255, 999, 9999, 32767, 65534, 65535, 99999, 2**31 - 1, 2**32 - 1)
 MOST_CLASSES = 256  # more codes are numbers of fields, or measurements
 BLIND = 0.1  # share of labels without data that is more than a border or a hole
-FEW = 1.5  # polygons of a class, on average, below which the field numbers them
+FEW = 1.5  # polygons or points of a class, on average, below which the field numbers them
 
 
 def look_at_labels(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
@@ -61,13 +61,14 @@ def _classes(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
         )
         for role in roles
     }
-    polygons = _polygons(labels, number)
+    objects = _objects(labels, number)
     shown = MOST_CLASSES if number > MOST_CLASSES else number
     for index, info in enumerate(scene.classes[:shown]):
         words = [f"{pixels[index]} px"]
         words += [f"{counts[index]} {ROLES[role]}" for role, counts in of_role.items()]
-        if polygons is not None:
-            words.append(f"{polygons[index]} polygons")
+        if objects is not None:
+            noun = _noun(labels)
+            words.append(f"{objects[index]} {noun if objects[index] != 1 else noun[:-1]}")
         yield Finding(f"class {info.code} '{info.name}': {', '.join(words)}")
         if not pixels[index]:
             yield Finding(f"class {info.code} '{info.name}' has no pixel", problem=True)
@@ -79,8 +80,14 @@ def _count(values: np.ndarray, number: int) -> np.ndarray:
     return np.bincount(values[values != IGNORED], minlength=number)
 
 
-def _polygons(labels: list[Labels], number: int) -> np.ndarray | None:
-    """Polygons with pixels of each class; None where labels come from rasters."""
+def _noun(labels: list[Labels]) -> str:
+    """What the objects of all parts are."""
+    kinds = {own.shapes for own in labels}
+    return kinds.pop() if len(kinds) == 1 else "shapes"
+
+
+def _objects(labels: list[Labels], number: int) -> np.ndarray | None:
+    """Polygons or points with pixels of each class; None where labels come from rasters."""
     counts = np.zeros(number, np.int64)
     for own in labels:
         if own.objects is None:
@@ -209,11 +216,11 @@ def _too_many(scene: Scene, file: SceneFile | None, labels: list[Labels]) -> Ite
     number = len(scene.classes)
     if number < 2 or (file and file.classes is not None):
         return
-    polygons = _polygons(labels, number)
-    if polygons is not None and number >= 16 and polygons.sum() <= FEW * number:
+    objects = _objects(labels, number)
+    if objects is not None and number >= 16 and objects.sum() <= FEW * number:
         yield Finding(
-            f"labels: {number} classes of {polygons.sum()} polygons: does `field` number the "
-            "polygons? Name the field that holds their class, or `classes` if this is it",
+            f"labels: {number} classes of {objects.sum()} {_noun(labels)}: does `field` number "
+            "them? Name the field that holds their class, or `classes` if this is it",
             problem=True,
         )
     elif number > MOST_CLASSES:

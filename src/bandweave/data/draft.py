@@ -195,7 +195,7 @@ def _fitting(grid: Grid, reference: Grid) -> tuple[list[str], str, bool]:
 def _write_labels(writer: _Writer, labels: Sequence[Group], found: Looked, grid: Grid) -> None:
     if labels and found.vectors:
         writer.line(
-            "# polygons left out, as there are label rasters: "
+            "# polygons or points left out, as there are label rasters: "
             + _some([vector.path for vector in found.vectors])
         )
     if labels:
@@ -293,32 +293,39 @@ def _write_polygons(writer: _Writer, vectors: Sequence[Vector], tables: Sequence
         candidates += _fields({name: len(few) for name, few in values.items()}, Counter(sizes))
         candidates.sort(key=_liking)
     if not candidates:
-        writer.line("# labels: no field of the polygons looks like a class; choose one yourself:")
+        writer.line(
+            "# labels: no field of the vector file looks like a class; choose one yourself:"
+        )
         writer.line(f"#   path: {writer.path(paths[0])}")
         writer.line(f"#   field: {_some(list(own)) or 'they have none'}")
         return
     field = candidates[0][0]
     others = [name for name, _ in candidates[1:]]
-    writer.line("labels:", "polygons")
+    from_table = join is not None and field in join[0].columns
+    mapping = {"csv": join[0].path, "on": join[1]} if join and from_table else None
+    polygons = read_polygons(paths, field, join=mapping)
+    writer.line("labels:", polygons.noun)
     writer.paths(paths, "  ")
     also = f"; or {_some(others)}" if others else ""
     writer.line(f"  field: {json.dumps(field)}", f"{candidates[0][1]} values{also}")
-    mapping = None
-    if join and field in join[0].columns:
-        mapping = {"csv": join[0].path, "on": join[1]}
+    if join and from_table:
         text = f"{{csv: {writer.path(join[0].path)}, on: {json.dumps(join[1])}}}"
         writer.line(f"  join: {text}", "the table has the same column")
-    writer.line("  overlap: smallest", "a pixel in several polygons is the smallest's")
-    writer.line("  all_touched: false", "polygons own pixels whose centre they hold")
+    one = polygons.noun.removesuffix("s")
+    if one == "point":
+        writer.line("  overlap: last", "a pixel with several points is the last one's in the file")
+    else:
+        writer.line("  overlap: smallest", f"a pixel in several {one}s is the smallest's")
+        writer.line("  all_touched: false", f"{one}s own pixels whose centre they hold")
     writer.line("others: ignore", "codes that `classes` does not name: delete what is not wanted")
-    codes = Counter(read_polygons(paths, field, join=mapping).codes)
+    codes = Counter(polygons.codes)
     names = {code: f"class {code}" if isinstance(code, int) else str(code) for code in codes}
     kept = _keep_classes(writer, names)
     counts = {code: own.polygons or 0 if own else codes[code] for code, own in kept.items()}
     for code, count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         writer.line(
             f"  {json.dumps(code)}: {json.dumps(names[code])}",
-            f"{count} polygon{'s' if count > 1 else ''}",
+            f"{count} {one}{'s' if count > 1 else ''}",
         )
 
 

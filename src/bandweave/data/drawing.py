@@ -116,7 +116,7 @@ class Drawing:
         if not any(label is not None and label.objects is not None for label in labels):
             raise SplitError(
                 f"scene {self.scene.name!r} has no objects: its labels come from a raster; use "
-                "polygon labels, or the split 'blocks'"
+                "labels of polygons or points, or the split 'blocks'"
             )
         units = number_objects(
             [

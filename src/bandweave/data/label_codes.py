@@ -40,6 +40,7 @@ class Coded:
     names    the codes as the files write them
     objects  as in `Labels`
     known    names and colours of codes that the file itself gives
+    shapes   as in `Labels`
     """
 
     codes: np.ndarray
@@ -47,6 +48,7 @@ class Coded:
     ratio: int
     objects: np.ndarray | None = None
     known: Categories = field(default_factory=Categories)
+    shapes: str = "polygons"
 
     def counts(self) -> Counter[Code]:
         """Pixels of each code."""
@@ -72,7 +74,9 @@ def _code_polygons(
     entry: LabelFile, key: str, file: SceneFile, parts: Sequence[Part], notes: list[str]
 ) -> list[Coded]:
     if entry.field is None:
-        raise ConfigError(f"{key}: polygons need `field`, the attribute with their class")
+        raise ConfigError(
+            f"{key}: polygons and points need `field`, the attribute with their class"
+        )
     join = vars(entry.join) if entry.join else None
     polygons = read_polygons(
         entry.path,
@@ -82,7 +86,7 @@ def _code_polygons(
         encoding=entry.encoding,
         crs=_stated_crs(entry, key, file),
     )
-    ratio = entry.ratio or 1
+    ratio, noun = entry.ratio or 1, polygons.noun
     names = list(dict.fromkeys(polygons.codes))
     index = {name: i for i, name in enumerate(names)}
     coded: list[Coded] = []
@@ -98,14 +102,14 @@ def _code_polygons(
         )
         numbers = np.array([0, *(number + 1 for number in burned.numbers)], np.int32)
         codes = burned.values(index).astype(np.int32)
-        coded.append(Coded(codes, names, ratio, numbers[burned.objects]))
+        coded.append(Coded(codes, names, ratio, numbers[burned.objects], shapes=noun))
         owners.update(burned.numbers)
         near.update(burned.near)
         overlapped += burned.counts["overlapped_pixels"]
     counts = polygons.counts
     notes += [f"{key}: {note}" for note in polygons.notes]
     notes.append(
-        f"{key}: {counts['read']} polygons or points read, "
+        f"{key}: {counts['read']} {noun} read, "
         f"{counts['without_row']} without a row in the CSV, "
         f"{counts['without_code']} without a value of '{entry.field}', "
         f"{len(polygons.codes) - len(near)} outside the scene, "
@@ -118,9 +122,8 @@ def _code_polygons(
         notes.append(
             f"{key}: {counts['unusable']} geometries that are neither polygons nor points left out"
         )
-    touched = "every pixel they touch" if entry.all_touched else "pixels whose centre they hold"
     notes.append(
-        f"{key}: polygons own {touched}; {overlapped} px in several: {_RULES[entry.overlap]}"
+        f"{key}: {_ownership(noun, entry)}; {overlapped} px in several: {_rule(noun, entry)}"
     )
     return coded
 
@@ -133,13 +136,24 @@ def _stated_crs(entry: LabelFile, key: str, file: SceneFile) -> CRS | None:
         raise ConfigError(f"{key}.crs: {crs!r} names no CRS: {error}") from None
 
 
-_RULES = {
-    "smallest": "the smallest polygon's",
-    "largest": "the largest polygon's",
-    "first": "the first polygon's in the file",
-    "last": "the last polygon's in the file",
-    "ignore": "nobody's",
-}
+def _ownership(noun: str, entry: LabelFile) -> str:
+    """Which pixels are a shape's own."""
+    if noun == "points":
+        return "points own the pixel they lie in"
+    touched = "every pixel they touch" if entry.all_touched else "pixels whose centre they hold"
+    also = ", points the one they lie in" if noun == "shapes" else ""
+    return f"{noun} own {touched}{also}"
+
+
+def _rule(noun: str, entry: LabelFile) -> str:
+    """Whose a pixel is that lies in several; points are all alike in size, and the last counts."""
+    rule, one = entry.overlap, noun.removesuffix("s")
+    if rule == "ignore":
+        return "nobody's"
+    if noun == "points" and rule != "first":
+        rule = "last"
+    return f"the {rule} {one}'s" + (" in the file" if rule in ("first", "last") else "")
+
 
 # ----------------------------------------------------------------------------------------- rasters
 

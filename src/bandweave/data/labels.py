@@ -116,13 +116,14 @@ def _identifiers(
 ) -> str:
     """The question whether labels without `classes` are identifiers of objects, '' if they are not.
 
-    Polygons with fewer than two to a class are, and many codes that nothing gives a name.
+    Shapes with fewer than two to a class are, and many codes that nothing gives a name.
     """
     if len(chosen) < FEW_CLASSES:
         return ""
+    drawn = [one for one in coded if one.objects is not None]
     objects = {
         int(number)
-        for one in coded
+        for one in drawn
         if one.objects is not None
         for number in np.unique(one.objects[one.codes >= 0])
     }
@@ -132,7 +133,7 @@ def _identifiers(
     fields = {entry.field for entry in sources.values() if entry.field}
     what = f"field '{fields.pop()}'" if fields else "raster"
     pixels = sum(counts[code] for code in chosen)
-    each = f"{len(objects)} polygons" if objects else f"{pixels} px"
+    each = f"{len(objects)} {_shapes(drawn)}" if objects else f"{pixels} px"
     return (
         f"{len(chosen)} classes in {each}: does the {what} hold identifiers or measured values? "
         "Take the one with the class; if these are classes, name them in `classes`"
@@ -314,7 +315,13 @@ def _merge(coded: Mapping[str, tuple[Coded, Mapping[Code, int]]], part: Part) ->
     if objects is not None:
         objects = np.where(values != IGNORED, objects, 0).astype(np.int32)
     ratio = next(iter(coded.values()))[0].ratio
-    return Labels(values, ratio, objects, given)
+    return Labels(values, ratio, objects, given, _shapes([one for one, _ in coded.values()]))
+
+
+def _shapes(coded: Iterable[Coded]) -> str:
+    """What the objects of all are."""
+    kinds = {one.shapes for one in coded}
+    return kinds.pop() if len(kinds) == 1 else "shapes"
 
 
 def _one_ratio(coded: Mapping[str, list[Coded]], parts: Sequence[Part]) -> None:

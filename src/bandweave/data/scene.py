@@ -39,14 +39,16 @@ class Labels:
     """Reference labels of one part, `ratio` times finer than the part's grid.
 
     values   (H·ratio, W·ratio) int16: index into the scene's classes, or IGNORED
-    objects  (H·ratio, W·ratio) int32: polygon number from 1, 0 outside; None if from a raster
+    objects  (H·ratio, W·ratio) int32: number of the shape from 1, 0 outside; None for rasters
     given    (H·ratio, W·ratio) uint8: the role that came with the files (TRAIN, TEST); None if none
+    shapes   what `objects` number: "polygons", "points", or "shapes" where there are both
     """
 
     values: np.ndarray
     ratio: int = 1
     objects: np.ndarray | None = None
     given: np.ndarray | None = None
+    shapes: str = "polygons"
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,12 @@ class Polygons:
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
 
+    @property
+    def noun(self) -> str:
+        """What a message calls them: 'polygons', 'points', or 'shapes' where there are both."""
+        kinds = {"points" if "Point" in shape.geom_type else "polygons" for shape in self.shapes}
+        return kinds.pop() if len(kinds) == 1 else "shapes"
+
 
 @dataclass(frozen=True)
 class Burned:
