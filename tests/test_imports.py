@@ -30,7 +30,7 @@ BROKEN = [
     ("raster/grid.py", "def f():\n    import torch", "Files and scenes need no torch"),
     ("data/scene.py", "from bandweave.scan import order", "Files and scenes need no torch"),
     ("run/loop.py", "from bandweave.nn import output", "Training knows a module"),
-    ("run/config.py", "from bandweave.data import roles", "Training knows a module"),
+    ("run/config.py", "from bandweave.data import match", "Training knows a module"),
     ("scan/order.py", "import scipy", "The scan knows tensors only"),
 ]
 

@@ -12,7 +12,7 @@ import rasterio
 import yaml
 
 import bandweave as bw
-from bandweave.comparison.lock import only_one
+from bandweave.cluster.lock import only_one
 from bandweave.errors import ConfigError, OutputError, RunError
 from bandweave.output_files import FOLDER_LOCK, only_writer_of_folder
 
@@ -216,7 +216,7 @@ def test_scenes_that_are_open(tmp_path):
 def test_two_processes_never_work_in_one_folder(tmp_path):
     hold = (
         "import sys, time; from pathlib import Path\n"
-        "from bandweave.comparison.lock import only_one\n"
+        "from bandweave.cluster.lock import only_one\n"
         "with only_one(Path(sys.argv[1])): print('in', flush=True); time.sleep(0.6)\n"
         "open(sys.argv[1] + '/left', 'w').close(); time.sleep(9)"
     )
@@ -250,7 +250,7 @@ def test_a_second_comparison_in_a_folder_is_refused(copy, files):
 def test_a_lock_goes_with_its_process(tmp_path):
     hold = (
         "import sys, time; from pathlib import Path\n"
-        "from bandweave.comparison.lock import only_one\n"
+        "from bandweave.cluster.lock import only_one\n"
         "with only_one(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen(

@@ -123,9 +123,9 @@ def test_a_cluster_of_two_workers_of_which_one_is_killed(undisturbed, tmp_path):
 
 def test_no_worker_is_started_once_all_were_ended(tmp_path):
     """A signal ends the workers of a terminal's command too: their cells are not begun again."""
+    from bandweave.cluster.processes import _Workers
     from bandweave.comparison.cell import Means
     from bandweave.comparison.plan import Cell
-    from bandweave.comparison.processes import _Workers
 
     workers = _Workers(1, "bandweave.comparison.cell")
     workers.stop()
@@ -160,7 +160,7 @@ def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
 
 def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("bandweave.comparison.cluster.PATIENCE", "0.2s")
+    monkeypatch.setattr("bandweave.cluster.dask.PATIENCE", "0.2s")
     with pytest.raises(ConfigError, match=r"no scheduler answers at 'tcp://127.0.0.1:9'"):
         bw.compare(**ASKED, out=tmp_path / "c", dask="tcp://127.0.0.1:9")
 

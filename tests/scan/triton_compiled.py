@@ -12,17 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 import triton
+from bandweave.scan.gpu import backward as backward_kernels
+from bandweave.scan.gpu import engine as gpu
+from bandweave.scan.gpu import forward as forward_kernels
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from bandweave.errors import ScanError
-from bandweave.scan import triton_backward, triton_engine, triton_forward
 from bandweave.scan.arguments import ScanArguments
 
-SCAN, CHUNK_STATES, CARRY = triton_forward.scan, triton_forward.chunk_states, triton_forward.carry
-BACKWARD, ADJOINTS = triton_backward.scan_backward, triton_backward.chunk_adjoints
+SCAN, CARRY = forward_kernels.scan, forward_kernels.carry
+CHUNK_STATES = forward_kernels.chunk_states
+BACKWARD, ADJOINTS = backward_kernels.scan_backward, backward_kernels.chunk_adjoints
 KERNELS = [SCAN, CHUNK_STATES, CARRY, BACKWARD, ADJOINTS]
 H200 = 132  # multiprocessors
 
@@ -37,7 +40,7 @@ PLAIN = WEIGHTS | SECOND | CHUNKS | STATES | BIASES
 
 def compiled(kernel, capability, absent=frozenset(), N=1, half=False, **constants):
     """A kernel as it is launched for this many states: its machine code and everything before."""
-    block = triton_engine.plan_block(96, N, "A2" not in absent)
+    block = gpu.plan_block(96, N, "A2" not in absent)
     constants = {"SOFTPLUS": False, "INSIDE": False, "REVERSE": False} | constants
     constants |= {"GROUP": 8, "SIZE": 64, "TILE": block.tile, **block._asdict()}
     inputs = {"u", "delta", "delta2", "B", "C", "dy", "ddelta", "ddelta2"} if half else set()
@@ -47,7 +50,7 @@ def compiled(kernel, capability, absent=frozenset(), N=1, half=False, **constant
         if parameter.is_constexpr or name in absent:
             signature[name] = "constexpr"
             constexprs[name] = None if name in absent else constants[name]
-        elif name in triton_forward.SIZES:
+        elif name in forward_kernels.SIZES:
             signature[name] = "i32"
         else:
             kind = "*i64" if name == "table" else "*bf16" if name in inputs else "*fp32"
@@ -94,7 +97,7 @@ def test_every_kernel_compiles_without_a_gpu(kernel, capability, tmp_path):
 def test_every_variant_compiles_without_spills(kernel, absent, options, tmp_path):
     result = compiled(kernel, 90, absent, **options)
     assert stack_bytes(result.asm["cubin"], tmp_path) == 0
-    block = triton_engine.plan_block(96, options["N"], "A2" not in absent)
+    block = gpu.plan_block(96, options["N"], "A2" not in absent)
     lanes = re.findall(r"threadsPerWarp = (\[\d+, \d+, \d+, \d+\])", result.asm["ttgir"])
     assert set(lanes) == {f"[1, 1, {block.NB}, {block.EB}]"}
 
@@ -114,35 +117,35 @@ def test_the_carry_runs_backwards(tmp_path):
 
 
 def test_few_programs_cut_the_sequences():
-    plan = triton_engine.plan(8, 4, 4096, 192, 1, False, H200)
+    plan = gpu.plan(8, 4, 4096, 192, 1, False, H200)
     assert plan.chunks > 1
     assert not plan.inside
     assert plan.chunk % plan.block.tile == 0
     assert plan.chunk * (plan.chunks - 1) < 4096 <= plan.chunk * plan.chunks
-    assert plan.programs(8, 4) >= H200 * triton_engine.RESIDENT / 2
+    assert plan.programs(8, 4) >= H200 * gpu.RESIDENT / 2
 
 
 def test_many_programs_walk_whole_sequences():
-    plan = triton_engine.plan(64, 4, 1024, 192, 1, False, H200)
+    plan = gpu.plan(64, 4, 1024, 192, 1, False, H200)
     assert (plan.chunks, plan.inside) == (1, False)
 
 
 def test_very_many_programs_walk_all_sequences():
-    plan = triton_engine.plan(512, 4, 121, 192, 1, False, H200)
+    plan = gpu.plan(512, 4, 121, 192, 1, False, H200)
     assert (plan.chunks, plan.inside) == (1, True)
 
 
 def test_short_sequences_are_not_cut():
-    assert triton_engine.plan(1, 1, 31, 8, 1, False, H200).chunks == 1
+    assert gpu.plan(1, 1, 31, 8, 1, False, H200).chunks == 1
 
 
 @pytest.mark.parametrize("N", [1, 2, 3, 4, 8, 16, 17, 64, 256])
 @pytest.mark.parametrize("E", [1, 8, 85, 192])
 def test_a_block_holds_all_states_and_its_lanes(E, N):
-    block = triton_engine.plan_block(E, N, pair=False)
+    block = gpu.plan_block(E, N, pair=False)
     assert block.NA * block.NB >= N > block.NA * block.NB // 2
-    assert block.NB * block.EB == triton_engine.LANES
-    plan = triton_engine.plan(1, 1, 64, E, N, False, 1)
+    assert block.NB * block.EB == gpu.LANES
+    plan = gpu.plan(1, 1, 64, E, N, False, 1)
     assert (plan.blocks - 1) * block.channels < E <= plan.blocks * block.channels
 
 
@@ -152,7 +155,7 @@ def test_the_shape_of_the_saved_states_for_a_symbolic_length():
     real = torch.ones(1, 40, 8)
     u = mode.from_tensor(real, symbolic_context=StatelessSymbolicContext(sizes))
     with mode:
-        shape = triton_engine.saved_shape(arguments_like(u))
+        shape = gpu.saved_shape(arguments_like(u))
     assert isinstance(shape[2], torch.SymInt)
     assert shape == (1, 2, 5, 8, 3)
 
@@ -177,15 +180,15 @@ def arguments_like(u: torch.Tensor) -> ScanArguments:
 
 def test_tensors_on_the_cpu():
     with pytest.raises(ScanError, match=r"GPU.*cpu"):
-        triton_engine.forward(arguments_like(torch.ones(1, 4, 2)), keep=False)
+        gpu.forward(arguments_like(torch.ones(1, 4, 2)), keep=False)
 
 
 def test_no_compiler(monkeypatch):
-    triton_engine._check_compiler.cache_clear()
+    gpu._check_compiler.cache_clear()
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ScanError, match=r"C compiler.*install"):
-        triton_engine._check_compiler()
+        gpu._check_compiler()
     monkeypatch.setenv("CC", "my-compiler")
-    triton_engine._check_compiler()
-    triton_engine._check_compiler.cache_clear()
+    gpu._check_compiler()
+    gpu._check_compiler.cache_clear()

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from bandweave.comparison.lock import only_one
+from bandweave.cluster.lock import only_one
 from bandweave.errors import BandweaveError, RunError
 from bandweave.run.atomic import write_json
 from bandweave.run.config import conflicts

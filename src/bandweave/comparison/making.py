@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bandweave.cluster.processes import in_processes, share_of_threads
 from bandweave.comparison.cell_folder import AnyCell
-from bandweave.comparison.processes import in_processes, share_of_threads
 from bandweave.errors import ConfigError, OutputError, RunError
 from bandweave.output_files import stands_in
 from bandweave.run.atomic import write_yaml
@@ -105,7 +105,7 @@ def made_cells(
     run_cell   of a module that has the classes of `cells` and `means` as `Cell` and `Means`
     """
     if dask is not None:
-        from bandweave.comparison.cluster import on_cluster
+        from bandweave.cluster.dask import on_cluster
 
         return on_cluster(root, cells, means, dask, run_cell)
     if processes > 1 and len(cells) > 1:

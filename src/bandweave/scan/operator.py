@@ -30,12 +30,13 @@ from bandweave.scan.arguments import ScanArguments
 
 NAME = "bandweave::selective_scan"
 _LIBRARY = torch.library.Library("bandweave", "FRAGMENT")
+KERNELS = {"numba": "cpu", "triton": "gpu"}  # the folder of each engine
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 
 
 def engine_module(name: str) -> ModuleType:
     """An engine with kernels, imported when it is needed."""
-    return import_module(f"bandweave.scan.{name}_engine")
+    return import_module(f"bandweave.scan.{KERNELS[name]}.engine")
 
 
 def _forward(

@@ -1,6 +1,6 @@
 """Cells in processes of this machine, each with its share of the threads.
 
-A process is started once and makes one cell after another (comparison/worker.py). One that dies
+A process is started once and makes one cell after another (cluster/worker.py). One that dies
 (killed, out of memory) is replaced, and its cell is tried again: it goes on from its folder.
 """
 
@@ -98,7 +98,7 @@ class _Workers:
                 if self._stopped:
                     return None
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "bandweave.comparison.worker"],
+                    [sys.executable, "-m", "bandweave.cluster.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env=self.environment,
