@@ -79,7 +79,7 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
 
     import bandweave as bw
     from bandweave.landcover.baselines import score_baseline
-    from bandweave.run.folder import machine
+    from bandweave.training.folder import machine
 
     torch.set_num_threads(threads)
     scene = bw.simulated_scene(seed, **SCENE)

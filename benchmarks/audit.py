@@ -32,7 +32,7 @@ def main() -> None:
     import bandweave as bw
     from bandweave.landcover.audit import audit
     from bandweave.landcover.config import LandCoverConfig
-    from bandweave.run.folder import machine
+    from bandweave.training.folder import machine
 
     scene = bw.simulated_scene(**SCENE)
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

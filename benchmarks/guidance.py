@@ -43,7 +43,7 @@ def run(setting: str, seed: int, threads: int) -> dict[str, Any]:
     from bandweave.cli import demo
     from bandweave.data.simulate import simulated_scene
     from bandweave.nn.clip_weights import load_vision_weights
-    from bandweave.run.folder import machine
+    from bandweave.training.folder import machine
 
     torch.set_num_threads(threads)
     scene = simulated_scene(seed, **demo.SIZE)

@@ -114,8 +114,8 @@ def run(job: dict[str, Any], threads: int) -> dict[str, Any]:
 
     import bandweave as bw
     from bandweave.landcover.baselines import score_baseline
-    from bandweave.run.folder import machine
-    from bandweave.run.history import read_history
+    from bandweave.training.folder import machine
+    from bandweave.training.history import read_history
 
     torch.set_num_threads(threads)
     table = TABLES[job["table"]]

@@ -136,7 +136,7 @@ def main() -> None:
         if name == "make":
             make(Path(folder), *(int(value) for value in size))
         elif name == "machine":
-            from bandweave.run.folder import machine
+            from bandweave.training.folder import machine
 
             print(json.dumps(machine()))
         else:

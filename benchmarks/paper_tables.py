@@ -27,9 +27,9 @@ from pathlib import Path
 from bandweave.comparison.making import threads_of_a_cell
 from bandweave.errors import BandweaveError, ConfigError
 from bandweave.landcover.baselines import BASELINES
-from bandweave.run.atomic import write_text
-from bandweave.run.progress import set_up_logging
 from bandweave.schema import nearest
+from bandweave.training.atomic import write_text
+from bandweave.training.progress import set_up_logging
 from papers.complexity import complexity_table
 from papers.entries import AnyTable, Measured, Settings, measure
 from papers.pages import Writer, preamble

@@ -106,7 +106,7 @@ def main() -> None:
     arguments = parser.parse_args()
     import torch
 
-    from bandweave.run.folder import machine
+    from bandweave.training.folder import machine
 
     torch.set_num_threads(arguments.threads)
     found = {

@@ -106,7 +106,7 @@ def main() -> None:
             scene.mkdir()
             make(scene, int(words[1]))
         elif name == "machine":
-            from bandweave.run.folder import machine
+            from bandweave.training.folder import machine
 
             print(json.dumps(machine()))
         else:

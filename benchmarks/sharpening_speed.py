@@ -202,7 +202,7 @@ def measure(way: str, folder: Path) -> dict[str, float]:
 
 def speed(side: int, rounds: int, out: Path) -> None:
     """All ways in turn, each time in a process of its own; medians and the mark."""
-    from bandweave.run.folder import machine
+    from bandweave.training.folder import machine
 
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory(prefix="sharpening-") as folder:

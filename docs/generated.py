@@ -2,7 +2,8 @@
 
 A line of a page that is one of these is replaced when the pages are built:
 
-    {{ options bandweave.run.config.TrainConfig }}   the fields of a dataclass: type, default, text
+    {{ options bandweave.training.config.TrainConfig }}
+                                                     the fields of a dataclass: type, default, text
     {{ presets }}                                    the models and what their presets change
     {{ benchmarks }}                                 the known benchmark scenes
     {{ errors }}                                     the errors a user can meet

@@ -22,15 +22,15 @@ BROKEN = [
     ("raster/grid.py", "from bandweave.data import scene", "Arrows point one way"),
     ("models/m3amba.py", "from bandweave.landcover import run", "Arrows point one way"),
     ("landcover/run.py", "import bandweave.cli", "Arrows point one way"),
-    ("yaml_files.py", "from bandweave.run import atomic", "Arrows point one way"),
+    ("yaml_files.py", "from bandweave.training import atomic", "Arrows point one way"),
     ("schema.py", "from bandweave import yaml_files", "Arrows point one way"),
     ("errors.py", "from bandweave.raster import grid", "Arrows point one way"),
     ("nn/blocks.py", "from bandweave.raster import grid", "A model knows its blocks"),
     ("models/m3amba.py", "def f():\n    import rasterio", "A model knows its blocks"),
     ("raster/grid.py", "def f():\n    import torch", "Files and scenes need no torch"),
     ("data/scene.py", "from bandweave.scan import order", "Files and scenes need no torch"),
-    ("run/loop.py", "from bandweave.nn import output", "Training knows a module"),
-    ("run/config.py", "from bandweave.data import match", "Training knows a module"),
+    ("training/loop.py", "from bandweave.nn import output", "Training knows a module"),
+    ("training/config.py", "from bandweave.data import match", "Training knows a module"),
     ("scan/order.py", "import scipy", "The scan knows tensors only"),
 ]
 

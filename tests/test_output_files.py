@@ -19,7 +19,7 @@ from bandweave.output_files import (
     unfinished_name,
 )
 from bandweave.raster.outputs import OutputSet
-from bandweave.run.atomic import write_text
+from bandweave.training.atomic import write_text
 
 HOLD = """
 import sys, time
@@ -151,7 +151,7 @@ def test_two_writers_of_one_output(tmp_path):
 TRAIN = """
 import sys
 import bandweave as bw
-from bandweave.run.loop import *  # noqa
+from bandweave.training.loop import *  # noqa
 scene = bw.simulated_scene(seed=0, height=64, width=64)
 split = bw.split(scene, "blocks", size=8, guard=1)
 print("began", flush=True)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandweave.errors import ConfigError
-from bandweave.run.config import TrainConfig
 from bandweave.schema import OneOrMore, check_choices, differences, from_dict, to_dict
+from bandweave.training.config import TrainConfig
 from bandweave.yaml_files import parse_yaml, yaml_text
 
 

@@ -26,7 +26,7 @@ from bandweave.models.m3amba import M3amba
 from bandweave.nn import prompted_clip
 from bandweave.nn.clip_text import TextArchitecture
 from bandweave.nn.clip_weights import VisionArchitecture
-from bandweave.run.sections import merged
+from bandweave.training.sections import merged
 from papers.pages import DASH, markdown
 from papers.printed import Cost, Paper
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import bandweave
-from bandweave.run.atomic import write_json
-from bandweave.run.folder import machine
+from bandweave.training.atomic import write_json
+from bandweave.training.folder import machine
 
 PACKAGES = ("bandweave", "torch", "numba", "numpy", "triton", "mambapy", "mamba-ssm")
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from bandweave.data.samples import SampleConfig
 from bandweave.models import LAND_COVER, SHARPENERS
 from bandweave.pansharp.patches import PatchConfig
-from bandweave.run.config import TrainConfig
-from bandweave.run.optimizer import make_optimizer
+from bandweave.training.config import TrainConfig
+from bandweave.training.optimizer import make_optimizer
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "config") -
     a value of another type. Nested dataclasses, Literal, list, tuple, OneOrMore, dict, Path and
     unions work; of several dataclasses in a union, the one that knows most of the keys is meant.
 
-    >>> from bandweave.run.config import TrainConfig
+    >>> from bandweave.training.config import TrainConfig
     >>> from_dict(TrainConfig, {"step": 10}, "train")
     Traceback (most recent call last):
     ...

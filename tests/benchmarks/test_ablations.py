@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bandweave.landcover.config import LandCoverConfig, option_groups
-from bandweave.run.sections import grouped, merged
+from bandweave.training.sections import grouped, merged
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

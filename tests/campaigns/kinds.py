@@ -487,7 +487,7 @@ def opened_sharpener(folder: Path) -> None:
 
 def curves(folder: Path) -> None:
     """The history as reports and a resumed run read it."""
-    from bandweave.run.history import History, read_history
+    from bandweave.training.history import History, read_history
 
     for row in read_history(folder / "run" / "history.csv"):
         if not all(isinstance(number, float) for number in row.values()):
@@ -498,7 +498,7 @@ def curves(folder: Path) -> None:
 def scored(folder: Path) -> None:
     """The scores as a report reads them."""
     from bandweave.cli.run_facts import _scores
-    from bandweave.run.folder import RunFolder
+    from bandweave.training.folder import RunFolder
 
     _scores(RunFolder(folder / "run"))
 
@@ -522,7 +522,7 @@ def damage_checkpoint(folder: Path, rng: random.Random) -> None:
     """
     import torch
 
-    from bandweave.run.checkpoint import save_checkpoint
+    from bandweave.training.checkpoint import save_checkpoint
 
     path = folder / "run" / "last.ckpt"
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -66,7 +66,7 @@ def _weights(path: Path, root: Path) -> Any:
 def _checkpoint(path: Path, root: Path) -> Any:
     import torch
 
-    from bandweave.run.checkpoint import load_checkpoint
+    from bandweave.training.checkpoint import load_checkpoint
 
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):

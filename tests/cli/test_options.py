@@ -16,7 +16,7 @@ from bandweave.cli.training import parse
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER
-from bandweave.run.atomic import write_yaml
+from bandweave.training.atomic import write_yaml
 
 
 def leaves(config: object, path: str = "") -> dict[str, object]:

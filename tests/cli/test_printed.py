@@ -11,7 +11,7 @@ import rasterio
 
 from bandweave.cli.failures import explain
 from bandweave.cli.main import main
-from bandweave.run.progress import Progress, set_up_logging
+from bandweave.training.progress import Progress, set_up_logging
 
 EVIL = "roof\x1b[31m\x07\x9b2J\u202e"
 SHOWN = r"roof\x1b[31m\x07\x9b2J\u202e"

@@ -12,7 +12,7 @@ import rasterio
 import yaml
 from safetensors.numpy import load_file
 
-from bandweave.run.history import read_history
+from bandweave.training.history import read_history
 
 from .conftest import TINY, environment
 

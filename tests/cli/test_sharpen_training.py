@@ -11,7 +11,7 @@ from bandweave.cli.sharpen_training import parse
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.config import PairFiles, SharpenConfig
 from bandweave.pansharp.simulate import simulated_pair
-from bandweave.run.history import read_history
+from bandweave.training.history import read_history
 
 TINY = ("--model", "mmmamba_tiny", "--steps", "2", "--patch", "4", "--batch", "1")
 

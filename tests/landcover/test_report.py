@@ -42,8 +42,8 @@ from bandweave.raster.source import BandInfo
 from bandweave.raster.write import MapWriter
 from bandweave.report.curves import Curve, draw_curve, draw_shares
 from bandweave.report.pictures import photograph
-from bandweave.run.atomic import write_json, write_yaml
-from bandweave.run.folder import RunFolder, machine
+from bandweave.training.atomic import write_json, write_yaml
+from bandweave.training.folder import RunFolder, machine
 
 UTM = CRS.from_epsg(32617)
 CLASSES = (

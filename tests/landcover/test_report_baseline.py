@@ -19,7 +19,7 @@ from bandweave.landcover.report_baseline import Baseline, thin
 from bandweave.landcover.report_beside import set_beside
 from bandweave.landcover.report_interval import UnitCounts, bootstrap_difference
 from bandweave.raster.arrays import ArraySource
-from bandweave.run.atomic import write_json
+from bandweave.training.atomic import write_json
 
 from .test_report import (
     CLASSES,

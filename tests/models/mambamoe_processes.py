@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
-from bandweave.run.config import TrainConfig
-from bandweave.run.loop import fit
+from bandweave.training.config import TrainConfig
+from bandweave.training.loop import fit
 
 
 def batch_at(index: int, rank: int, world: int) -> dict:

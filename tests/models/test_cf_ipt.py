@@ -21,9 +21,9 @@ from bandweave.nn.clip_text import TextArchitecture, build_text_tower
 from bandweave.nn.clip_weights import VisionArchitecture, build_tower
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.nn.prompted_clip import PromptedClipConfig
-from bandweave.run.checkpoint import load_model
-from bandweave.run.config import TrainConfig
-from bandweave.run.optimizer import make_optimizer
+from bandweave.training.checkpoint import load_model
+from bandweave.training.config import TrainConfig
+from bandweave.training.optimizer import make_optimizer
 from tiny_clip import END, START, tiny_clip
 
 CLASSES = ["grass", "tree", "roof"]

@@ -12,10 +12,10 @@ from bandweave.nn.clip_provenance import frozen_names
 from bandweave.nn.experts import RoutedExperts
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.nn.prompted_clip import PromptedClipConfig
-from bandweave.run.checkpoint import load_model, restore, save_model, weights
-from bandweave.run.config import TrainConfig
-from bandweave.run.optimizer import make_optimizer
 from bandweave.schema import from_dict, to_dict
+from bandweave.training.checkpoint import load_model, restore, save_model, weights
+from bandweave.training.config import TrainConfig
+from bandweave.training.optimizer import make_optimizer
 from tiny_clip import tiny_clip
 
 CLASSES = ["grass", "tree", "roof"]

@@ -16,8 +16,8 @@ from bandweave.nn.experts import DIRECTIONS
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.nn.supervision import cross_entropy
 from bandweave.nn.window_statistics import collected_statistics, frozen_statistics
-from bandweave.run.history import read_history
 from bandweave.schema import from_dict, to_dict
+from bandweave.training.history import read_history
 
 BANDS = {"hsi": 6, "lidar": 1}
 CLASSES = ["grass", "tree", "roof"]

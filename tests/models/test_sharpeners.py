@@ -7,10 +7,10 @@ import torch
 
 from bandweave.errors import BandweaveError, RunError
 from bandweave.models import SHARPENERS
-from bandweave.run.checkpoint import load_model, restore, save_model, weights
-from bandweave.run.config import TrainConfig
-from bandweave.run.optimizer import make_optimizer
 from bandweave.schema import from_dict, to_dict
+from bandweave.training.checkpoint import load_model, restore, save_model, weights
+from bandweave.training.config import TrainConfig
+from bandweave.training.optimizer import make_optimizer
 
 SMALL = {"width": 8, "depth": 2, "residuals": 1, "state": 2, "mlp_ratio": 2.0}
 

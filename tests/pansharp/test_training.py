@@ -26,7 +26,7 @@ from bandweave.pansharp.simulate import simulated_pair
 from bandweave.pansharp.trained import Trained
 from bandweave.pansharp.training import train_sharpener
 from bandweave.raster.grid import Window
-from bandweave.run.history import read_history
+from bandweave.training.history import read_history
 
 STEPS = 40
 OPTIONS = {"patch": 8, "batch": 2, "steps": STEPS, "lr": 1e-2, "quiet": True}

@@ -12,8 +12,8 @@ from bandweave.data.scene_argument import scene_from
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER
-from bandweave.run.folder import RunFolder
-from bandweave.run.sections import merged
+from bandweave.training.folder import RunFolder
+from bandweave.training.sections import merged
 
 USAGE = "RUN|MODEL S --out DIR [any option below]\n       bandweave audit --published FILE"
 DESCRIPTION = f"""\

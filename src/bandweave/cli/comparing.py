@@ -21,7 +21,7 @@ from bandweave.data.samples import SampleConfig
 from bandweave.errors import ConfigError
 from bandweave.landcover.baselines import BASELINES
 from bandweave.models import LAND_COVER
-from bandweave.run.config import TrainConfig
+from bandweave.training.config import TrainConfig
 
 USAGE = "--models A,B --scenes S,T [--splits official,blocks] [--seeds 10] --out DIR"
 DESCRIPTION = f"""\

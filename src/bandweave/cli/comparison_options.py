@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bandweave.errors import ConfigError
-from bandweave.run.sections import merged
 from bandweave.schema import from_dict
+from bandweave.training.sections import merged
 from bandweave.yaml_files import read_yaml
 
 Named = str | list[str] | dict[str, dict[str, Any] | None]  # names, or options by a name

@@ -52,6 +52,6 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def _process() -> str:
     """Which of several processes speaks; the first needs no name."""
-    from bandweave.run.processes import is_main
+    from bandweave.training.processes import is_main
 
     return "" if is_main() else f" (process {os.environ.get('RANK') or os.environ['LOCAL_RANK']})"

@@ -51,7 +51,7 @@ def installation() -> list[tuple[str, str]]:
     import rasterio
     import torch
 
-    from bandweave.run.folder import machine
+    from bandweave.training.folder import machine
 
     facts = machine()
     rows = [

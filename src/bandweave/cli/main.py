@@ -98,7 +98,7 @@ def _run(arguments: list[str]) -> int:
         raise ConfigError(f"there is no command {command!r}; {guess}")
     module = import_module(f"bandweave.cli.{COMMANDS[command][0]}")
     args = module.parse(rest)
-    from bandweave.run.progress import set_up_logging
+    from bandweave.training.progress import set_up_logging
 
     set_up_logging(args.quiet, args.debug)
     with printable_stdout():

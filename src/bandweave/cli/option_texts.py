@@ -17,7 +17,7 @@ def option_texts(config: type) -> dict[str, str]:
     From a table in the docstring (`name  text`, continued on deeper lines) or, for the others,
     from the comments that begin on the field's own lines.
 
-    >>> from bandweave.run.config import TrainConfig
+    >>> from bandweave.training.config import TrainConfig
     >>> option_texts(TrainConfig)["accumulate"]
     'batches a step, one after another'
     """

@@ -9,8 +9,8 @@ from typing import Any
 
 from bandweave.cli.columns import columns
 from bandweave.errors import RunError, printable
-from bandweave.run.checkpoint import load_checkpoint, load_model
-from bandweave.run.folder import RunFolder
+from bandweave.training.checkpoint import load_checkpoint, load_model
+from bandweave.training.folder import RunFolder
 from bandweave.yaml_files import yaml_text
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from bandweave.cli.arguments import add_common
 from bandweave.cli.options import ConfigParser, without_other_choices
 from bandweave.errors import ConfigError
-from bandweave.run.folder import RunFolder
+from bandweave.training.folder import RunFolder
 from bandweave.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)

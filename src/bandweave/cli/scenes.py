@@ -135,7 +135,7 @@ def _notes_once() -> Iterator[None]:
 def _fix(scene: str) -> None:
     """Set the keys that answer the problems of a scene file; say each line that was written."""
     from bandweave.data.scene_fix import fix_scene_text
-    from bandweave.run.atomic import write_text
+    from bandweave.training.atomic import write_text
 
     path = Path(scene)
     if path.is_dir():
@@ -170,7 +170,7 @@ def _fix(scene: str) -> None:
 
 def _make(args: argparse.Namespace) -> int:
     from bandweave.data.draft import draft_scene
-    from bandweave.run.atomic import write_text
+    from bandweave.training.atomic import write_text
 
     out = Path(args.out) if args.out else None
     if out:

@@ -22,7 +22,7 @@ from bandweave.models import SHARPENERS
 from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.patches import PatchConfig
 from bandweave.pansharp.sensors import SENSORS
-from bandweave.run.config import TrainConfig
+from bandweave.training.config import TrainConfig
 
 USAGE = "--models A,B --test T [--pairs P] [--sensor S] [--register] [--seeds 10] --out DIR"
 DESCRIPTION = f"""\

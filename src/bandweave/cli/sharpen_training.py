@@ -22,8 +22,8 @@ from bandweave.pansharp.config import DEFAULT, SharpenConfig
 from bandweave.pansharp.pair_lists import listed_pairs
 from bandweave.pansharp.sensors import SENSORS
 from bandweave.pansharp.training import train_sharpener
-from bandweave.run.processes import is_main
-from bandweave.run.sections import merged
+from bandweave.training.processes import is_main
+from bandweave.training.sections import merged
 
 USAGE = "--pan P --ms M --out RUN [--model M] [--sensor S] [--register] [any option below]"
 DESCRIPTION = f"""\

@@ -23,8 +23,8 @@ from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.training import train
 from bandweave.models import LAND_COVER
-from bandweave.run.processes import is_main
-from bandweave.run.sections import merged
+from bandweave.training.processes import is_main
+from bandweave.training.sections import merged
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ def main() -> None:
     asked: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
 
-    from bandweave.run.progress import set_up_logging
+    from bandweave.training.progress import set_up_logging
 
     set_up_logging(quiet=True)
     while True:

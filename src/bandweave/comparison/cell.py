@@ -5,8 +5,8 @@
     failed.json   why it is not done
     features.json the picture of its features (features.py)
 
-and the files of a run (run/folder.py). What a cell that was killed left is continued: training from
-its checkpoint, what is whole stays, the rest is made again.
+and the files of a run (training/folder.py). What a cell that was killed left is continued: training
+from its checkpoint, what is whole stays, the rest is made again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from bandweave.landcover.mapping import map_scene
 from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import SceneScores, score
 from bandweave.landcover.training import train
-from bandweave.run.atomic import write_json, write_yaml
-from bandweave.run.config import conflicts
-from bandweave.run.folder import RunFolder, machine
+from bandweave.training.atomic import write_json, write_yaml
+from bandweave.training.config import conflicts
+from bandweave.training.folder import RunFolder, machine
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from bandweave.cluster.lock import only_one
 from bandweave.errors import BandweaveError, RunError
-from bandweave.run.atomic import write_json
-from bandweave.run.config import conflicts
-from bandweave.run.folder import VERSIONS
+from bandweave.training.atomic import write_json
+from bandweave.training.config import conflicts
+from bandweave.training.folder import VERSIONS
 
 
 class AnyCell(Protocol):

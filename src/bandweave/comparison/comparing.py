@@ -20,7 +20,7 @@ from bandweave.data.scene_argument import scene_from
 from bandweave.errors import ConfigError
 from bandweave.landcover.metrics import Scores
 from bandweave.output_files import only_writer_of_folder
-from bandweave.run.atomic import write_text
+from bandweave.training.atomic import write_text
 
 GROWING = ("models", "scenes", "splits", "seeds")  # may be added to a comparison
 

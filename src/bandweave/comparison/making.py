@@ -11,9 +11,9 @@ from bandweave.cluster.processes import in_processes, share_of_threads
 from bandweave.comparison.cell_folder import AnyCell
 from bandweave.errors import ConfigError, OutputError, RunError
 from bandweave.output_files import stands_in
-from bandweave.run.atomic import write_yaml
-from bandweave.run.progress import Progress
 from bandweave.schema import differences, listed
+from bandweave.training.atomic import write_yaml
+from bandweave.training.progress import Progress
 from bandweave.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)

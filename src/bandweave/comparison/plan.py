@@ -21,8 +21,8 @@ from bandweave.errors import ConfigError, SplitError
 from bandweave.landcover.baselines import BASELINES
 from bandweave.landcover.config import LandCoverConfig, option_groups
 from bandweave.models import LAND_COVER
-from bandweave.run.sections import grouped, merged
 from bandweave.schema import from_dict, nearest, to_dict
+from bandweave.training.sections import grouped, merged
 
 DRAWN = ("blocks", "objects", "parts", "random")  # splits that a seed draws anew
 SECTIONS = ("model", "samples", "train")

@@ -15,7 +15,7 @@ from bandweave.csv_text import csv_of
 from bandweave.errors import RunError
 from bandweave.landcover.metrics import PER_CLASS, Scores
 from bandweave.landcover.scoring import SceneScores
-from bandweave.run.checkpoint import MISSTATED
+from bandweave.training.checkpoint import MISSTATED
 
 COLUMNS = (
     *("scene", "split", "model", "seed", "row", "class", "train", "test", *PER_CLASS),

@@ -19,7 +19,7 @@ from bandweave.landcover.map_files import stored_rows
 from bandweave.output_files import check_output
 from bandweave.raster.gdal import open_dataset
 from bandweave.raster.grid import Grid
-from bandweave.run.atomic import whole
+from bandweave.training.atomic import whole
 
 log = logging.getLogger(__name__)
 

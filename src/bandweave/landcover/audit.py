@@ -36,9 +36,9 @@ from bandweave.landcover.metrics import Scores, confusion_matrix
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.training import described_layers, train
 from bandweave.output_files import only_writer_of_folder, stands_in
-from bandweave.run.atomic import write_json, write_text, write_yaml
-from bandweave.run.config import differences
-from bandweave.run.folder import RunFolder
+from bandweave.training.atomic import write_json, write_text, write_yaml
+from bandweave.training.config import differences
+from bandweave.training.folder import RunFolder
 from bandweave.yaml_files import read_yaml
 
 WHOLE = 32  # px of the grid: side of a crop, of a model that is fed with whole parts

@@ -8,9 +8,9 @@ from typing import Any
 from bandweave.data.samples import SampleConfig
 from bandweave.data.splits import SplitConfig
 from bandweave.models import LAND_COVER, find_preset
-from bandweave.run.config import TrainConfig
-from bandweave.run.sections import in_sections, merged
 from bandweave.schema import from_dict, to_dict
+from bandweave.training.config import TrainConfig
+from bandweave.training.sections import in_sections, merged
 
 
 @dataclass

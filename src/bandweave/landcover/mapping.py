@@ -25,8 +25,8 @@ from bandweave.errors import ConfigError, FileError, OutputError
 from bandweave.raster.outputs import OutputSet, cannot_write
 from bandweave.raster.style import aux_xml, build_vrt, qml
 from bandweave.raster.write import MapWriter, Overviews
-from bandweave.run.processes import best_device
-from bandweave.run.progress import Progress
+from bandweave.training.processes import best_device
+from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
     import torch

@@ -49,8 +49,8 @@ from bandweave.landcover.scoring import SceneScores, own_split
 from bandweave.report.curves import Curve, draw_curve, draw_shares
 from bandweave.report.page import render
 from bandweave.report.words import counted, percent, seconds_in_words
-from bandweave.run.folder import RunFolder
-from bandweave.run.history import Row, read_history
+from bandweave.training.folder import RunFolder
+from bandweave.training.history import Row, read_history
 from bandweave.yaml_files import yaml_text
 
 NOT_A_LOSS = ("step", "loss", "accuracy", "validation", "gradient_norm", "lr", "seconds")

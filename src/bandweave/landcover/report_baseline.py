@@ -30,8 +30,8 @@ from bandweave.landcover.metrics import Scores, assert_supports, confusion_matri
 from bandweave.landcover.report_interval import UnitCounts, number_units
 from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import own_split
-from bandweave.run.folder import RunFolder
-from bandweave.run.progress import Progress
+from bandweave.training.folder import RunFolder
+from bandweave.training.progress import Progress
 
 METHOD = "svm"
 SEED = 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bandweave.report.curves import Shares
-from bandweave.run.history import Row
+from bandweave.training.history import Row
 
 PREFIX = "expert_"
 

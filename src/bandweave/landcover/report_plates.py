@@ -25,7 +25,7 @@ from bandweave.landcover.run import Run
 from bandweave.raster.outputs import CACHE_BYTES
 from bandweave.report.pictures import Picture, photograph, picture
 from bandweave.report.words import counted, percent
-from bandweave.run.progress import Progress
+from bandweave.training.progress import Progress
 
 LONGEST = 1200  # px of a picture's longer side
 LONGEST_OTHER = 480  # of layers other than the reference

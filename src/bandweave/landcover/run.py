@@ -17,8 +17,8 @@ from bandweave.errors import RunError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER
 from bandweave.nn.clip import check_weights, frozen_names, weights_fingerprint
-from bandweave.run.checkpoint import MISSTATED, load_trained, restore, save_model, weights
-from bandweave.run.folder import RunFolder
+from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
+from bandweave.training.folder import RunFolder
 
 FORMAT = 1  # of the metadata; a file of another one is refused
 

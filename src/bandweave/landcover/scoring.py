@@ -17,7 +17,7 @@ from bandweave.landcover.classify import predict_part
 from bandweave.landcover.feeding import seen_at_once
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, object_votes
 from bandweave.landcover.run import Run
-from bandweave.run.progress import Progress
+from bandweave.training.progress import Progress
 
 
 @dataclass(frozen=True)

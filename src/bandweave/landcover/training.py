@@ -25,10 +25,10 @@ from bandweave.landcover.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.run import Run, build_model
 from bandweave.nn.clip import ClipGuidance, frozen_names
-from bandweave.run.folder import RunFolder, training_facts
-from bandweave.run.loop import fit
-from bandweave.run.processes import Accelerator, check_devices, is_main
-from bandweave.run.sections import grouped, merged
+from bandweave.training.folder import RunFolder, training_facts
+from bandweave.training.loop import fit
+from bandweave.training.processes import Accelerator, check_devices, is_main
+from bandweave.training.sections import grouped, merged
 
 PROJECTION_BATCHES = 8  # of training crops, to which CLIP's fixed projection is fitted
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from bandweave.models import SHARPENERS, find_preset
 from bandweave.pansharp.patches import PatchConfig
-from bandweave.run.config import TrainConfig
-from bandweave.run.sections import in_sections, merged
 from bandweave.schema import OneOrMore, from_dict, to_dict
+from bandweave.training.config import TrainConfig
+from bandweave.training.sections import in_sections, merged
 
 DEFAULT = "mmmamba"
 SECTIONS = ("model", "samples", "train")

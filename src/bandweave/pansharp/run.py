@@ -17,8 +17,8 @@ from bandweave.pansharp.config import SharpenConfig
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.value_scale import ValueScale, brightest
-from bandweave.run.checkpoint import MISSTATED, load_trained, restore, save_model, weights
-from bandweave.run.folder import RunFolder
+from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
+from bandweave.training.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

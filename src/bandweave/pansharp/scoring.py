@@ -31,8 +31,8 @@ from bandweave.pansharp.score_stages import PROTOCOLS, STAGES, WINDOW, Maker
 from bandweave.pansharp.score_tables import ScoreRow, csv_text, tables
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.sharpening import Classical, ZeroShot, open_run
-from bandweave.run.progress import Progress
 from bandweave.schema import nearest
+from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
     from bandweave.pansharp.run import SharpenRun

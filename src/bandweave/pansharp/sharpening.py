@@ -28,8 +28,8 @@ from bandweave.raster.described import band_facts, tags_of
 from bandweave.raster.grid import Window
 from bandweave.raster.outputs import OutputSet
 from bandweave.raster.write import MapWriter
-from bandweave.run.progress import Progress
 from bandweave.schema import nearest
+from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
     from bandweave.pansharp.run import SharpenRun

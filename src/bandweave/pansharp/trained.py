@@ -24,7 +24,7 @@ from bandweave.nn.window_statistics import Statistics, collected_statistics, fro
 from bandweave.pansharp.pair import Pair, PairWindow
 from bandweave.pansharp.run import SharpenRun
 from bandweave.raster.grid import tiles
-from bandweave.run.processes import best_device
+from bandweave.training.processes import best_device
 
 TILE = 256  # PAN pixels of a tile's side, without its margin
 REMEMBERED = 32  # PAN pixels beyond what convolutions see, in which the scan forgets

@@ -21,11 +21,11 @@ from bandweave.pansharp.run import SharpenRun, build_model
 from bandweave.pansharp.sensors import Sensor, sensor_of
 from bandweave.pansharp.sharpening import register_pair, tell_of_pair
 from bandweave.pansharp.value_scale import fit_scale
-from bandweave.run.feed import as_tensors
-from bandweave.run.folder import RunFolder, training_facts
-from bandweave.run.loop import fit
-from bandweave.run.processes import Accelerator, check_devices, is_main
-from bandweave.run.sections import grouped, merged
+from bandweave.training.feed import as_tensors
+from bandweave.training.folder import RunFolder, training_facts
+from bandweave.training.loop import fit
+from bandweave.training.processes import Accelerator, check_devices, is_main
+from bandweave.training.sections import grouped, merged
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@
     images/       what the method made of the region of a pair that the page shows, float32
     cell.json     what the cell was, when all is done
 
-and the files of a run (run/folder.py). What a cell that was killed left is continued: training from
-its checkpoint, scoring with the next pair.
+and the files of a run (training/folder.py). What a cell that was killed left is continued: training
+from its checkpoint, scoring with the next pair.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from bandweave.pansharp.score_names import plain
 from bandweave.pansharp.score_stages import PROTOCOLS
 from bandweave.pansharp.scoring import SAMPLES, SharpeningScores, score_sharpeners, trained
 from bandweave.pansharp.training import train_sharpener
-from bandweave.run.atomic import whole, write_yaml
-from bandweave.run.config import conflicts
-from bandweave.run.folder import RunFolder, machine
+from bandweave.training.atomic import whole, write_yaml
+from bandweave.training.config import conflicts
+from bandweave.training.folder import RunFolder, machine
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ from bandweave.pansharp.score_stages import STAGES, WINDOW
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.survey import survey_pair
 from bandweave.pansharp.training import common_sensor
-from bandweave.run.atomic import whole, write_text
 from bandweave.schema import from_dict, to_dict
+from bandweave.training.atomic import whole, write_text
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from bandweave.pansharp.classical import CLASSICAL
 from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option_groups
 from bandweave.pansharp.pair import Files
 from bandweave.pansharp.training import as_pair_files, check_pairs
-from bandweave.run.sections import grouped, merged
 from bandweave.schema import to_dict
+from bandweave.training.sections import grouped, merged
 
 
 @dataclass(frozen=True)

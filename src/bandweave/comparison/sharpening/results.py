@@ -16,7 +16,7 @@ from bandweave.csv_text import csv_of
 from bandweave.errors import RunError
 from bandweave.pansharp.score_names import SCORES
 from bandweave.pansharp.score_stages import PROTOCOLS
-from bandweave.run.checkpoint import MISSTATED
+from bandweave.training.checkpoint import MISSTATED
 
 DEPENDS = ("sensor", "ratio", "peak", "registered", "shift_rows", "shift_cols")
 COLUMNS = (

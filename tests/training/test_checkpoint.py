@@ -10,7 +10,7 @@ import torch
 from toy import toy
 
 from bandweave.errors import OutputError, RunError
-from bandweave.run.checkpoint import (
+from bandweave.training.checkpoint import (
     load_checkpoint,
     load_model,
     restore,

@@ -46,7 +46,7 @@ def grouped(groups: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, 
 
     groups  dataclasses by the name of their section; the first that has an option takes it
 
-    >>> from bandweave.run.config import TrainConfig
+    >>> from bandweave.training.config import TrainConfig
     >>> grouped({"train": TrainConfig()}, {"steps": 5, "lr": 0.1})
     {'train': {'steps': 5, 'lr': 0.1}}
     """

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from bandweave.csv_text import csv_of
 from bandweave.errors import OutputError, RunError
 from bandweave.output_files import only_writer_of_folder
-from bandweave.run.atomic import write_json, write_text, write_yaml
-from bandweave.run.config import conflicts
-from bandweave.run.history import Row
-from bandweave.run.processes import is_main
+from bandweave.training.atomic import write_json, write_text, write_yaml
+from bandweave.training.config import conflicts
+from bandweave.training.history import Row
+from bandweave.training.processes import is_main
 from bandweave.yaml_files import read_yaml
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bandweave.run.history import read_history
+from bandweave.training.history import read_history
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks and kills processes: POSIX")
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.nn.output import Output
-from bandweave.run.config import TrainConfig
-from bandweave.run.loop import fit
+from bandweave.training.config import TrainConfig
+from bandweave.training.loop import fit
 
 
 class Toy(nn.Module):

@@ -14,10 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import RunError
-from bandweave.run.checkpoint import check_fit, load_checkpoint, restore, save_checkpoint, weights
-from bandweave.run.config import TrainConfig, conflicts
-from bandweave.run.optimizer import WeightAverage
 from bandweave.schema import to_dict
+from bandweave.training.checkpoint import (
+    check_fit,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+    weights,
+)
+from bandweave.training.config import TrainConfig, conflicts
+from bandweave.training.optimizer import WeightAverage
 
 log = logging.getLogger(__name__)
 

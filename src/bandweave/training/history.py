@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.errors import ConfigError, FileError, OutputError
-from bandweave.run.atomic import write_text
+from bandweave.training.atomic import write_text
 
 log = logging.getLogger(__name__)
 

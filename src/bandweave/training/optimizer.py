@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import RunError
-from bandweave.run.config import TrainConfig
+from bandweave.training.config import TrainConfig
 
 POWER = 0.9  # of the schedule `poly` (DeepLab; MambaMoE)
 

@@ -8,8 +8,8 @@ import logging
 import pytest
 from rich.console import Console
 
-from bandweave.run import progress
-from bandweave.run.progress import Progress, set_up_logging, track
+from bandweave.training import progress
+from bandweave.training.progress import Progress, set_up_logging, track
 
 
 @pytest.fixture

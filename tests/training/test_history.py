@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandweave.errors import ConfigError, FileError, OutputError
-from bandweave.run.history import Board, History, read_history
+from bandweave.training.history import Board, History, read_history
 
 
 def test_rows_beyond_the_checkpoint_are_cut(tmp_path):

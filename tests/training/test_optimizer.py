@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from toy import toy
 
-from bandweave.run.config import TrainConfig
-from bandweave.run.optimizer import WeightAverage, learning_rate, make_optimizer
+from bandweave.training.config import TrainConfig
+from bandweave.training.optimizer import WeightAverage, learning_rate, make_optimizer
 
 
 def test_schedule_values():

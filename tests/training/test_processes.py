@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from bandweave.errors import RunError
-from bandweave.run.history import read_history
-from bandweave.run.processes import is_main, repeatable, reseed, together
+from bandweave.training.history import read_history
+from bandweave.training.processes import is_main, repeatable, reseed, together
 
 
 @pytest.fixture(scope="module")

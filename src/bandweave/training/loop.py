@@ -15,13 +15,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, RunError
-from bandweave.run.config import TrainConfig
-from bandweave.run.feed import BatchAt, batches
-from bandweave.run.history import Board, History, Row
-from bandweave.run.optimizer import WeightAverage, learning_rate, make_optimizer
-from bandweave.run.processes import Accelerator, repeatable, reseed, start, together
-from bandweave.run.progress import Progress
-from bandweave.run.state import TrainState, identity_of
+from bandweave.training.config import TrainConfig
+from bandweave.training.feed import BatchAt, batches
+from bandweave.training.history import Board, History, Row
+from bandweave.training.optimizer import WeightAverage, learning_rate, make_optimizer
+from bandweave.training.processes import Accelerator, repeatable, reseed, start, together
+from bandweave.training.progress import Progress
+from bandweave.training.state import TrainState, identity_of
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from toy import Branching, Toy, batch_at, config, score, toy
 
 from bandweave.errors import ConfigError, OutputError, RunError
 from bandweave.nn.output import Output
-from bandweave.run.checkpoint import load_checkpoint
-from bandweave.run.history import read_history
-from bandweave.run.loop import fit
+from bandweave.training.checkpoint import load_checkpoint
+from bandweave.training.history import read_history
+from bandweave.training.loop import fit
 
 
 def trained(out, module=None, batches=batch_at, options=None, **more):

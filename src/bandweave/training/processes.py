@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from bandweave.errors import ConfigError, RunError
-from bandweave.run.config import Precision
+from bandweave.training.config import Precision
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bandweave.errors import ConfigError, OutputError, RunError
-from bandweave.run.folder import RunFolder, machine
+from bandweave.training.folder import RunFolder, machine
 
 CONFIG = {"model": {"depth": 2}, "train": {"lr": 0.1}}
 

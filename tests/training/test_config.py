@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bandweave.errors import ConfigError
-from bandweave.run.atomic import write_yaml
-from bandweave.run.config import TrainConfig, conflicts
 from bandweave.schema import from_dict, to_dict
+from bandweave.training.atomic import write_yaml
+from bandweave.training.config import TrainConfig, conflicts
 from bandweave.yaml_files import read_yaml
 
 

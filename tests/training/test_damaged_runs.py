@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from toy import batch_at, config, score, toy
 
 from bandweave.errors import RunError
-from bandweave.run.checkpoint import load_checkpoint, load_model, load_trained, save_model
-from bandweave.run.loop import fit
+from bandweave.training.checkpoint import load_checkpoint, load_model, load_trained, save_model
+from bandweave.training.loop import fit
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_what_is_not_allowed_or_no_file_is_not_called_truncated(tmp_path, monkey
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("bandweave.run.checkpoint.open", refuse, raising=False)
+    monkeypatch.setattr("bandweave.training.checkpoint.open", refuse, raising=False)
     with pytest.raises(RunError, match="cannot be read: Permission denied") as caught:
         read(path)
     assert "truncated" not in str(caught.value)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bandweave.errors import LONGEST, printable
-from bandweave.run.processes import is_main
+from bandweave.training.processes import is_main
 
 if TYPE_CHECKING:
     from rich.console import Console

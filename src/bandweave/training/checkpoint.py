@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 from bandweave.errors import ConfigError, FileError, RunError
 from bandweave.local_files import check_input_file
-from bandweave.run.atomic import whole
+from bandweave.training.atomic import whole
 
 log = logging.getLogger(__name__)
 
