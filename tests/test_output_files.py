@@ -203,7 +203,7 @@ class Module:
 cli.import_module = lambda name: Module
 arguments, sys.argv = sys.argv, ["bandweave", "map"]
 sys.argv = ["bandweave", arguments[1]]
-cli.COMMANDS[arguments[1]] = ("map", "")
+cli.COMMANDS[arguments[1]] = ""
 sys.exit(cli.main())
 """
 

@@ -401,7 +401,7 @@ def parsed(module: str, *words: str) -> Read:
 
 def planned(folder: Path) -> None:
     """The plan of `compare`, from its file to its cells."""
-    from bandweave.cli.comparing import parse
+    from bandweave.cli.compare import parse
     from bandweave.comparison.plan import Plan
 
     args = parse(["--config", str(folder / "plan.yaml"), "--out", str(folder / "out")])
@@ -423,9 +423,9 @@ YAMLS = {
                             seldom(command("scenes", "check", "{}/scene.yaml"))),
     "yaml:parts": yaml_kind("scene.yaml", PARTS, two_layers, scene),
     "yaml:train": yaml_kind("config.yaml", TRAIN, two_layers,
-                            parsed("training", "--config", "{}/config.yaml")),
+                            parsed("train", "--config", "{}/config.yaml")),
     "yaml:sharpen": yaml_kind("config.yaml", SHARPEN, lambda folder: None,
-                              parsed("sharpen_training", "--config", "{}/config.yaml")),
+                              parsed("sharpen_train", "--config", "{}/config.yaml")),
     "yaml:compare": yaml_kind("plan.yaml", PLAN, two_layers, planned),
     "yaml:published": yaml_kind("published.yaml", PUBLISHED, two_layers,
                                 command("audit", "--published", "{}/published.yaml")),

@@ -161,7 +161,7 @@ def test_an_interrupt_says_how_to_go_on(call, monkeypatch, run_copy, scene_file)
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bandweave.cli.training.train", interrupt)
+    monkeypatch.setattr("bandweave.cli.train.train", interrupt)
     result = call("train", "--out", run_copy, "--resume")
     assert (result.status, result.out) == (130, "")
     assert f"warning: continue with `bandweave train --out {run_copy} --resume`" in result.err

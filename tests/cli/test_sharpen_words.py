@@ -11,8 +11,8 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 import bandweave as bw
-from bandweave.cli.sharpen_scoring import parse as parse_scoring
-from bandweave.cli.sharpening import parse as parse_sharpening
+from bandweave.cli.sharpen import parse as parse_sharpening
+from bandweave.cli.sharpen_score import parse as parse_scoring
 from bandweave.pansharp.simulate import simulated_pair
 from bandweave.pansharp.training import train_sharpener
 

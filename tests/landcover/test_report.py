@@ -333,9 +333,9 @@ def test_pictures_show_what_the_files_hold(finished):
 
 
 def test_command_makes_the_same_run(finished):
-    from bandweave.cli.mapping import parse as parse_map
-    from bandweave.cli.scoring import parse as parse_score
-    from bandweave.cli.training import parse as parse_train
+    from bandweave.cli.map import parse as parse_map
+    from bandweave.cli.score import parse as parse_score
+    from bandweave.cli.train import parse as parse_train
 
     run, scene, *_ = finished
     text, page = read_page(write_report(run, scene, quiet=True))

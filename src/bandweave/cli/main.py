@@ -23,20 +23,20 @@ from bandweave.cli.signals import line_of, received, signals_raised, status_of
 from bandweave.errors import ConfigError
 
 COMMANDS = {
-    "demo": ("demo", "simulate a scene, train on it, map it, score it, report"),
-    "train": ("training", "train a model on a scene, into a run folder"),
-    "map": ("mapping", "map a scene with a trained run"),
-    "score": ("scoring", "score a run on the test pixels of a split"),
-    "compare": ("comparing", "compare models on scenes, splits and seeds, in tables that hold up"),
-    "audit": ("auditing", "what shortcuts of a protocol are worth; what published scores hide"),
-    "report": ("reporting", "write one page on a run: protocol, scores, images, curves"),
-    "sample": ("area_sampling", "draw places in each class of a map, to label for its areas"),
-    "sharpen": ("sharpening", "sharpen a multispectral file by a panchromatic one"),
-    "sharpen-train": ("sharpen_training", "train a model to sharpen, on pairs of files"),
-    "sharpen-score": ("sharpen_scoring", "score sharpening methods on pairs of files"),
-    "sharpen-compare": ("sharpen_comparing", "compare sharpening methods over pairs and seeds"),
-    "scenes": ("scenes", "list, get and check benchmarks; check and draft scene files"),
-    "info": ("info", "facts on this installation, a file, or a run"),
+    "demo": "simulate a scene, train on it, map it, score it, report",
+    "train": "train a model on a scene, into a run folder",
+    "map": "map a scene with a trained run",
+    "score": "score a run on the test pixels of a split",
+    "compare": "compare models on scenes, splits and seeds, in tables that hold up",
+    "audit": "what shortcuts of a protocol are worth; what published scores hide",
+    "report": "write one page on a run: protocol, scores, images, curves",
+    "sample": "draw places in each class of a map, to label for its areas",
+    "sharpen": "sharpen a multispectral file by a panchromatic one",
+    "sharpen-train": "train a model to sharpen, on pairs of files",
+    "sharpen-score": "score sharpening methods on pairs of files",
+    "sharpen-compare": "compare sharpening methods over pairs and seeds",
+    "scenes": "list, get and check benchmarks; check and draft scene files",
+    "info": "facts on this installation, a file, or a run",
 }
 
 
@@ -78,6 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def module_of(command: str) -> str:
+    """
+    >>> module_of("sharpen-train")
+    'bandweave.cli.sharpen_train'
+    """
+    return f"bandweave.cli.{command.replace('-', '_')}"
+
+
 def _tell(message: str) -> None:
     """Write to stderr, which may be closed."""
     with suppress(OSError, ValueError, AttributeError):
@@ -96,7 +104,7 @@ def _run(arguments: list[str]) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(COMMANDS)}"
         raise ConfigError(f"there is no command {command!r}; {guess}")
-    module = import_module(f"bandweave.cli.{COMMANDS[command][0]}")
+    module = import_module(module_of(command))
     args = module.parse(rest)
     from bandweave.training.progress import set_up_logging
 
@@ -107,7 +115,7 @@ def _run(arguments: list[str]) -> int:
 
 def _help() -> str:
     width = max(map(len, COMMANDS)) + 2
-    lines = "\n".join(f"  {name:{width}}{text}" for name, (_, text) in COMMANDS.items())
+    lines = "\n".join(f"  {name:{width}}{text}" for name, text in COMMANDS.items())
     return (
         "usage: bandweave COMMAND …\n\n"
         "Land cover from co-registered rasters: from files on disk to a map on disk.\n\n"

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from bandweave.cli import comparing, sharpen_comparing
+from bandweave.cli import compare, sharpen_compare
 from bandweave.cli.main import main
 
 SCENE = "simulated_scene(seed=0, height=32, width=48, bands=4)"
@@ -35,7 +35,7 @@ def file(tmp_path):
 
 
 def parsed(file, *more):
-    return comparing.parse(["--config", file, "--out", "tables", *more])
+    return compare.parse(["--config", file, "--out", "tables", *more])
 
 
 def test_models_pick_among_the_file_s_with_their_options(file):
@@ -95,7 +95,7 @@ def test_sharpen_compare_picks_alike(tmp_path):
     path = tmp_path / "compare.yaml"
     models = {"blur": {"model": "mmmamba_small", "steps": 5, "less_blur": 0}, "gsa": {}}
     path.write_text(yaml.safe_dump({"models": models, "test": "t.yaml", "train": {"lr": 0.1}}))
-    args = sharpen_comparing.parse(
+    args = sharpen_compare.parse(
         ["--config", str(path), "--out", "tables", "--models", "blur,brovey", "--train.steps", "9"]
     )
     assert args.models == {"blur": models["blur"], "brovey": None}

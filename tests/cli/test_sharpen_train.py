@@ -7,7 +7,7 @@ import rasterio
 import yaml
 from safetensors.numpy import load_file
 
-from bandweave.cli.sharpen_training import parse
+from bandweave.cli.sharpen_train import parse
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.config import PairFiles, SharpenConfig
 from bandweave.pansharp.simulate import simulated_pair
