@@ -38,8 +38,8 @@ def limits(device: str = "cpu") -> dict[str, Limit]:
 def _exp2() -> Limit:
     from numba import njit
 
-    from bandweave.scan.simd import WIDTH, load, store
-    from bandweave.scan.simd_math import exp2
+    from bandweave.scan.cpu.lane_math import exp2
+    from bandweave.scan.cpu.lanes import WIDTH, load, store
 
     four = (0, 0, 0, 0)
 

@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import triton
-from bandweave.scan.gpu import backward as backward_kernels
-from bandweave.scan.gpu import engine as gpu
-from bandweave.scan.gpu import forward as forward_kernels
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from triton.backends.compiler import GPUTarget
@@ -22,6 +19,9 @@ from triton.compiler import ASTSource
 
 from bandweave.errors import ScanError
 from bandweave.scan.arguments import ScanArguments
+from bandweave.scan.gpu import backward as backward_kernels
+from bandweave.scan.gpu import engine as gpu
+from bandweave.scan.gpu import forward as forward_kernels
 
 SCAN, CARRY = forward_kernels.scan, forward_kernels.carry
 CHUNK_STATES = forward_kernels.chunk_states

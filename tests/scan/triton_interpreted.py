@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from bandweave.scan import triton_engine
 from bandweave.scan.arguments import ScanArguments
+from bandweave.scan.gpu import engine as triton_engine
 
 WHOLE, CHUNKED, INSIDE = "whole", "chunked", "inside"
 

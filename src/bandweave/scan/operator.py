@@ -36,7 +36,7 @@ _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 
 def engine_module(name: str) -> ModuleType:
     """An engine with kernels, imported when it is needed."""
-    return import_module(f"bandweave.scan.{KERNELS[name]}.engine")
+    return import_module(f"bandweave.scan.{KERNELS.get(name, name)}.engine")
 
 
 def _forward(

@@ -1,6 +1,6 @@
 """The backward kernel of the selective scan on a CPU.
 
-Symbols and arrays as in kernel_forward.py; `d` before a name is its gradient here:
+Symbols and arrays as in forward.py; `d` before a name is its gradient here:
 
     dy, du    (B, T, E)              ddelta, ddelta2  (B, K, T, E)
     dB, dC    (blocks, B, K, T, N)   one part per block of channels, to be added by the caller
@@ -26,8 +26,8 @@ time goes to keeping e, p, dB and dC in the first cache.
 
 import numpy as np
 
-from bandweave.scan.kernel_cache import inner, kernel
-from bandweave.scan.kernel_forward import (
+from bandweave.scan.cpu.cache import inner, kernel
+from bandweave.scan.cpu.forward import (
     CHUNK,
     ONE,
     ROWS,
@@ -37,7 +37,8 @@ from bandweave.scan.kernel_forward import (
     write,
     write_states,
 )
-from bandweave.scan.simd import (
+from bandweave.scan.cpu.lane_math import exp2, softplus_slope
+from bandweave.scan.cpu.lanes import (
     WIDTH,
     copy,
     dot,
@@ -51,7 +52,6 @@ from bandweave.scan.simd import (
     take_next,
     zeros,
 )
-from bandweave.scan.simd_math import exp2, softplus_slope
 
 FEW = 16  # steps whose gradients are written one vector at a time
 LN2 = float(np.log(2))

@@ -1,6 +1,6 @@
 """The kernels of a scan with a single state, N = 1, which are bound by memory.
 
-Arrays, symbols and tasks as in kernel_forward.py and kernel_backward.py. With one exponential per
+Arrays, symbols and tasks as in forward.py and backward.py. With one exponential per
 token and channel there is nothing to gain from copying a chunk into rows first. Forward, steps are
 taken one by one, each over a block of channels, straight from and to the arrays. Backward, chunks
 are short, so that what is kept of one vector's chunk (d, e and p) stays in the first cache, and
@@ -10,9 +10,9 @@ are asked for ahead: no hardware foresees a scan along columns.
 
 import numpy as np
 
-from bandweave.scan.kernel_backward import LN2, add, prefetch_gradient, slope
-from bandweave.scan.kernel_cache import inner, kernel
-from bandweave.scan.kernel_forward import (
+from bandweave.scan.cpu.backward import LN2, add, prefetch_gradient, slope
+from bandweave.scan.cpu.cache import inner, kernel
+from bandweave.scan.cpu.forward import (
     ONE,
     read,
     read_states,
@@ -20,7 +20,8 @@ from bandweave.scan.kernel_forward import (
     write,
     write_states,
 )
-from bandweave.scan.simd import (
+from bandweave.scan.cpu.lane_math import exp2
+from bandweave.scan.cpu.lanes import (
     WIDTH,
     fma,
     load,
@@ -32,7 +33,6 @@ from bandweave.scan.simd import (
     take_next,
     zeros,
 )
-from bandweave.scan.simd_math import exp2
 
 AHEAD = 4  # steps
 CHUNK = 16  # steps between two saved states; as many as there are lanes, for `sum_rows`

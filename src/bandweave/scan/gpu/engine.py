@@ -1,6 +1,6 @@
 """The Triton engine: arranges the tensors, chooses the form of the scan, runs kernels, adds parts.
 
-The kernels and their cost: triton_forward.py and triton_backward.py. Here a scan is cut into
+The kernels and their cost: forward.py and backward.py. Here a scan is cut into
 programs of one block of channels and one chunk of steps; what several programs give a part of is
 added by torch in a fixed order, so that a result is the same at every run, to the bit.
 """
@@ -16,8 +16,9 @@ import triton
 from torch import Tensor
 
 from bandweave.errors import ScanError
-from bandweave.scan import triton_backward, triton_forward
 from bandweave.scan.arguments import ScanArguments
+from bandweave.scan.gpu import backward as backward_kernels
+from bandweave.scan.gpu import forward as forward_kernels
 
 LANES = 32
 RESIDENT = 8  # programs that a multiprocessor holds at once: 255 registers for each of 32 lanes
@@ -130,12 +131,12 @@ def forward(
         starts = None
         if form.chunks > 1:
             starts, product = (_float(t.u, batch, K, form.chunks, E, N) for _ in range(2))
-            run = _launcher(triton_forward.chunk_states, t, form)
+            run = _launcher(forward_kernels.chunk_states, t, form)
             run(
                 t.u, *_first(t), *_second(t), t.B, t.table, starts, product, *_sizes(t), *_cut(form)
             )
             _carry(starts, product, t.initial, reverse=False)
-        run = _launcher(triton_forward.scan, t, form, INSIDE=form.inside)
+        run = _launcher(forward_kernels.scan, t, form, INSIDE=form.inside)
         tensors = (t.B, t.C, t.D, t.table, t.initial, starts, y, last, saved)
         run(t.u, *_first(t), *_second(t), *tensors, *_sizes(t), *_cut(form))
     return _added(y, t.u, 1), last, _float(t.u, 0) if saved is None else saved
@@ -171,11 +172,11 @@ def backward(
         incoming = None
         if form.chunks > 1:
             incoming, product = (_float(t.u, batch, K, form.chunks, E, N) for _ in range(2))
-            run = _launcher(triton_backward.chunk_adjoints, t, form)
+            run = _launcher(backward_kernels.chunk_adjoints, t, form)
             results = (incoming, product)
             run(*_first(t), *_second(t), t.C, t.table, dy, *results, *_sizes(t), *_cut(form))
             _carry(incoming, product, dlast, reverse=True)
-        run = _launcher(triton_backward.scan_backward, t, form, INSIDE=form.inside)
+        run = _launcher(backward_kernels.scan_backward, t, form, INSIDE=form.inside)
         tensors = (t.B, t.C, t.D, t.table, saved, incoming, dlast, dy)
         parts = (du, *first, *second, dB, dC, dD, dinitial)
         sizes = (*_sizes(t), batch * K, *_cut(form))
@@ -202,7 +203,7 @@ def backward(
 
 def _checked(arguments: ScanArguments) -> ScanArguments:
     """The same with contiguous tensors, where the kernels can run."""
-    if isinstance(triton_forward.scan, triton.JITFunction):  # not on Triton's interpreter
+    if isinstance(forward_kernels.scan, triton.JITFunction):  # not on Triton's interpreter
         if arguments.u.device.type != "cuda":
             raise ScanError(
                 f"the triton engine runs on a GPU, the tensors are on {arguments.u.device}; move "
@@ -311,7 +312,7 @@ def _carry(local: Tensor, product: Tensor, boundary: Tensor | None, reverse: boo
     blocks = -(-E * N // CARRIED)
     grid = (batch * K * blocks,)
     sizes = {"REVERSE": reverse, "GROUP": 8, "SIZE": CARRIED, "num_warps": CARRIED // LANES}
-    triton_forward.carry[grid](local, product, boundary, E, N, chunks, blocks, **sizes)
+    forward_kernels.carry[grid](local, product, boundary, E, N, chunks, blocks, **sizes)
 
 
 def _on(u: Tensor) -> Any:

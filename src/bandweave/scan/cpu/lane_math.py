@@ -15,7 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from bandweave.scan.simd import (
+from bandweave.scan.cpu.lanes import (
     INTEGERS,
     VECTOR,
     WIDTH,

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandweave.scan import workspace
-from bandweave.scan.workspace import SMALLEST, empty
+from bandweave.scan.cpu import workspace
+from bandweave.scan.cpu.workspace import SMALLEST, empty
 
 LARGE = SMALLEST // 4  # floats
 

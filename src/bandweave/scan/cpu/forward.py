@@ -23,8 +23,9 @@ task computes depends on its index alone, so the result does not depend on the n
 
 import numpy as np
 
-from bandweave.scan.kernel_cache import inner, kernel
-from bandweave.scan.simd import (
+from bandweave.scan.cpu.cache import inner, kernel
+from bandweave.scan.cpu.lane_math import exp2, softplus
+from bandweave.scan.cpu.lanes import (
     WIDTH,
     copy,
     dot,
@@ -38,7 +39,6 @@ from bandweave.scan.simd import (
     store_some,
     take_next,
 )
-from bandweave.scan.simd_math import exp2, softplus
 
 CHUNK = 64  # steps between two saved states
 ROWS = CHUNK + 1  # so that the buffers of two vectors do not fall into the same cache sets

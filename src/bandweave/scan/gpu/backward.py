@@ -1,6 +1,6 @@
 """The selective scan's backward kernels for a GPU, in Triton. Formula and symbols: reference.py.
 
-Programs, lanes and forms are the forward's (triton_forward.py), the steps run from last to first.
+Programs, lanes and forms are the forward's (forward.py), the steps run from last to first.
 The adjoint g of the state, with y's gradient dy:
 
     g ← g + C[s] · dy[s]                   now g = ∂/∂h after this step
@@ -34,7 +34,7 @@ and N again in phase 1.
 import triton
 import triton.language as tl
 
-from bandweave.scan.triton_forward import (
+from bandweave.scan.gpu.forward import (
     LOG2E,
     SIZES,
     channels_of,

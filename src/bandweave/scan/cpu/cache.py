@@ -1,6 +1,6 @@
 """Compiled kernels on disk, thrown away when any kernel source changes.
 
-Numba's own cache looks at the file of the function alone: after a change in `simd.py` the old
+Numba's own cache looks at the file of the function alone: after a change in `lanes.py` the old
 machine code would run on. Here the hash of all kernel sources is part of the key.
 """
 
@@ -18,12 +18,12 @@ from numba.core.runtime.nrt import rtsys
 jit: Any = numba.njit  # its types leave out the options without which compiling takes longer
 
 SOURCES = (
-    "simd.py",
-    "simd_math.py",
-    "kernel_cache.py",
-    "kernel_forward.py",
-    "kernel_backward.py",
-    "kernel_single.py",
+    "lanes.py",
+    "lane_math.py",
+    "cache.py",
+    "forward.py",
+    "backward.py",
+    "single_state.py",
 )
 
 

@@ -14,12 +14,14 @@ import os
 import torch
 from torch import Tensor
 
-from bandweave.scan import kernel_backward, kernel_forward, kernel_single
 from bandweave.scan.arguments import ScanArguments
-from bandweave.scan.kernel_backward import LOG2E
-from bandweave.scan.simd import WIDTH
-from bandweave.scan.threads import run_tasks
-from bandweave.scan.workspace import empty
+from bandweave.scan.cpu import backward as backward_kernels
+from bandweave.scan.cpu import forward as forward_kernels
+from bandweave.scan.cpu import single_state
+from bandweave.scan.cpu.backward import LOG2E
+from bandweave.scan.cpu.lanes import WIDTH
+from bandweave.scan.cpu.threads import run_tasks
+from bandweave.scan.cpu.workspace import empty
 
 CORES = os.cpu_count() or 1
 ALONE = 0.3  # what a task costs by itself, in vectors: to sum its lanes of dB and dC, and start
@@ -30,7 +32,7 @@ WIDEST_SINGLE = 24  # where N = 1, which has no rows: the wider, the fewer place
 def saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
     """Of the states at the chunks' starts, (B, K, chunks, V, N, 16)."""
     (batch, T, E), (K, _, N) = arguments.u.shape, arguments.A.shape
-    chunk = kernel_single.CHUNK if N == 1 else kernel_forward.CHUNK
+    chunk = single_state.CHUNK if N == 1 else forward_kernels.CHUNK
     return (batch, K, -(-T // chunk), -(-E // WIDTH), N, WIDTH)
 
 
@@ -47,9 +49,9 @@ def forward(arguments: ScanArguments, keep: bool) -> tuple[Tensor, Tensor, Tenso
     results = (value.numpy() for value in (initial, y, last, starts))
     arrays = (*_arrays(arguments), *results, keep)
     if N == 1:
-        run_tasks(kernel_single.forward_single_tasks, tasks, work, width, *arrays)
+        run_tasks(single_state.forward_single_tasks, tasks, work, width, *arrays)
     else:
-        run_tasks(kernel_forward.forward_tasks, tasks, work, width, _group(N), *arrays)
+        run_tasks(forward_kernels.forward_tasks, tasks, work, width, _group(N), *arrays)
     return y, _out_of_vectors(last, E), starts if keep else u.new_empty(0)
 
 
@@ -75,9 +77,9 @@ def backward(
     arrays = (*_arrays(arguments), *given)
     work = 3 * delta.numel() * N
     if N == 1:
-        run_tasks(kernel_single.backward_single_tasks, tasks, work, width, *arrays)
+        run_tasks(single_state.backward_single_tasks, tasks, work, width, *arrays)
     else:
-        run_tasks(kernel_backward.backward_tasks, tasks, work, width, _group(N), *arrays)
+        run_tasks(backward_kernels.backward_tasks, tasks, work, width, _group(N), *arrays)
     bias, bias2, initial = arguments.delta_bias, arguments.delta2_bias, arguments.initial
     return arguments._replace(
         u=du,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from bandweave.scan.simd import (
+from bandweave.scan.cpu.lane_math import exp2, exp2_anywhere, softplus, softplus_slope
+from bandweave.scan.cpu.lanes import (
     WIDTH,
     copy,
     dot,
@@ -18,7 +19,6 @@ from bandweave.scan.simd import (
     take_next,
     zeros,
 )
-from bandweave.scan.simd_math import exp2, exp2_anywhere, softplus, softplus_slope
 
 ONE, FOUR = (0,), (0, 0, 0, 0)
 

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from bandweave.scan import cross_order, kernel_cache, numba_engine, selective_scan, threads
+from bandweave.scan import cross_order, selective_scan
+from bandweave.scan.cpu import cache, engine, threads
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_states_are_kept_for_a_backward_pass_alone(make_inputs, run_scan, monkey
     inputs = make_inputs()
     u = inputs.pop("u").requires_grad_()
     monkeypatch.setenv("BANDWEAVE_SCAN", "numba")
-    monkeypatch.setattr(numba_engine, "run_tasks", spy)
+    monkeypatch.setattr(engine, "run_tasks", spy)
     selective_scan(u, **inputs)
     with torch.no_grad():
         selective_scan(u, **inputs)
@@ -131,24 +132,21 @@ def test_states_are_kept_for_a_backward_pass_alone(make_inputs, run_scan, monkey
 
 
 def test_compiled_code_is_keyed_on_every_kernel_source(tmp_path, monkeypatch):
-    sources = set(kernel_cache.SOURCES)
-    folder = os.path.dirname(kernel_cache.__file__)
-    made_with_kernels = {
-        name
-        for name in os.listdir(folder)
-        if name.endswith(".py") and name.startswith(("kernel_", "simd"))
-    }
-    assert sources == made_with_kernels
+    sources = set(cache.SOURCES)
+    folder = os.path.dirname(cache.__file__)
+    around = {"__init__.py", "engine.py", "threads.py", "workspace.py"}
+    there = {name for name in os.listdir(folder) if name.endswith(".py")}
+    assert sources == there - around
     for name in sources:
         (tmp_path / name).write_text(name)
-    monkeypatch.setattr(kernel_cache, "__file__", str(tmp_path / "kernel_cache.py"))
-    kernel_cache.source_hash.cache_clear()
-    before = kernel_cache.source_hash()
-    (tmp_path / "simd.py").write_text("changed")
-    kernel_cache.source_hash.cache_clear()
-    assert kernel_cache.source_hash() != before
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
+    cache.source_hash.cache_clear()
+    before = cache.source_hash()
+    (tmp_path / "lanes.py").write_text("changed")
+    cache.source_hash.cache_clear()
+    assert cache.source_hash() != before
     monkeypatch.undo()
-    kernel_cache.source_hash.cache_clear()
+    cache.source_hash.cache_clear()
 
 
 def test_a_second_process_loads_the_kernels(make_inputs, run_scan):
@@ -158,7 +156,7 @@ def test_a_second_process_loads_the_kernels(make_inputs, run_scan):
         "from bandweave.scan import selective_scan\n"
         "u, d = torch.ones(1, 3, 1), torch.ones(1, 1, 3, 1)\n"
         "selective_scan(u, d, -d[0, :, :1], d, d, d[0, 0, :1])\n"
-        "from bandweave.scan.kernel_single import forward_single_tasks\n"
+        "from bandweave.scan.cpu.single_state import forward_single_tasks\n"
         "print(sum(forward_single_tasks.stats.cache_hits.values()))\n"
     )
     environment = {**os.environ, "BANDWEAVE_SCAN": "numba"}
@@ -184,5 +182,5 @@ def test_a_second_process_loads_the_kernels(make_inputs, run_scan):
 def test_tasks_are_as_many_as_the_cores_finish_first(
     monkeypatch, cores, batch, channels, states, expected
 ):
-    monkeypatch.setattr(numba_engine, "CORES", cores)
-    assert numba_engine._tasks(batch, channels, states) == expected
+    monkeypatch.setattr(engine, "CORES", cores)
+    assert engine._tasks(batch, channels, states) == expected

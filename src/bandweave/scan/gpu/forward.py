@@ -7,7 +7,7 @@ its steps in tiles of TILE, unrolled: all loads of a tile are issued before its 
 hides their latency. Tokens are gathered through the table; a token's channels are contiguous, so
 the gathers stay coalesced. The decay is exp2(log2(e) · delta · A), one instruction.
 
-Two forms (`plan` in triton_engine.py chooses):
+Two forms (`plan` in engine.py chooses):
 
     whole     one program walks a whole sequence
     chunked   1. `chunk_states`: each chunk of steps from h = 0: its last state, product of decays
