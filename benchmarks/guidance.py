@@ -42,7 +42,7 @@ def run(setting: str, seed: int, threads: int) -> dict[str, Any]:
     import bandweave as bw
     from bandweave.cli import demo
     from bandweave.data.simulate import simulated_scene
-    from bandweave.nn.clip_weights import load_vision_weights
+    from bandweave.nn.clip.weights import load_vision_weights
     from bandweave.training.folder import machine
 
     torch.set_num_threads(threads)
@@ -82,7 +82,7 @@ def write_random(folder: Path, seed: int) -> str:
     import torch
     from transformers import CLIPConfig, CLIPModel
 
-    from bandweave.nn.clip_files import EMBEDDED_FOLDER
+    from bandweave.nn.clip.files import EMBEDDED_FOLDER
 
     torch.manual_seed(seed)
     CLIPModel(CLIPConfig.from_pretrained(EMBEDDED_FOLDER)).save_pretrained(folder)

@@ -164,7 +164,7 @@ def tiny_clip(tmp_path_factory) -> Path:
     import torch
     from transformers import CLIPConfig, CLIPModel
 
-    from bandweave.nn.clip_tokens import write_vocabulary
+    from bandweave.nn.clip.tokenizer import write_vocabulary
 
     size = 2 * 256 + len(MERGES) + 2
     text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": TEXT_LAYERS}

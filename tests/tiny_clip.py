@@ -2,9 +2,9 @@
 
 from dataclasses import asdict
 
-from bandweave.nn.clip_text import TextArchitecture
-from bandweave.nn.clip_weights import VisionArchitecture
-from bandweave.nn.prompted_clip import PromptedClipConfig
+from bandweave.nn.clip.prompted import PromptedClipConfig
+from bandweave.nn.clip.text import TextArchitecture
+from bandweave.nn.clip.weights import VisionArchitecture
 
 START, END = 18, 19
 

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER
 from bandweave.models.m3amba import M3amba
-from bandweave.nn import prompted_clip
-from bandweave.nn.clip_text import TextArchitecture
-from bandweave.nn.clip_weights import VisionArchitecture
+from bandweave.nn.clip import prompted as prompted_clip
+from bandweave.nn.clip.text import TextArchitecture
+from bandweave.nn.clip.weights import VisionArchitecture
 from bandweave.training.sections import merged
 from papers.pages import DASH, markdown
 from papers.printed import Cost, Paper

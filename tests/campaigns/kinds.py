@@ -621,14 +621,14 @@ def write_clip(folder: Path) -> None:
 
 def clip(folder: Path) -> None:
     """The vision tower of each format."""
-    from bandweave.nn.clip_weights import load_tower, load_vision_weights
+    from bandweave.nn.clip.weights import load_tower, load_vision_weights
 
     load_tower(load_vision_weights(str(folder / "clip")))
 
 
 def clip_file(folder: Path) -> None:
     """The tensors of a bare file."""
-    from bandweave.nn.clip_files import read_tensors
+    from bandweave.nn.clip.files import read_tensors
 
     read_tensors(folder / "clip.pt")
 

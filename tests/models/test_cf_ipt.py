@@ -16,11 +16,11 @@ from bandweave.landcover.feeding import stream_logits
 from bandweave.landcover.run import Run
 from bandweave.models import LAND_COVER
 from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
-from bandweave.nn.clip_provenance import frozen_names
-from bandweave.nn.clip_text import TextArchitecture, build_text_tower
-from bandweave.nn.clip_weights import VisionArchitecture, build_tower
+from bandweave.nn.clip.prompted import PromptedClipConfig
+from bandweave.nn.clip.provenance import frozen_names
+from bandweave.nn.clip.text import TextArchitecture, build_text_tower
+from bandweave.nn.clip.weights import VisionArchitecture, build_tower
 from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.nn.prompted_clip import PromptedClipConfig
 from bandweave.training.checkpoint import load_model
 from bandweave.training.config import TrainConfig
 from bandweave.training.optimizer import make_optimizer
@@ -66,7 +66,7 @@ def test_about_one_percent_of_clip_trains(monkeypatch):
             with torch.device("meta"):
                 return build_one(architecture)
 
-        monkeypatch.setattr(f"bandweave.nn.prompted_clip.{name}", shapes_only)
+        monkeypatch.setattr(f"bandweave.nn.clip.prompted.{name}", shapes_only)
     vision, text = VisionArchitecture(), TextArchitecture()
     shape = {"vision": asdict(vision), "text": asdict(text), "scale": 100.0}
     shape["tokens"] = [[49406, 320, 1, 2, 49407]] * 15
@@ -297,7 +297,7 @@ def save_clip(folder, seed=0):
     """transformers' CLIPModel with a byte-level vocabulary, tiny."""
     from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
-    from bandweave.nn.clip_tokens import write_vocabulary
+    from bandweave.nn.clip.tokenizer import write_vocabulary
 
     write_vocabulary(folder, [])
     size = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}

@@ -8,10 +8,10 @@ import torch
 from bandweave.errors import BandweaveError, RunError
 from bandweave.landcover.feeding import SAMPLERS
 from bandweave.models import LAND_COVER
-from bandweave.nn.clip_provenance import frozen_names
+from bandweave.nn.clip.prompted import PromptedClipConfig
+from bandweave.nn.clip.provenance import frozen_names
 from bandweave.nn.experts import RoutedExperts
 from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.nn.prompted_clip import PromptedClipConfig
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.checkpoint import load_model, restore, save_model, weights
 from bandweave.training.config import TrainConfig

@@ -10,7 +10,7 @@ from bandweave.data import scene as data_scene
 from bandweave.errors import ConfigError
 from bandweave.models import LAND_COVER
 from bandweave.models.m3amba import M3amba, M3ambaConfig
-from bandweave.nn.clip import ClipConfig, frozen_names
+from bandweave.nn.clip.guidance import ClipConfig, frozen_names
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.schema import from_dict, to_dict
 

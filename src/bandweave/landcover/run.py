@@ -16,7 +16,7 @@ from bandweave.data.scene import ClassInfo
 from bandweave.errors import RunError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER
-from bandweave.nn.clip import check_weights, frozen_names, weights_fingerprint
+from bandweave.nn.clip.guidance import check_weights, frozen_names, weights_fingerprint
 from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
 from bandweave.training.folder import RunFolder
 

@@ -24,7 +24,7 @@ from bandweave.landcover.config import LandCoverConfig, option_groups
 from bandweave.landcover.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.run import Run, build_model
-from bandweave.nn.clip import ClipGuidance, frozen_names
+from bandweave.nn.clip.guidance import ClipGuidance, frozen_names
 from bandweave.training.folder import RunFolder, training_facts
 from bandweave.training.loop import fit
 from bandweave.training.processes import Accelerator, check_devices, is_main

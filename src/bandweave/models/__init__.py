@@ -13,7 +13,7 @@ from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
-from bandweave.nn.prompted_clip import PromptedClipConfig
+from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.schema import nearest
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.nn.blocks import Stem
+from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig
 from bandweave.nn.layer_grid import LayerGrid
 from bandweave.nn.mfpg import (
     AMFF,
@@ -39,7 +40,6 @@ from bandweave.nn.mfpg import (
     resize_spatial,
 )
 from bandweave.nn.output import Output
-from bandweave.nn.prompted_clip import PromptedClip, PromptedClipConfig
 from bandweave.nn.prompts import HEADS, PromptTransfer
 from bandweave.nn.supervision import accuracy, cross_entropy
 from bandweave.schema import check_choices

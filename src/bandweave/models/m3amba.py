@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.nn.blocks import CrossBlock, Stem, VSSBlock
-from bandweave.nn.clip import ClipConfig, ClipGuidance
+from bandweave.nn.clip.guidance import ClipConfig, ClipGuidance
 from bandweave.nn.layer_grid import LayerGrid
 from bandweave.nn.output import HIDDEN, Output
 from bandweave.nn.ss2d import Average

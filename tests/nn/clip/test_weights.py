@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bandweave.errors import WeightsError
-from bandweave.nn.clip_weights import OPENCLIP_CONFIG, load_tower, load_vision_weights
+from bandweave.nn.clip.weights import OPENCLIP_CONFIG, load_tower, load_vision_weights
 
 DESCRIBED = {"model_cfg": {"embed_dim": 24, "vision_cfg": {"head_width": 16, "width": 32}}}
 

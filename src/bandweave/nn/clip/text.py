@@ -41,8 +41,8 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import WeightsError
-from bandweave.nn.clip_files import ClipFiles, find_clip, read_tensors, sha256
-from bandweave.nn.clip_weights import (
+from bandweave.nn.clip.files import ClipFiles, find_clip, read_tensors, sha256
+from bandweave.nn.clip.weights import (
     check_layers,
     describe,
     fill,

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from bandweave.errors import WeightsError
-from bandweave.nn.clip_files import find_clip
-from bandweave.nn.clip_text import TextArchitecture
+from bandweave.nn.clip.files import find_clip
+from bandweave.nn.clip.text import TextArchitecture
 
 STANDARD = "openai/clip-vit-base-patch16"  # on the hub; RemoteCLIP and GeoRSCLIP use the same
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # transformers' names

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import WeightsError
-from bandweave.nn.clip_files import ClipFiles, find_clip, read_json, read_tensors, sha256
+from bandweave.nn.clip.files import ClipFiles, find_clip, read_json, read_tensors, sha256
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection

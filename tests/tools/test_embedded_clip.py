@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from bandweave.data.simulate_canvas import COVERS
 
-FOLDER = Path(__file__).parents[2] / "training" / "embedded_clip"
+FOLDER = Path(__file__).parents[2] / "tools" / "embedded_clip"
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bandweave.errors import ConfigError, WeightsError
-from bandweave.nn.adapters import Adapter
-from bandweave.nn.clip import (
+from bandweave.nn.clip.adapters import Adapter
+from bandweave.nn.clip.encoder import has_bfloat16
+from bandweave.nn.clip.guidance import (
     ClipConfig,
     ClipEncoder,
     ClipGuidance,
@@ -19,8 +20,7 @@ from bandweave.nn.clip import (
     frozen_names,
     weights_fingerprint,
 )
-from bandweave.nn.clip_encoder import has_bfloat16
-from bandweave.nn.clip_weights import load_tower, load_vision_weights
+from bandweave.nn.clip.weights import load_tower, load_vision_weights
 
 TRAINED = ["frozen", "adapters", "finetune"]
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
@@ -380,9 +380,8 @@ def test_no_guidance_without_clip():
 
 
 def test_transformers_is_imported_only_for_a_tower():
-    code = (
-        "import sys, bandweave.nn.clip as c; c.ClipConfig(); print('transformers' in sys.modules)"
-    )
+    code = "import sys; from bandweave.nn.clip.guidance import ClipConfig; ClipConfig(); "
+    code += "print('transformers' in sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

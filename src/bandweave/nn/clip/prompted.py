@@ -24,16 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bandweave.errors import ConfigError, WeightsError
-from bandweave.nn.clip_provenance import FrozenClip
-from bandweave.nn.clip_text import (
+from bandweave.nn.clip.provenance import FrozenClip
+from bandweave.nn.clip.text import (
     TextArchitecture,
     build_text_tower,
     end_index,
     load_text_tower,
     load_text_weights,
 )
-from bandweave.nn.clip_tokens import load_tokenizer
-from bandweave.nn.clip_weights import (
+from bandweave.nn.clip.tokenizer import load_tokenizer
+from bandweave.nn.clip.weights import (
     VisionArchitecture,
     build_tower,
     load_tower,

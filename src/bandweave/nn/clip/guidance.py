@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
-from bandweave.nn.clip_encoder import ClipConfig, ClipEncoder
-from bandweave.nn.clip_provenance import check_weights, frozen_names, weights_fingerprint
-from bandweave.nn.feature_cache import FeatureCache
+from bandweave.nn.clip.cache import FeatureCache
+from bandweave.nn.clip.encoder import ClipConfig, ClipEncoder
+from bandweave.nn.clip.provenance import check_weights, frozen_names, weights_fingerprint
 
 __all__ = [
     "ClipConfig",

@@ -21,7 +21,7 @@ from torch import Tensor
 from bandweave.errors import WeightsError
 
 EMBEDDED = "embedded"  # the name of the model that comes with bandweave
-EMBEDDED_FOLDER = Path(__file__).with_name("embedded_clip")
+EMBEDDED_FOLDER = Path(__file__).with_name("embedded")
 TENSOR_FILES = ("model.safetensors", "pytorch_model.bin")  # transformers' names
 OPENCLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, WeightsError
-from bandweave.nn.adapters import Adapter
-from bandweave.nn.clip_provenance import FrozenClip
-from bandweave.nn.clip_weights import (
+from bandweave.nn.clip.adapters import Adapter
+from bandweave.nn.clip.provenance import FrozenClip
+from bandweave.nn.clip.weights import (
     VisionArchitecture,
     build_tower,
     load_tower,

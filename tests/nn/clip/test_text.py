@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bandweave.errors import WeightsError
-from bandweave.nn.clip_text import (
+from bandweave.nn.clip.text import (
     TextArchitecture,
     build_text_tower,
     causal_mask,
@@ -20,14 +20,14 @@ from bandweave.nn.clip_text import (
     load_text_weights,
     run_layer,
 )
-from bandweave.nn.clip_tokens import (
+from bandweave.nn.clip.tokenizer import (
     MERGES_FILE,
     ClipTokenizer,
     byte_alphabet,
     load_tokenizer,
     write_vocabulary,
 )
-from bandweave.nn.clip_weights import OPENCLIP_CONFIG, load_tower, load_vision_weights
+from bandweave.nn.clip.weights import OPENCLIP_CONFIG, load_tower, load_vision_weights
 
 TEXTS = ["bare soil", "Roof", "a flat roof, and soil"]
 DESCRIBED = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bandweave.errors import ConfigError
-from bandweave.nn.clip import ClipConfig, ClipGuidance
+from bandweave.nn.clip.guidance import ClipConfig, ClipGuidance
 
 
 @pytest.fixture

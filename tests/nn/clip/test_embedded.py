@@ -12,11 +12,17 @@ import torch.nn.functional as F
 
 from bandweave.data.simulate import simulated_scene
 from bandweave.data.simulate_canvas import COVERS
-from bandweave.nn.clip import CLIP_MEAN, CLIP_STD, ClipConfig, ClipGuidance, weights_fingerprint
-from bandweave.nn.clip_files import EMBEDDED_FOLDER, find_clip
-from bandweave.nn.clip_text import embed_texts, load_text_tower, load_text_weights
-from bandweave.nn.clip_tokens import load_tokenizer
-from bandweave.nn.clip_weights import load_tower, load_vision_weights
+from bandweave.nn.clip.files import EMBEDDED_FOLDER, find_clip
+from bandweave.nn.clip.guidance import (
+    CLIP_MEAN,
+    CLIP_STD,
+    ClipConfig,
+    ClipGuidance,
+    weights_fingerprint,
+)
+from bandweave.nn.clip.text import embed_texts, load_text_tower, load_text_weights
+from bandweave.nn.clip.tokenizer import load_tokenizer
+from bandweave.nn.clip.weights import load_tower, load_vision_weights
 
 PROMPT = "A multisource fusion patch of {}"
 
@@ -104,13 +110,13 @@ def test_it_is_small_and_says_what_it_is():
     }
     assert sum(kept.values()) < 10e6
     card = (EMBEDDED_FOLDER / "README.md").read_text()
-    for words in ("training/embedded_clip/train.py", "species", "Apache-2.0"):
+    for words in ("tools/embedded_clip/train.py", "species", "Apache-2.0"):
         assert words in card
 
 
 def test_it_is_packed():
     """hatch leaves out of a wheel what git ignores."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         pytest.skip("not a checkout")
     ignored = subprocess.run(

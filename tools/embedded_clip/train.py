@@ -1,6 +1,6 @@
 """Train the CLIP that comes with bandweave on pictures and captions of simulated scenes.
 
-    nice python training/embedded_clip/train.py --work embedded_clip_work
+    nice python tools/embedded_clip/train.py --work embedded_clip_work
 
 draws the pictures, trains (ten minutes of one core for the 900 steps), and writes
 config.json, model.safetensors (float16), vocab.json and merges.txt to src/bandweave/nn/
@@ -27,11 +27,11 @@ from pictures import FACTS, KINDS, SIDE, draw
 from transformers import CLIPConfig, CLIPModel
 
 from bandweave.data.simulate_canvas import COVERS
-from bandweave.nn.clip import CLIP_MEAN, CLIP_STD
-from bandweave.nn.clip_text import TextArchitecture, embed_texts, end_index
-from bandweave.nn.clip_tokens import byte_alphabet, load_tokenizer, write_vocabulary
+from bandweave.nn.clip.guidance import CLIP_MEAN, CLIP_STD
+from bandweave.nn.clip.text import TextArchitecture, embed_texts, end_index
+from bandweave.nn.clip.tokenizer import byte_alphabet, load_tokenizer, write_vocabulary
 
-OUT = Path(__file__).parents[2] / "src" / "bandweave" / "nn" / "embedded_clip"
+OUT = Path(__file__).parents[2] / "src" / "bandweave" / "nn" / "clip" / "embedded"
 FIRST_SEED, HELD_OUT = 100_000, 90_000  # of the scenes trained on, and of those kept for the check
 PER_SCENE, CHECKED_SCENES = 400, 10
 EMBEDDING, LENGTH, MERGES = 128, 48, 900
