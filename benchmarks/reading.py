@@ -27,7 +27,7 @@ from rasterio.transform import from_origin
 
 from bandweave.raster.grid import Window
 from bandweave.raster.open import open_source
-from bandweave.raster.outputs import CACHE_BYTES
+from bandweave.raster.writing.outputs import CACHE_BYTES
 
 RESULTS = Path(__file__).parent / "results" / "reading.json"
 WINDOW = 64

@@ -18,7 +18,7 @@ from bandweave.output_files import (
     remove_abandoned,
     unfinished_name,
 )
-from bandweave.raster.outputs import OutputSet
+from bandweave.raster.writing.outputs import OutputSet
 from bandweave.training.atomic import write_text
 
 HOLD = """
@@ -188,7 +188,7 @@ def test_two_trainings_in_one_folder(tmp_path):
 WRITE = """
 import sys, time
 from bandweave.cli import main as cli
-from bandweave.raster.outputs import OutputSet
+from bandweave.raster.writing.outputs import OutputSet
 def run(_):
     with OutputSet() as outputs:
         outputs.text(sys.argv[1] + "/map.txt", "half")

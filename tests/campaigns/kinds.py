@@ -193,7 +193,7 @@ def labels_kind(damaged: str, how: Callable[[random.Random, bytes], bytes]) -> K
     """A raster of labels, or what stands beside it."""
 
     def make(folder: Path) -> None:
-        from bandweave.raster.style import aux_xml, qml  # what `map` writes
+        from bandweave.raster.writing.style import aux_xml, qml  # what `map` writes
 
         inputs.write_tiff(folder / "a.tif", inputs.values(3))
         inputs.write_tiff(folder / "gt.tif", inputs.codes()[None], nodata=0, compress="deflate")

@@ -243,7 +243,7 @@ def test_a_class_that_was_renamed_is_the_same_class(call, run_copy, scene_copy):
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_map(not_mapped, trained, scene_file, monkeypatch):
-    from bandweave.raster.write import MapWriter
+    from bandweave.raster.writing.raster import MapWriter
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

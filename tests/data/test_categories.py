@@ -9,7 +9,7 @@ import rasterio.shutil
 from bandweave.data.categories import read_categories
 from bandweave.data.scene_file import open_scene
 from bandweave.errors import FileError, LabelError
-from bandweave.raster.style import build_vrt
+from bandweave.raster.writing.style import build_vrt
 
 CODES = np.array([[1, 2, 5, 5], [1, 2, 2, 0], [1, 1, 5, 0]], np.uint8)
 NAMES = {1: "water, deep", 2: "forêt", 5: "草地"}

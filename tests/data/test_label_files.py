@@ -12,7 +12,7 @@ from bandweave.data.scene_file import open_scene
 from bandweave.data.splits import split
 from bandweave.errors import LabelError, SceneMismatch
 from bandweave.landcover.mapping import file_names
-from bandweave.raster.style import aux_xml
+from bandweave.raster.writing.style import aux_xml
 
 CODES = np.array([[1, 2, 5, 5], [1, 2, 2, 0], [1, 1, 5, 0]], np.uint8)
 NAMES = {1: "water, deep", 2: "forêt", 5: "草地"}

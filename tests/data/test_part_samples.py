@@ -8,7 +8,7 @@ from bandweave.data.samples import SampleConfig
 from bandweave.data.scaling import fit
 from bandweave.data.scene import HIDDEN, IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits import TRAIN, split
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 
 PLAIN = AugmentConfig(False, False, 0, 0, 0, 0, 0, 0, 0)

@@ -10,7 +10,7 @@ from bandweave.data.scaling import fit
 from bandweave.data.scene import HIDDEN, IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits import TRAIN, split
 from bandweave.errors import ConfigError
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
 
 PLAIN = AugmentConfig(False, False, 0, 0, 0, 0, 0, 0, 0)

@@ -9,7 +9,7 @@ from bandweave.data.scaling import fit
 from bandweave.data.scene import HIDDEN, IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits import GUARD, TEST, TRAIN, VALIDATION, split
 from bandweave.errors import ConfigError, SplitError
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 
 PLAIN = AugmentConfig(False, False, 0, 0, 0, 0, 0, 0, 0)

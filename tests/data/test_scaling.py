@@ -11,7 +11,7 @@ from bandweave.data.scene import ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.scene_file import open_scene
 from bandweave.data.splits import TRAIN, split
 from bandweave.errors import ConfigError, FileError, RunError, SceneMismatch
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
 
 

@@ -13,7 +13,7 @@ from bandweave.data.masks import distance, labels_with_data, regrid
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits import GUARD, ROLES, TEST, TRAIN, UNUSED, VALIDATION, split
 from bandweave.errors import ConfigError, GridMismatch, LabelError, SplitError
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid
 
 UTM = CRS.from_epsg(32615)

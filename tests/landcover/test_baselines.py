@@ -20,7 +20,7 @@ from bandweave.landcover.baselines import (
     pixels_of,
     score_baseline,
 )
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 
 
 @pytest.fixture(scope="module")

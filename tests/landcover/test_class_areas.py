@@ -19,9 +19,9 @@ from bandweave.landcover.area import estimate_areas
 from bandweave.landcover.area_sample import draw_sample
 from bandweave.landcover.class_areas import class_areas
 from bandweave.landcover.map_files import ROWS
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
-from bandweave.raster.write import MapWriter
+from bandweave.raster.writing.raster import MapWriter
 
 UTM = CRS.from_epsg(32617)
 CLASSES = (ClassInfo(3, "water", "#0000ff"), ClassInfo(7, "grass", "#00cd00"))

@@ -17,10 +17,10 @@ from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import ClassInfo, Layer, Part, Scene
 from bandweave.errors import ConfigError, FileError, OutputError, RunError, SceneMismatch
 from bandweave.landcover.mapping import map_scene
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.source import BandInfo
-from bandweave.raster.write import MapWriter
+from bandweave.raster.writing.raster import MapWriter
 
 UTM = CRS.from_epsg(32617)
 CLASSES = (

@@ -16,7 +16,7 @@ from bandweave.landcover.metrics import (
     confusion_matrix,
     object_votes,
 )
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 
 NAMES = tuple("abcdefg")

@@ -12,7 +12,7 @@ from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import Layer, Part
 from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.pixel_stream import stream_pixels
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid
 
 CLASSES = 3

@@ -13,7 +13,7 @@ from bandweave.data.scene import Layer, Part
 from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.blend import Accumulator, raised_cosine
 from bandweave.landcover.predict import stream_logits
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid, Window
 
 

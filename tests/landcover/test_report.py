@@ -35,11 +35,11 @@ from bandweave.landcover.report_interval import UnitCounts, bootstrap_interval, 
 from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.scoring import SceneScores
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.sensor_bands import nominal_wavelengths
 from bandweave.raster.source import BandInfo
-from bandweave.raster.write import MapWriter
+from bandweave.raster.writing.raster import MapWriter
 from bandweave.report.curves import Curve, draw_curve, draw_shares
 from bandweave.report.pictures import photograph
 from bandweave.training.atomic import write_json, write_yaml

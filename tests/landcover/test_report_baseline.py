@@ -18,7 +18,7 @@ from bandweave.landcover.report import write_report
 from bandweave.landcover.report_baseline import Baseline, thin
 from bandweave.landcover.report_beside import set_beside
 from bandweave.landcover.report_interval import UnitCounts, bootstrap_difference
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.training.atomic import write_json
 
 from .test_report import (

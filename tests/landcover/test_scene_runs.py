@@ -12,7 +12,7 @@ from bandweave.data.splits import TEST
 from bandweave.errors import ConfigError
 from bandweave.landcover.classify import predict_classes
 from bandweave.landcover.report import write_report
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.training.history import read_history
 
 TINY = {"width": 8, "steps": 3, "quiet": True}

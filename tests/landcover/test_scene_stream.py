@@ -15,7 +15,7 @@ from bandweave.landcover.predict import stream_logits
 from bandweave.landcover.scene_stream import scene_statistics, stream_scene
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.nn.window_statistics import frozen_statistics
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid
 
 CLASSES = ["a", "b", "c"]

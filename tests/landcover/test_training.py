@@ -14,7 +14,7 @@ from bandweave.data.splits import TEST, TRAIN, VALIDATION
 from bandweave.errors import ConfigError, RunError, SceneMismatch, SplitError, WeightsError
 from bandweave.landcover.classify import labelled_logits, predict_classes, predict_part
 from bandweave.landcover.scoring import SceneScores
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 
 TINY = {"width": 8, "depth": 2, "state": 2, "crop": 8, "batch": 4, "steps": 3, "quiet": True}
 BLOCKS = {"size": 16, "guard": 2}

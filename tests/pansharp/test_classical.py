@@ -15,7 +15,7 @@ from bandweave.pansharp.geometry import Nesting
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.resample import degrade
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
 METHODS = sorted(CLASSICAL)

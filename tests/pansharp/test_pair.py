@@ -13,7 +13,7 @@ from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.geometry import Nesting
 from bandweave.pansharp.pair import Pair, open_pair
 from bandweave.pansharp.resample import upsample
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
 LEFT, TOP = 500_000.0, 4_000_000.0

@@ -16,7 +16,7 @@ from bandweave.pansharp.patches import PatchConfig, PatchSampler
 from bandweave.pansharp.reduced import reduced
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.value_scale import ValueScale, fit_scale
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 
 SENSOR = sensor_of("generic", 3)
 UNIT = ValueScale(100.0, 50.0, "a test")

@@ -11,7 +11,7 @@ from bandweave.pansharp.geometry import Nesting
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.reduced import reduced
 from bandweave.pansharp.resample import degrade, gaussian_deviation
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
 

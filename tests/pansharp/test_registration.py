@@ -12,7 +12,7 @@ from bandweave.pansharp.geometry import Nesting
 from bandweave.pansharp.pair import Pair, open_pair
 from bandweave.pansharp.registration import measure_shift, registered
 from bandweave.pansharp.simulate import simulated_pair
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from bandweave.pansharp.score_tables import ScoreRow, all_tables, csv_text, tabl
 from bandweave.pansharp.scoring import score_sharpeners
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.simulate import simulated_pair
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
 
 QUICKBIRD = sensor_of("quickbird", 4)

@@ -161,7 +161,7 @@ def test_a_region_is_where_the_detail_is(made):
     """All of a flat scene's detail in one corner."""
     from bandweave.pansharp.geometry import Nesting
     from bandweave.pansharp.pair import Pair
-    from bandweave.raster.arrays import ArraySource
+    from bandweave.raster.formats.arrays import ArraySource
     from bandweave.raster.grid import PIXELS, Grid
 
     pan = np.full((1, 1024, 1024), 100, np.float32)

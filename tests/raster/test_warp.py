@@ -8,7 +8,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from bandweave.errors import ConfigError, GridMismatch
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.open import open_source
 from bandweave.raster.warp import RESAMPLINGS, WarpedSource

@@ -8,10 +8,10 @@ from typing import Any
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.local_files import check_input_file
-from bandweave.raster import envi
-from bandweave.raster.array_files import is_array_file, list_arrays, show_shape
-from bandweave.raster.drivers import check_address
-from bandweave.raster.gdal import open_dataset
+from bandweave.raster.formats import envi
+from bandweave.raster.formats.array_files import is_array_file, list_arrays, show_shape
+from bandweave.raster.formats.drivers import check_address
+from bandweave.raster.formats.gdal import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import open_source, short_crs
 from bandweave.raster.vectors import VECTORS, describe_vector

@@ -23,8 +23,8 @@ from bandweave.data.catalogue import Benchmark, BenchmarkFile, Variant, describe
 from bandweave.data.roles import TEST, TRAIN, UNUSED
 from bandweave.data.scene import IGNORED, Labels, Layer, Part, Scene
 from bandweave.errors import BandweaveError, ConfigError, FileError, GridMismatch, LabelError
-from bandweave.raster.arrays import ArraySource
 from bandweave.raster.bands import nanometres
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.source import BandInfo, WindowSource
 from bandweave.schema import listed, nearest

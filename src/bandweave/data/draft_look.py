@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bandweave.errors import FileError
-from bandweave.raster.array_files import is_array_file, list_arrays
+from bandweave.raster.formats.array_files import is_array_file, list_arrays
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.open import open_source
 from bandweave.raster.source import Source, read_nan

@@ -19,8 +19,8 @@ from bandweave.data.scene import Part
 from bandweave.data.scene_schema import ClassFile, Code, LabelFile, SceneFile, label_files
 from bandweave.errors import BandweaveError, ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
-from bandweave.raster.array_files import is_array_file
-from bandweave.raster.gdal import open_dataset
+from bandweave.raster.formats.array_files import is_array_file
+from bandweave.raster.formats.gdal import open_dataset
 from bandweave.raster.grid import Window, tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons

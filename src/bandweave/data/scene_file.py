@@ -21,9 +21,9 @@ from bandweave.data.scene import Layer, Part, Scene
 from bandweave.data.scene_schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
-from bandweave.raster.arrays import StackedSource
 from bandweave.raster.derived import Rescaled
-from bandweave.raster.gdal import GEOLOCATION, GdalSource
+from bandweave.raster.formats.arrays import StackedSource
+from bandweave.raster.formats.gdal import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import assign_crs, open_source, short_crs
 from bandweave.raster.source import WindowSource

@@ -18,7 +18,7 @@ from bandweave.data.simulate_layout import lay_out
 from bandweave.data.simulate_noise import generator, smooth_field
 from bandweave.data.simulate_spectra import MATERIALS, skylight, snr, spectra, wavelengths
 from bandweave.errors import ConfigError
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid
 from bandweave.raster.source import BandInfo
 

@@ -12,8 +12,8 @@ from rasterio.errors import RasterioError
 from bandweave.data.roles import TEST, TRAIN
 from bandweave.data.scene import IGNORED, Layer, LayerInfo, Part, Scene
 from bandweave.raster.grid import Grid
-from bandweave.raster.outputs import OutputSet, cannot_write
 from bandweave.raster.source import BandInfo
+from bandweave.raster.writing.outputs import OutputSet, cannot_write
 from bandweave.yaml_files import yaml_text
 
 

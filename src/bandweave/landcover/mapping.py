@@ -22,9 +22,9 @@ import numpy as np
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import ClassInfo, Part, Scene
 from bandweave.errors import ConfigError, FileError, OutputError
-from bandweave.raster.outputs import OutputSet, cannot_write
-from bandweave.raster.style import aux_xml, build_vrt, qml
-from bandweave.raster.write import MapWriter, Overviews
+from bandweave.raster.writing.outputs import OutputSet, cannot_write
+from bandweave.raster.writing.raster import MapWriter, Overviews
+from bandweave.raster.writing.style import aux_xml, build_vrt, qml
 from bandweave.training.processes import best_device
 from bandweave.training.progress import Progress
 

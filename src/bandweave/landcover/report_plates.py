@@ -22,7 +22,7 @@ from bandweave.landcover.report_ground import Ground, describe_ground
 from bandweave.landcover.report_interval import UnitCounts, number_units
 from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands
 from bandweave.landcover.run import Run
-from bandweave.raster.outputs import CACHE_BYTES
+from bandweave.raster.writing.outputs import CACHE_BYTES
 from bandweave.report.pictures import Picture, photograph, picture
 from bandweave.report.words import counted, percent
 from bandweave.training.progress import Progress

@@ -25,7 +25,7 @@ from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.geometry import Nesting, common_area
 from bandweave.pansharp.holes import calm
 from bandweave.pansharp.placement import placement
-from bandweave.raster.arrays import ArraySource
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.open import PathLike, open_source
 from bandweave.raster.source import BandInfo, WindowSource

@@ -13,7 +13,7 @@ from bandweave.pansharp.score_names import SCORES
 from bandweave.pansharp.score_samples import Sample
 from bandweave.pansharp.score_tables import LEADING, ScoreRow, all_tables, names_of, shown
 from bandweave.pansharp.scoring import BLOCKS, SharpeningScores
-from bandweave.raster.outputs import OutputSet
+from bandweave.raster.writing.outputs import OutputSet
 from bandweave.report.page import render
 from bandweave.report.words import counted
 

@@ -24,10 +24,10 @@ from bandweave.pansharp.registration import Shift, measure_shift, registered
 from bandweave.pansharp.sensors import Sensor, counted_names, sensor_doubts, sensor_of
 from bandweave.pansharp.survey import survey_pair
 from bandweave.pansharp.threads import in_turn
-from bandweave.raster.described import band_facts, tags_of
 from bandweave.raster.grid import Window
-from bandweave.raster.outputs import OutputSet
-from bandweave.raster.write import MapWriter
+from bandweave.raster.writing.described import band_facts, tags_of
+from bandweave.raster.writing.outputs import OutputSet
+from bandweave.raster.writing.raster import MapWriter
 from bandweave.schema import nearest
 from bandweave.training.progress import Progress
 

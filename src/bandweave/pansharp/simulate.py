@@ -22,8 +22,8 @@ from bandweave.errors import ConfigError, OutputError
 from bandweave.pansharp.geometry import Nesting
 from bandweave.pansharp.resample import degrade
 from bandweave.raster.grid import PIXELS, Grid
-from bandweave.raster.outputs import OutputSet
-from bandweave.raster.write import MapWriter
+from bandweave.raster.writing.outputs import OutputSet
+from bandweave.raster.writing.raster import MapWriter
 
 GAIN = 0.3  # of the MS bands at their Nyquist frequency
 BANDS = {  # nanometres; the first so many, in the order of WorldView-2's

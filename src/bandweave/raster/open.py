@@ -13,13 +13,13 @@ from rasterio.errors import CRSError
 from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.local_files import check_input_file
 from bandweave.raster import bands as band_facts
-from bandweave.raster import envi
 from bandweave.raster.alignment import Same, relation, same_crs
-from bandweave.raster.array_files import is_array_file
-from bandweave.raster.arrays import StackedSource, StoredArraySource
 from bandweave.raster.derived import BandSubset
-from bandweave.raster.drivers import check_address
-from bandweave.raster.gdal import GdalSource
+from bandweave.raster.formats import envi
+from bandweave.raster.formats.array_files import is_array_file
+from bandweave.raster.formats.arrays import StackedSource, StoredArraySource
+from bandweave.raster.formats.drivers import check_address
+from bandweave.raster.formats.gdal import GdalSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.source import WindowSource
 

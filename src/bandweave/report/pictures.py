@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.raster.write import rgb
+from bandweave.raster.writing.raster import rgb
 
 NO_DATA = (148, 148, 148)  # in photographs, where every colour may stand
 THINNEST = 40  # a picture that is longer in proportion to its width is widened

@@ -16,9 +16,9 @@ import numpy as np
 import scipy.sparse
 
 from bandweave.errors import FileError
-from bandweave.raster.hdf5_facts import read_facts
-from bandweave.raster.hdf5_heaps import check_heaps
-from bandweave.raster.stored import (
+from bandweave.raster.formats.hdf5_facts import read_facts
+from bandweave.raster.formats.hdf5_heaps import check_heaps
+from bandweave.raster.formats.stored import (
     MOST_LISTED,
     NUMBERS,
     WAVELENGTHS,

@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
-from bandweave.raster.stored import OpenArray
+from bandweave.raster.formats.stored import OpenArray
 
 _PRISMA = re.compile(r"/HDFEOS/SWATHS/PRS_L\w+/Data Fields/(VNIR|SWIR)_Cube$")
 _MOST_PIXELS = 10_000_000  # along an axis

@@ -8,8 +8,8 @@ import pytest
 from scipy.io import savemat
 
 from bandweave.errors import FileError
-from bandweave.raster.array_files import list_arrays, open_array
-from bandweave.raster.hdf5_heaps import check_heaps
+from bandweave.raster.formats.array_files import list_arrays, open_array
+from bandweave.raster.formats.hdf5_heaps import check_heaps
 from bandweave.raster.open import open_source
 
 CUBE = np.arange(120, dtype=np.float32).reshape(4, 6, 5)

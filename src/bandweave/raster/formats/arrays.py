@@ -10,12 +10,12 @@ import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.raster import bands as band_facts
-from bandweave.raster.array_files import open_array
+from bandweave.raster.formats.array_files import open_array
+from bandweave.raster.formats.handles import handle, stamp
+from bandweave.raster.formats.slabs import read_from_rows
+from bandweave.raster.formats.stored import NUMBERS, OpenArray, chunk_row, show_shape
 from bandweave.raster.grid import PIXELS, Grid, Window
-from bandweave.raster.handles import handle, stamp
-from bandweave.raster.slabs import read_from_rows
 from bandweave.raster.source import BandInfo, WindowSource, decode
-from bandweave.raster.stored import NUMBERS, OpenArray, chunk_row, show_shape
 
 
 class ArraySource(WindowSource):

@@ -25,9 +25,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from bandweave.errors import OutputError
-from bandweave.raster.described import BandFacts
 from bandweave.raster.grid import Grid, Window
-from bandweave.raster.outputs import OutputSet, cannot_write, size
+from bandweave.raster.writing.described import BandFacts
+from bandweave.raster.writing.outputs import OutputSet, cannot_write, size
 
 Overviews = Literal["nearest", "mode", "average"]
 _FAILURES = (RasterioError, CPLE_BaseError, OSError)

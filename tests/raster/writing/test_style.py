@@ -11,9 +11,9 @@ from rasterio.transform import Affine
 
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster.grid import PIXELS, Grid
-from bandweave.raster.outputs import OutputSet
-from bandweave.raster.style import aux_xml, build_vrt, qml
-from bandweave.raster.write import MapWriter, rgb
+from bandweave.raster.writing.outputs import OutputSet
+from bandweave.raster.writing.raster import MapWriter, rgb
+from bandweave.raster.writing.style import aux_xml, build_vrt, qml
 
 
 class Class(NamedTuple):

@@ -14,12 +14,12 @@ from rasterio.io import DatasetReader
 
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster.alignment import same_crs
-from bandweave.raster.gdal import open_dataset
+from bandweave.raster.formats.gdal import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import short_crs
-from bandweave.raster.outputs import OutputSet
-from bandweave.raster.write import GDAL_TYPES, rgb
-from bandweave.raster.xml_text import xml_attribute, xml_text
+from bandweave.raster.writing.outputs import OutputSet
+from bandweave.raster.writing.raster import GDAL_TYPES, rgb
+from bandweave.raster.writing.xml_text import xml_attribute, xml_text
 
 _MOST_NAMES = (
     1024  # GDAL's list of names counts from 0 to the highest code; longer ones are left out

@@ -18,8 +18,8 @@ import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.local_files import check_input_file
-from bandweave.raster.mat_elements import check_elements
-from bandweave.raster.stored import (
+from bandweave.raster.formats.mat_elements import check_elements
+from bandweave.raster.formats.stored import (
     MOST_LISTED,
     NUMBERS,
     WAVELENGTHS,
@@ -274,7 +274,7 @@ def _walk_struct(value: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _hdf5(path: Path) -> Any:
-    from bandweave.raster.hdf5 import Hdf5File
+    from bandweave.raster.formats.hdf5 import Hdf5File
 
     return Hdf5File(path)
 

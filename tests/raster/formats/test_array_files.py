@@ -18,7 +18,7 @@ from bandweave.cli.main import main
 from bandweave.data.draft import draft_scene
 from bandweave.data.scene_file import open_scene
 from bandweave.errors import ConfigError, FileError
-from bandweave.raster.array_files import list_arrays
+from bandweave.raster.formats.array_files import list_arrays
 from bandweave.raster.grid import Window
 from bandweave.raster.open import open_source
 
@@ -474,8 +474,8 @@ def test_chunks_that_no_cache_holds_are_read_in_slabs(tmp_path, monkeypatch):
     cube = np.random.default_rng(0).integers(0, 9999, (8, 96, 96)).astype(np.int16)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("c", data=cube, chunks=(1, 96, 96), compression="gzip")
-    monkeypatch.setattr("bandweave.raster.hdf5.CHUNKS_KEPT", 2**16)
-    monkeypatch.setattr("bandweave.raster.slabs.SLAB", 8 * 96 * 2 * 40)  # 40 rows
+    monkeypatch.setattr("bandweave.raster.formats.hdf5.CHUNKS_KEPT", 2**16)
+    monkeypatch.setattr("bandweave.raster.formats.slabs.SLAB", 8 * 96 * 2 * 40)  # 40 rows
     source, few = open_source(tmp_path / "a.h5"), open_source(tmp_path / "a.h5", bands=[7, 2])
     for row, col in ((0, 0), (0, 64), (20, 5), (32, 0), (80, 0), (2, 90), (50, 0)):
         window = Window(row, col, 16, 6)

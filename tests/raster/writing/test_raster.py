@@ -13,11 +13,11 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bandweave.errors import OutputError
-from bandweave.raster import outputs as outputs_file
-from bandweave.raster.described import BandFacts
 from bandweave.raster.grid import PIXELS, Grid, Window, tiles
-from bandweave.raster.outputs import OutputSet, size
-from bandweave.raster.write import MapWriter, rgb
+from bandweave.raster.writing import outputs as outputs_file
+from bandweave.raster.writing.described import BandFacts
+from bandweave.raster.writing.outputs import OutputSet, size
+from bandweave.raster.writing.raster import MapWriter, rgb
 
 UTM = CRS.from_epsg(32617)
 GRID = Grid(70, 90, Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000), UTM)
@@ -214,7 +214,7 @@ def test_real_limits_of_the_system(tmp_path, limit):
         import numpy as np
         from bandweave.errors import OutputError
         from bandweave.raster.grid import PIXELS, Grid
-        from bandweave.raster.write import MapWriter
+        from bandweave.raster.writing.raster import MapWriter
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
         noise = np.random.default_rng(0).integers(0, 256, (250, 250)).astype("uint8")

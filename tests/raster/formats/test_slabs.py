@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandweave.raster import slabs
+from bandweave.raster.formats import slabs
+from bandweave.raster.formats.slabs import read_from_rows
 from bandweave.raster.grid import Window
 from bandweave.raster.open import open_source
-from bandweave.raster.slabs import read_from_rows
 
 CUBE = np.random.default_rng(0).integers(0, 9999, (6, 96, 80)).astype(np.uint16)
 ROW = 6 * 80 * 2  # bytes
@@ -58,7 +58,7 @@ def test_strips_of_whole_bands_are_decompressed_once_for_a_row_of_windows(
 ):
     layout = {"compress": "deflate", "interleave": interleave, "blockysize": 96}
     path = write_geotiff("a.tif", CUBE, tiled=False, **layout)
-    monkeypatch.setattr("bandweave.raster.gdal.CACHE_BYTES", 2 * ROW)
+    monkeypatch.setattr("bandweave.raster.formats.gdal.CACHE_BYTES", 2 * ROW)
     monkeypatch.setattr(slabs, "SLAB", slab)
     source, few = open_source(path), open_source(path, bands=[5, 2])
     reads = []
