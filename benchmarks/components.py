@@ -32,7 +32,7 @@ def found(seed: int, components: int) -> dict[str, dict[str, float]]:
     from sklearn.svm import SVC
 
     import bandweave as bw
-    from bandweave.data.roles import TEST, TRAIN
+    from bandweave.data.splits.roles import TEST, TRAIN
 
     table = TABLES["guard8"]
     scene = bw.open_scene(SCENES / f"{table.scene}.yaml")

@@ -41,7 +41,7 @@ def run(setting: str, seed: int, threads: int) -> dict[str, Any]:
 
     import bandweave as bw
     from bandweave.cli import demo
-    from bandweave.data.simulate import simulated_scene
+    from bandweave.data.simulation.scene import simulated_scene
     from bandweave.nn.clip.weights import load_vision_weights
     from bandweave.training.folder import machine
 

@@ -73,7 +73,7 @@ def map_once(folder: Path) -> dict[str, float]:
     from bandweave.data.match import describe_layers
     from bandweave.data.scaling import LayerScaling, Scaling
     from bandweave.data.scene import ClassInfo
-    from bandweave.data.scene_file import open_scene
+    from bandweave.data.scenefile.open import open_scene
     from bandweave.landcover.mapping import map_scene
     from bandweave.nn.output import Output
 

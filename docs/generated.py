@@ -79,7 +79,7 @@ def presets() -> str:
 
 def benchmarks() -> str:
     """A table of the benchmarks, and below it the terms, sources and remarks of each."""
-    from bandweave.data.catalogue import benchmark_names, describe
+    from bandweave.data.benchmarks.catalogue import benchmark_names, describe
 
     lines = ["| name | size, px | layers (bands) | classes | masks | `get` |"]
     lines.append("|---|---|---|---|---|---|")

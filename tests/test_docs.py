@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from bandweave.cli.main import module_of
-from bandweave.data.scene_schema import read_scene_file
+from bandweave.data.scenefile.schema import read_scene_file
 from bandweave.errors import ConfigError
 from bandweave.landcover.published import read_published
 
@@ -57,7 +57,7 @@ def test_what_the_code_writes_is_written(generated, page):
 
 
 def test_options_are_those_of_the_dataclass(generated):
-    table = generated.on_page_markdown("{{ options bandweave.data.samples.SampleConfig }}")
+    table = generated.on_page_markdown("{{ options bandweave.data.samples.crops.SampleConfig }}")
     assert "| `crop` | whole number | `32` | px of the scene's grid: side of a crop; 0 for" in table
     assert "augment" not in table  # has a table of its own
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandweave.comparison.summary import SCORES, Entry, Row, Summary
-from bandweave.data.catalogue import describe
+from bandweave.data.benchmarks.catalogue import describe
 from papers.entries import Measured, Settings, average, name_of, others_of
 from papers.printed import AVERAGE, ClassTable, Paper, PrintedRow, Table, flat, misfits
 from papers.scenes import Scenes, in_words

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bandweave.data.catalogue import describe
+from bandweave.data.benchmarks.catalogue import describe
 from bandweave.errors import ConfigError
 from bandweave.landcover.published import Published
 from bandweave.landcover.published_checks import audit_published

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bandweave.data.benchmark_scenes import benchmark_scene, check
-from bandweave.data.catalogue import benchmark_names
+from bandweave.data.benchmarks.catalogue import benchmark_names
+from bandweave.data.benchmarks.scenes import benchmark_scene, check
 from bandweave.data.scene import Scene
-from bandweave.data.scene_argument import scene_from
+from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import BandweaveError, ConfigError
 from bandweave.schema import nearest
 from papers.printed import Paper, Place

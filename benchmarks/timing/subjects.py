@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bandweave.data.samples import SampleConfig
+from bandweave.data.samples.crops import SampleConfig
 from bandweave.models import LAND_COVER, SHARPENERS
 from bandweave.pansharp.patches import PatchConfig
 from bandweave.training.config import TrainConfig

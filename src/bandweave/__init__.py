@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bandweave.comparison.comparing import compare
     from bandweave.comparison.sharpening.comparing import compare_sharpeners
-    from bandweave.data.benchmark_scenes import benchmark_scene
-    from bandweave.data.scene_file import open_scene
-    from bandweave.data.simulate import simulated_scene
-    from bandweave.data.splits import split
+    from bandweave.data.benchmarks.scenes import benchmark_scene
+    from bandweave.data.scenefile.open import open_scene
+    from bandweave.data.simulation.scene import simulated_scene
+    from bandweave.data.splits.splitting import split
     from bandweave.landcover.mapping import map_scene
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 _HOME = {
     "Run": "bandweave.landcover.run",
     "SharpenRun": "bandweave.pansharp.run",
-    "benchmark_scene": "bandweave.data.benchmark_scenes",
+    "benchmark_scene": "bandweave.data.benchmarks.scenes",
     "compare": "bandweave.comparison.comparing",
     "compare_sharpeners": "bandweave.comparison.sharpening.comparing",
     "map_scene": "bandweave.landcover.mapping",
-    "open_scene": "bandweave.data.scene_file",
+    "open_scene": "bandweave.data.scenefile.open",
     "score": "bandweave.landcover.scoring",
     "score_sharpeners": "bandweave.pansharp.scoring",
     "sharpen": "bandweave.pansharp.sharpening",
-    "simulated_scene": "bandweave.data.simulate",
-    "split": "bandweave.data.splits",
+    "simulated_scene": "bandweave.data.simulation.scene",
+    "split": "bandweave.data.splits.splitting",
     "super_resolve": "bandweave.pansharp.sharpening",
     "train": "bandweave.landcover.training",
     "train_sharpener": "bandweave.pansharp.training",

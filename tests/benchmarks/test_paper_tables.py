@@ -13,7 +13,7 @@ import pytest
 import bandweave as bw
 from bandweave.comparison.plan import Cell
 from bandweave.comparison.results import Result
-from bandweave.data.catalogue import describe
+from bandweave.data.benchmarks.catalogue import describe
 from bandweave.errors import ConfigError
 from bandweave.landcover.metrics import Scores
 

@@ -70,7 +70,7 @@ def command(*words: object) -> Read:
 
 def scene(folder: Path) -> None:
     """Open `scene.yaml`, and read a window of every layer and the labels."""
-    from bandweave.data.scene_file import open_scene
+    from bandweave.data.scenefile.open import open_scene
 
     opened = open_scene(folder / "scene.yaml")
     for part in opened.parts:

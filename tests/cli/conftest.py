@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from bandweave.cli.main import main
-from bandweave.data.simulate import simulated_scene
-from bandweave.data.simulate_files import write_scene
+from bandweave.data.simulation.scene import simulated_scene
+from bandweave.data.write_scene import write_scene
 
 TINY = (
     *("--model", "m3amba_tiny", "--width", "8", "--depth", "1", "--crop", "8", "--batch", "2"),

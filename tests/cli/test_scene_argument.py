@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bandweave.data.scene_argument import scene_from
+from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import BandweaveError
 
 
@@ -15,7 +15,9 @@ def test_a_file_and_its_folder(scene_file):
 
 @pytest.mark.parametrize(("text", "seed"), [("simulated", 0), ("simulated:7", 7)])
 def test_a_simulation(monkeypatch, text, seed):
-    monkeypatch.setattr("bandweave.data.simulate.simulated_scene", lambda seed: f"scene {seed}")
+    monkeypatch.setattr(
+        "bandweave.data.simulation.scene.simulated_scene", lambda seed: f"scene {seed}"
+    )
     assert scene_from(text) == f"scene {seed}"
 
 
@@ -26,7 +28,7 @@ def test_what_a_run_keeps_of_a_scene_opens_it_again():
 
 def test_a_benchmark_in_its_folder(monkeypatch):
     monkeypatch.setattr(
-        "bandweave.data.benchmark_scenes.benchmark_scene", lambda *where: " in ".join(where)
+        "bandweave.data.benchmarks.scenes.benchmark_scene", lambda *where: " in ".join(where)
     )
     assert scene_from("muufl", "/data") == "muufl in /data"
     assert scene_from("benchmark_scene('muufl', '/data', 'mat')") == "muufl in /data in mat"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import yaml
 
-from bandweave.data.catalogue import benchmark_names
-from bandweave.data.scene_file import open_scene
+from bandweave.data.benchmarks.catalogue import benchmark_names
+from bandweave.data.scenefile.open import open_scene
 
 
 def test_list_has_every_benchmark(call):

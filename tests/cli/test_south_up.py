@@ -12,8 +12,8 @@ import rasterio
 import yaml
 from rasterio.transform import Affine
 
-from bandweave.data.check import PROBLEM, check_scene
-from bandweave.data.scene_file import open_scene
+from bandweave.data.check.scene import PROBLEM, check_scene
+from bandweave.data.scenefile.open import open_scene
 
 HEIGHT, WIDTH = 48, 64
 EAST, NORTH, PIXEL = 676000.0, 5338000.0, 2.0

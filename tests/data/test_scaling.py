@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from bandweave.data import scaling as module
 from bandweave.data.scaling import Scaling, fit
 from bandweave.data.scene import ClassInfo, Labels, Layer, Part, Scene
-from bandweave.data.scene_file import open_scene
-from bandweave.data.splits import TRAIN, split
+from bandweave.data.scenefile.open import open_scene
+from bandweave.data.splits.splitting import TRAIN, split
 from bandweave.errors import ConfigError, FileError, RunError, SceneMismatch
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window

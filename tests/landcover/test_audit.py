@@ -7,8 +7,8 @@ import pytest
 
 import bandweave as bw
 from bandweave.cli.main import main
-from bandweave.data.simulate_files import write_scene
-from bandweave.data.splits import TEST, TRAIN
+from bandweave.data.splits.splitting import TEST, TRAIN
+from bandweave.data.write_scene import write_scene
 from bandweave.errors import ConfigError, OutputError, RunError, SplitError
 from bandweave.landcover.audit import _Trial, audit, read_scores
 from bandweave.landcover.audit_result import HONEST, PROTOCOLS, Audit, audit_page

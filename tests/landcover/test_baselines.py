@@ -8,7 +8,7 @@ import rasterio
 
 import bandweave as bw
 from bandweave.data.scene import Labels
-from bandweave.data.splits import TEST, TRAIN
+from bandweave.data.splits.splitting import TEST, TRAIN
 from bandweave.errors import ConfigError, SplitError
 from bandweave.landcover.baseline_run import BaselineRun
 from bandweave.landcover.baselines import (

@@ -11,9 +11,9 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 import bandweave as bw
-from bandweave.data.roles import TEST, TRAIN
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
-from bandweave.data.splits import split
+from bandweave.data.splits.roles import TEST, TRAIN
+from bandweave.data.splits.splitting import split
 from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.landcover.area import estimate_areas
 from bandweave.landcover.area_sample import draw_sample

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
-from bandweave.data.splits import TEST, split
+from bandweave.data.splits.splitting import TEST, split
 from bandweave.errors import LabelError, RunError, SplitError
 from bandweave.landcover.metrics import (
     Scores,

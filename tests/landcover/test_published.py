@@ -6,7 +6,7 @@ import yaml
 from scipy.io import savemat
 
 from bandweave.cli.main import main
-from bandweave.data.catalogue import describe
+from bandweave.data.benchmarks.catalogue import describe
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.landcover.published import read_published
 from bandweave.landcover.published_checks import audit_published

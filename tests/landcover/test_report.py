@@ -20,7 +20,7 @@ import bandweave as bw
 from bandweave.data.match import describe_layers
 from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, LayerInfo, Part, Scene
-from bandweave.data.splits import TEST, split
+from bandweave.data.splits.splitting import TEST, split
 from bandweave.errors import FileError, OutputError, SceneMismatch, SplitError
 from bandweave.landcover import map_files, report_pictures
 from bandweave.landcover import report as landcover_report

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from bandweave.data.scene import IGNORED, Labels, Layer
-from bandweave.data.splits import TEST, TRAIN, split
+from bandweave.data.splits.splitting import TEST, TRAIN, split
 from bandweave.landcover import baselines, report_baseline
 from bandweave.landcover.baselines import fit_baseline, score_baseline
 from bandweave.landcover.metrics import Scores

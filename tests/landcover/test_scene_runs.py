@@ -8,7 +8,7 @@ import torch
 
 import bandweave as bw
 from bandweave.data.scene import IGNORED, Layer, Part
-from bandweave.data.splits import TEST
+from bandweave.data.splits.splitting import TEST
 from bandweave.errors import ConfigError
 from bandweave.landcover.classify import predict_classes
 from bandweave.landcover.report import write_report

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bandweave.cli.main import main
-from bandweave.data.scene_file import open_scene
+from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import BandweaveError, FileError, GridMismatch, LabelError
 from bandweave.raster.grid import Grid
 from bandweave.raster.polygons import burn, read_polygons

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from bandweave.data.simulate_canvas import COVERS
+from bandweave.data.simulation.canvas import COVERS
 
 FOLDER = Path(__file__).parents[2] / "tools" / "embedded_clip"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from pictures import KINDS
 
-from bandweave.data.simulate_canvas import COVERS
+from bandweave.data.simulation.canvas import COVERS
 
 PROMPT = "A multisource fusion patch of {}"  # CF-IPT's
 WORDS = {  # what a class may be called; its own name is among them, more than once

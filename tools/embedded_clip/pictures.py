@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bandweave.data.simulate import simulated_scene
+from bandweave.data.simulation.scene import simulated_scene
 
 SIDE = 48  # px of a picture
 CROPS = (7, 64)  # px of a scene

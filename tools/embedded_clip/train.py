@@ -26,7 +26,7 @@ from captions import PROMPT, all_words, caption
 from pictures import FACTS, KINDS, SIDE, draw
 from transformers import CLIPConfig, CLIPModel
 
-from bandweave.data.simulate_canvas import COVERS
+from bandweave.data.simulation.canvas import COVERS
 from bandweave.nn.clip.guidance import CLIP_MEAN, CLIP_STD
 from bandweave.nn.clip.text import TextArchitecture, embed_texts, end_index
 from bandweave.nn.clip.tokenizer import byte_alphabet, load_tokenizer, write_vocabulary

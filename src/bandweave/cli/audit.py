@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bandweave.cli.arguments import SCENE, add_common, add_folder
 from bandweave.cli.options import ConfigParser
-from bandweave.data.scene_argument import scene_from
+from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.models import LAND_COVER

@@ -16,8 +16,8 @@ from bandweave.cli.comparison_options import (
     stored_options,
 )
 from bandweave.cli.options import ConfigParser
-from bandweave.data.roles import SplitConfig
-from bandweave.data.samples import SampleConfig
+from bandweave.data.samples.crops import SampleConfig
+from bandweave.data.splits.roles import SplitConfig
 from bandweave.errors import ConfigError
 from bandweave.landcover.baselines import BASELINES
 from bandweave.models import LAND_COVER

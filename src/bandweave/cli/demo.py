@@ -40,10 +40,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Do all of it, and print where to look and how long each stage took."""
     from bandweave.cli.columns import columns
-    from bandweave.data.scene_file import open_scene
-    from bandweave.data.simulate import simulated_scene
-    from bandweave.data.simulate_files import write_scene
-    from bandweave.data.splits import split
+    from bandweave.data.scenefile.open import open_scene
+    from bandweave.data.simulation.scene import simulated_scene
+    from bandweave.data.splits.splitting import split
+    from bandweave.data.write_scene import write_scene
     from bandweave.landcover.mapping import map_scene
     from bandweave.landcover.report import write_report
     from bandweave.landcover.scoring import score

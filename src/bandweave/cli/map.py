@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from bandweave.cli.arguments import SCENE, Parser, add_common, add_folder, add_overwrite
-from bandweave.data.scene_argument import scene_from
+from bandweave.data.scenefile.argument import scene_from
 
 DESCRIPTION = """\
 Map a scene with a trained run. The scene needs no labels, only the layers that the run knows.

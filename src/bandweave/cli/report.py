@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from bandweave.cli.arguments import SCENE, Parser, add_common, add_folder
-from bandweave.data.scene_argument import scene_from
+from bandweave.data.scenefile.argument import scene_from
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

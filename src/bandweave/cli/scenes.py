@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     from bandweave.cli.columns import columns
-    from bandweave.data.catalogue import benchmark_names, describe
+    from bandweave.data.benchmarks.catalogue import benchmark_names, describe
 
     rows = [("name", "size", "pixel", "layers (bands)", "classes", "masks", "download")]
     for name in benchmark_names():
@@ -86,16 +86,16 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _get(args: argparse.Namespace) -> int:
-    from bandweave.data.benchmark_scenes import get
+    from bandweave.data.benchmarks.scenes import get
 
     print(get(args.name, args.folder or args.name))
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
-    from bandweave.data.benchmark_scenes import check
-    from bandweave.data.catalogue import benchmark_names
-    from bandweave.data.check import PROBLEM, check_scene
+    from bandweave.data.benchmarks.catalogue import benchmark_names
+    from bandweave.data.benchmarks.scenes import check
+    from bandweave.data.check.scene import PROBLEM, check_scene
 
     if args.scene in benchmark_names():
         if args.fix:
@@ -134,7 +134,7 @@ def _notes_once() -> Iterator[None]:
 
 def _fix(scene: str) -> None:
     """Set the keys that answer the problems of a scene file; say each line that was written."""
-    from bandweave.data.scene_fix import fix_scene_text
+    from bandweave.data.check.fix import fix_scene_text
     from bandweave.training.atomic import write_text
 
     path = Path(scene)
@@ -169,7 +169,7 @@ def _fix(scene: str) -> None:
 
 
 def _make(args: argparse.Namespace) -> int:
-    from bandweave.data.draft import draft_scene
+    from bandweave.data.draft.write import draft_scene
     from bandweave.training.atomic import write_text
 
     out = Path(args.out) if args.out else None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from bandweave.cli.arguments import SCENE, add_common, add_folder
 from bandweave.cli.options import ConfigParser
-from bandweave.data.roles import SplitConfig
-from bandweave.data.scene_argument import scene_from
+from bandweave.data.scenefile.argument import scene_from
+from bandweave.data.splits.roles import SplitConfig
 
 DESCRIPTION = """\
 Score a run on the test pixels of a split of a scene, each pixel once. Prints the table and writes
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Score, and print the table."""
     import torch
 
-    from bandweave.data.splits import split
+    from bandweave.data.splits.splitting import split
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
     from bandweave.schema import from_dict

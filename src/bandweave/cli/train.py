@@ -17,8 +17,8 @@ from bandweave.cli.run_options import (
     resumable,
     trained_lines,
 )
-from bandweave.data.scene_argument import scene_from
-from bandweave.data.splits import split
+from bandweave.data.scenefile.argument import scene_from
+from bandweave.data.splits.splitting import split
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.training import train

@@ -23,8 +23,8 @@ from bandweave.comparison.cell_folder import attempt, reason, versions
 from bandweave.comparison.features import Features, baseline_features, picture_of, run_features
 from bandweave.comparison.plan import Cell
 from bandweave.data.scene import Scene
-from bandweave.data.scene_argument import scene_from
-from bandweave.data.splits import Split, split
+from bandweave.data.scenefile.argument import scene_from
+from bandweave.data.splits.splitting import Split, split
 from bandweave.errors import RunError
 from bandweave.landcover.baseline_run import BaselineRun
 from bandweave.landcover.baselines import fit_baseline

@@ -16,7 +16,7 @@ from bandweave.comparison.plan import Cell, Plan
 from bandweave.comparison.results import Result, read_results, results_csv, times_csv
 from bandweave.comparison.tables import markdown, tex
 from bandweave.data.scene import Scene
-from bandweave.data.scene_argument import scene_from
+from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import ConfigError
 from bandweave.landcover.metrics import Scores
 from bandweave.output_files import only_writer_of_folder

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.data.scene import Scene
-from bandweave.data.splits import TEST, Split
+from bandweave.data.splits.splitting import TEST, Split
 from bandweave.landcover.baselines import FittedBaseline
 from bandweave.landcover.feeding import stream_logits
 from bandweave.landcover.run import Run

@@ -21,7 +21,7 @@ from bandweave.comparison.plan import Plan
 from bandweave.comparison.results import Panel, Result, said_of
 from bandweave.comparison.summary import HEADS, SCORES, Summary, summarise, values_of
 from bandweave.data.scene import IGNORED, ClassInfo, Scene
-from bandweave.data.splits import TEST, TRAIN, split
+from bandweave.data.splits.splitting import TEST, TRAIN, split
 from bandweave.landcover.map_files import read_map
 from bandweave.landcover.mapping import file_names
 from bandweave.landcover.report_figures import in_class_colours

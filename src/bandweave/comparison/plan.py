@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from bandweave.data.roles import SplitConfig, SplitName
 from bandweave.data.scene import Scene
+from bandweave.data.splits.roles import SplitConfig, SplitName
 from bandweave.errors import ConfigError, SplitError
 from bandweave.landcover.baselines import BASELINES
 from bandweave.landcover.config import LandCoverConfig, option_groups

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.data.masks import regrid
 from bandweave.data.no_value import is_known
 from bandweave.data.scene import Layer, Scene
-from bandweave.data.splits import TRAIN, Split
+from bandweave.data.splits.masks import regrid
+from bandweave.data.splits.splitting import TRAIN, Split
 from bandweave.errors import ConfigError, FileError, RunError, SceneMismatch
 from bandweave.raster.grid import Window
 from bandweave.raster.source import read_nan

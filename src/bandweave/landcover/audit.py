@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.data.roles import Context
 from bandweave.data.scene import Scene
-from bandweave.data.splits import TEST, TRAIN, UNUSED, Split, SplitName, split
+from bandweave.data.splits.roles import Context
+from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split, SplitName, split
 from bandweave.errors import ConfigError, RunError, SplitError
 from bandweave.landcover.audit_result import PROTOCOLS, Audit, audit_page
 from bandweave.landcover.classify import predict_classes

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bandweave.data.masks import regrid
 from bandweave.data.match import describe_layers
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import ClassInfo, Part
+from bandweave.data.splits.masks import regrid
 from bandweave.landcover.baselines import FittedBaseline
 from bandweave.landcover.predict import Strip
 from bandweave.raster.grid import Window

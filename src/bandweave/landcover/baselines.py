@@ -24,7 +24,7 @@ import numpy as np
 from bandweave.data.scaling import Scaling
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Part, Scene
-from bandweave.data.splits import TEST, TRAIN, Split
+from bandweave.data.splits.splitting import TEST, TRAIN, Split
 from bandweave.errors import ConfigError, SplitError
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
 from bandweave.landcover.profiles import COMPONENTS, profile, radii_for

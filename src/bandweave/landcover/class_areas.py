@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from bandweave.data.match import with_classes
-from bandweave.data.roles import TEST, TRAIN, VALIDATION
 from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
-from bandweave.data.splits import Split
+from bandweave.data.splits.roles import TEST, TRAIN, VALIDATION
+from bandweave.data.splits.splitting import Split
 from bandweave.errors import GridMismatch, LabelError, SceneMismatch
 from bandweave.landcover.area import AreaEstimate, estimate_areas
 from bandweave.landcover.map_files import map_rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bandweave.data.samples import SampleConfig
-from bandweave.data.splits import SplitConfig
+from bandweave.data.samples.crops import SampleConfig
+from bandweave.data.splits.splitting import SplitConfig
 from bandweave.models import LAND_COVER, find_preset
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.config import TrainConfig

@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from bandweave.data.part_samples import PartSampler
-from bandweave.data.pixel_samples import PixelSampler
-from bandweave.data.samples import CropSampler, SampleConfig
+from bandweave.data.samples.crops import CropSampler, SampleConfig
+from bandweave.data.samples.parts import PartSampler
+from bandweave.data.samples.pixels import PixelSampler
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import Part, Scene
-from bandweave.data.splits import Split
+from bandweave.data.splits.splitting import Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.pixel_stream import stream_pixels
 from bandweave.landcover.predict import Strip

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.scene import IGNORED
-from bandweave.data.splits import TEST, Split
+from bandweave.data.splits.splitting import TEST, Split
 from bandweave.errors import LabelError, RunError, SplitError
 
 PER_CLASS = ("accuracy", "precision", "f1", "iou")

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bandweave.data.benchmark_files import read_matrix
-from bandweave.data.catalogue import describe
+from bandweave.data.benchmarks.catalogue import describe
+from bandweave.data.benchmarks.files import read_matrix
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.schema import from_dict, nearest
 from bandweave.yaml_files import read_yaml

@@ -18,7 +18,7 @@ import numpy as np
 
 from bandweave.data.match import with_classes
 from bandweave.data.scene import ClassInfo, Scene
-from bandweave.data.splits import Split
+from bandweave.data.splits.splitting import Split
 from bandweave.errors import FileError, LabelError, RunError, SceneMismatch, SplitError
 from bandweave.landcover.class_areas import ClassAreas, class_areas
 from bandweave.landcover.map_files import check_map

@@ -20,7 +20,7 @@ import numpy as np
 
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import IGNORED, Scene
-from bandweave.data.splits import TEST, TRAIN, UNUSED, Split
+from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split
 from bandweave.errors import BandweaveError, ConfigError, LabelError, SceneMismatch, SplitError
 from bandweave.landcover.baseline_run import BaselineRun
 from bandweave.landcover.baselines import FittedBaseline, fit_baseline

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandweave.data.scene import IGNORED, Scene
-from bandweave.data.splits import TEST, Split
-from bandweave.data.stratify import number_blocks, number_objects, number_parts
+from bandweave.data.splits.splitting import TEST, Split
+from bandweave.data.splits.stratify import number_blocks, number_objects, number_parts
 from bandweave.landcover.map_files import RIGHT
 
 DRAWS = 2000

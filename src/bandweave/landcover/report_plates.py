@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 
 from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
-from bandweave.data.splits import TEST, TRAIN, VALIDATION, Split
+from bandweave.data.splits.splitting import TEST, TRAIN, VALIDATION, Split
 from bandweave.landcover.map_files import RIGHT, read_confidence, read_map, verdict
 from bandweave.landcover.report_figures import (
     in_class_colours,

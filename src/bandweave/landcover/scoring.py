@@ -10,7 +10,7 @@ import numpy as np
 
 from bandweave.data.match import match_layers, with_bands, with_classes
 from bandweave.data.scene import IGNORED, Scene
-from bandweave.data.splits import TEST, Split, split
+from bandweave.data.splits.splitting import TEST, Split, split
 from bandweave.errors import RunError, SceneMismatch, SplitError
 from bandweave.landcover.calibration import Calibration
 from bandweave.landcover.classify import predict_part

@@ -16,7 +16,7 @@ from torch import nn
 from bandweave.data.match import describe_layers
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
-from bandweave.data.splits import VALIDATION, Split
+from bandweave.data.splits.splitting import VALIDATION, Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.calibration import fit_temperature
 from bandweave.landcover.classify import labelled_logits, predict_classes

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandweave.data.augment import draw_orientation, orient
+from bandweave.data.samples.augment import draw_orientation, orient
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.pansharp.pair import Pair
 from bandweave.pansharp.reduced import reduced

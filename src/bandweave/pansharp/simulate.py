@@ -1,6 +1,6 @@
 """A simulated PAN and MS pair whose sharp MS image is known.
 
-Fields, roofs and trees with the spectra of `bandweave.data.simulate_spectra` are drawn with PAN's
+Fields, roofs and trees with the spectra of `bandweave.data.simulation.spectra` are drawn with PAN's
 pixels; that is the truth. PAN is a weighted sum of its bands, and MS the truth degraded as a sensor
 does, at any phase.
 """
@@ -16,8 +16,8 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 from scipy.spatial import cKDTree
 
-from bandweave.data.simulate_noise import generator, smooth_field
-from bandweave.data.simulate_spectra import MATERIALS, spectra
+from bandweave.data.simulation.noise import generator, smooth_field
+from bandweave.data.simulation.spectra import MATERIALS, spectra
 from bandweave.errors import ConfigError, OutputError
 from bandweave.pansharp.geometry import Nesting
 from bandweave.pansharp.resample import degrade

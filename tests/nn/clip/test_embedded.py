@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bandweave.data.simulate import simulated_scene
-from bandweave.data.simulate_canvas import COVERS
+from bandweave.data.simulation.canvas import COVERS
+from bandweave.data.simulation.scene import simulated_scene
 from bandweave.nn.clip.files import EMBEDDED_FOLDER, find_clip
 from bandweave.nn.clip.guidance import (
     CLIP_MEAN,

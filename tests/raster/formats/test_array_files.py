@@ -15,8 +15,8 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bandweave.cli.main import main
-from bandweave.data.draft import draft_scene
-from bandweave.data.scene_file import open_scene
+from bandweave.data.draft.write import draft_scene
+from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import ConfigError, FileError
 from bandweave.raster.formats.array_files import list_arrays
 from bandweave.raster.grid import Window

@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from bandweave.data.match import describe_layers, match_layers
-from bandweave.data.scene_file import open_scene
+from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import FileError, SceneMismatch
 from bandweave.raster.open import open_source
 

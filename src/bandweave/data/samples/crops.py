@@ -1,0 +1,254 @@
+"""Training crops around labelled pixels, drawn as a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bandweave.data.samples.augment import (
+    AugmentConfig,
+    draw_lost_layer,
+    draw_orientation,
+    jitter,
+    orient,
+)
+from bandweave.data.scaling import Scaling
+from bandweave.data.scene import HIDDEN, IGNORED, Scene
+from bandweave.data.splits.masks import regrid
+from bandweave.data.splits.splitting import TRAIN, Split
+from bandweave.errors import ConfigError, SplitError
+from bandweave.raster.grid import Window
+
+ROWS = 256  # of the scene's grid, read at once into the cache
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Which crops a model is trained on.
+
+    crop      px of the scene's grid: side of a crop; 0 for whole parts, where a model takes those
+    batch     crops in a step of one process
+    balance   0: a class is drawn as often as it has training pixels; 1: all classes equally often
+    cache_mb  scaled layers are kept in memory where they take no more; otherwise read by window
+    augment   how crops are changed
+    """
+
+    crop: int = 32
+    batch: int = 8
+    balance: float = 0.5
+    cache_mb: int = 2048
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.crop < 0 or self.batch < 1 or self.cache_mb < 0:
+            raise ConfigError(
+                f"batch {self.batch} must be at least 1, crop {self.crop} and cache_mb "
+                f"{self.cache_mb} at least 0"
+            )
+        if not 0 <= self.balance <= 1:
+            raise ConfigError(f"balance is {self.balance}; it must lie between 0 and 1")
+
+
+class Drawn(NamedTuple):
+    """What was drawn for an example, and the generator that draws the rest."""
+
+    rng: np.random.Generator
+    part: int
+    window: Window
+    mirrored: bool
+    turns: int
+
+
+class CropSampler:
+    """Batches of crops, each around a training pixel that lies anywhere in it.
+
+    A class is drawn, then one of its training pixels, then a place of the crop that holds it, moved
+    back into the part where it reaches out; what a small part leaves empty is 0 and has no label.
+    Labels are those of training pixels alone. In an inductive split the inputs of test and guard
+    pixels are 0 as well. The layers are those of the scaling.
+
+    The crop of a number (step, rank and place in the batch counted through) depends on nothing but
+    the seed and that number, so that two processes draw what one with twice the batch would.
+    """
+
+    whole_parts = False  # whether crop 0 means something
+
+    def __init__(
+        self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
+    ) -> None:
+        if config.crop == 0 and not self.whole_parts:
+            raise ConfigError(
+                "crop 0 is a whole part, and this model takes crops; give their side in px"
+            )
+        self.scene, self.split, self.scaling = scene, split, scaling
+        self.config, self.seed = config, seed
+        self.layers = list(scaling.layers)
+        self._ground = scene.reference if scene.reference in self.layers else self.layers[0]
+        self.ratios = {name: scene.layers[name].ratio for name in self.layers}
+        self._zeros = {name: scaling.zero(name) for name in self.layers}
+        self._ordered = {name: layer.components is None for name, layer in scaling.layers.items()}
+        self._labels = [
+            np.where(role == TRAIN, part.labels.values, IGNORED).astype(np.int16)
+            if part.labels is not None
+            else np.full(role.shape, IGNORED, np.int16)
+            for part, role in zip(scene.parts, split.roles, strict=True)
+        ]
+        self._starts = np.cumsum([0] + [labels.size for labels in self._labels])
+        flat = np.concatenate([labels.ravel() for labels in self._labels])
+        self._pixels = [np.flatnonzero(flat == index) for index in range(len(scene.classes))]
+        counts = np.array([pixels.size for pixels in self._pixels])
+        if not counts.any():
+            raise SplitError(
+                f"the split {split.config.name!r} of scene {scene.name!r} has no training pixel; "
+                "choose another split"
+            )
+        weights = np.where(counts > 0, counts.astype(np.float64) ** (1 - config.balance), 0)
+        self._cumulated = np.cumsum(weights / weights.sum())
+        inductive = split.config.context == "inductive"
+        self._hidden = [split.hidden(i) for i in range(len(scene.parts))] if inductive else None
+        self._cache = self._fill_cache() if self.megabytes <= config.cache_mb else None
+
+    @property
+    def megabytes(self) -> float:
+        """What the scaled layers of all parts take in memory."""
+        pixels = sum(part.grid.height * part.grid.width for part in self.scene.parts)
+        each = sum((4 * self.scaling.bands(n) + 1) * self.ratios[n] ** 2 for n in self.layers)
+        return pixels * each / 2**20
+
+    @property
+    def crops_per_epoch(self) -> int:
+        """Crops side by side that it takes to cover every training pixel once."""
+        size = self.config.crop * self.split.ratio
+        number = 0
+        for labels in self._labels:
+            rows, cols = np.nonzero(labels != IGNORED)
+            across = -(-labels.shape[1] // size)
+            number += np.unique(rows // size * across + cols // size).size
+        return number
+
+    def steps_per_epoch(self, world: int = 1) -> int:
+        """Steps of `world` processes that draw as many crops as cover the training pixels once."""
+        return -(-self.crops_per_epoch // (self.config.batch * world))
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
+        """The batch of a step and process.
+
+        layers  by name: (B, C, crop·ratio, crop·ratio) float32, scaled
+        labels  (B, crop·label ratio, crop·label ratio) int64, IGNORED where there is no training
+                label, HIDDEN where there are no data or they are hidden: no loss may look there
+        """
+        first = (step * world + rank) * self.config.batch
+        examples = [self._example(drawn) for drawn in self._drawn(first)]
+        return {
+            "layers": {
+                name: _stacked([layers[name] for layers, _ in examples]) for name in self.layers
+            },
+            "labels": _stacked([labels for _, labels in examples]),
+        }
+
+    def _drawn(self, first: int) -> Iterator[Drawn]:
+        """The crops of a batch, by the number of the first."""
+        augment = self.config.augment
+        for number in range(first, first + self.config.batch):
+            rng = np.random.default_rng([self.seed, number])
+            part, window = self._draw(rng)
+            yield Drawn(rng, part, window, *draw_orientation(augment.flips, augment.rotations, rng))
+
+    def _example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Layers and labels of what was drawn, changed and turned."""
+        rng, part, window, mirrored, turns = drawn
+        augment, layers = self.config.augment, {}
+        learnt = _cut(self._labels[part], window.finer(self.split.ratio), IGNORED)
+        lost = draw_lost_layer(self.layers, augment, rng)
+        for name in self.layers:
+            values, valid = self._crop(part, name, window)
+            if name == self._ground:
+                seen = regrid(valid, self.ratios[name], self.split.ratio)
+                learnt[~seen & (learnt == IGNORED)] = HIDDEN
+            if name == lost:
+                layers[name] = orient(np.zeros_like(values), mirrored, turns)
+                continue
+            jitter(values, valid, self._zeros[name], self._ordered[name], augment, rng)
+            layers[name] = orient(values, mirrored, turns)
+        return layers, orient(learnt.astype(np.int64), mirrored, turns)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
+        """A part and a window of the scene's grid that holds a training pixel of a drawn class."""
+        part, row, col = self._draw_pixel(rng)
+        grid, size = self.scene.parts[part].grid, self.config.crop
+        starts = []
+        for cell, length in ((row, grid.height), (col, grid.width)):
+            start = cell - int(rng.integers(size))
+            room = length - size  # negative where the part is smaller than the crop
+            starts.append(min(max(start, min(room, 0)), max(room, 0)))
+        return part, Window(starts[0], starts[1], size, size)
+
+    def _draw_pixel(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """A part and the place in its grid of a training pixel of a drawn class."""
+        # the last of the classes that have pixels takes what rounding leaves above the sum
+        index = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], "right"))
+        pixels = self._pixels[index]
+        pixel = int(pixels[rng.integers(pixels.size)])
+        part = int(np.searchsorted(self._starts, pixel, "right")) - 1
+        row, col = divmod(pixel - int(self._starts[part]), self._labels[part].shape[1])
+        return part, row // self.split.ratio, col // self.split.ratio
+
+    def _crop(self, part: int, name: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled values (C, h·ratio, w·ratio), the caller's own, and where they are valid."""
+        if self._cache is None:
+            return self._read(part, name, window)
+        values, valid = self._cache[part][name]
+        finer = window.finer(self.ratios[name])
+        return _cut(values, finer, 0), _cut(valid, finer, False)
+
+    def _read(self, part: int, name: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        values, valid = self.scaling.read(name, self.scene.parts[part].layers[name], window)
+        if self._hidden is not None:
+            hidden = _cut(self._hidden[part], window.finer(self.split.ratio), False)
+            valid = valid & ~regrid(hidden, self.split.ratio, self.ratios[name])
+            values *= valid
+        return values, valid
+
+    def _fill_cache(self) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
+        cache = []
+        for number, part in enumerate(self.scene.parts):
+            kept = {}
+            for name, ratio in self.ratios.items():
+                height, width = part.grid.height, part.grid.width
+                values = np.empty(
+                    (self.scaling.bands(name), height * ratio, width * ratio), np.float32
+                )
+                valid = np.empty(values.shape[1:], bool)
+                for row in range(0, height, ROWS):
+                    window = Window(row, 0, min(ROWS, height - row), width)
+                    rows = slice(row * ratio, (row + window.height) * ratio)
+                    values[:, rows], valid[rows] = self._read(number, name, window)
+                kept[name] = values, valid
+            cache.append(kept)
+        return cache
+
+
+def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    """(B, ...) of B arrays; a single one is not copied if it lies in order."""
+    return np.ascontiguousarray(arrays[0])[None] if len(arrays) == 1 else np.stack(arrays)
+
+
+def _cut(array: np.ndarray, window: Window, fill: float | bool) -> np.ndarray:
+    """A copy of a window of an array (..., H, W), `fill` where it reaches outside."""
+    height, width = array.shape[-2:]
+    top, left = max(window.row, 0), max(window.col, 0)
+    bottom, right = (
+        min(window.row + window.height, height),
+        min(window.col + window.width, width),
+    )
+    inside = array[..., top:bottom, left:right]
+    if inside.shape[-2:] == (window.height, window.width):
+        return inside.copy()
+    cut = np.full((*array.shape[:-2], window.height, window.width), fill, array.dtype)
+    cut[..., top - window.row : bottom - window.row, left - window.col : right - window.col] = (
+        inside
+    )
+    return cut

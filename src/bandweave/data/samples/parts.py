@@ -1,0 +1,54 @@
+"""Whole parts of a scene as training examples, drawn as a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bandweave.data.samples.augment import draw_orientation
+from bandweave.data.samples.crops import CropSampler, Drawn, SampleConfig
+from bandweave.data.scaling import Scaling
+from bandweave.data.scene import IGNORED, Scene
+from bandweave.data.splits.splitting import Split
+from bandweave.raster.grid import Window
+
+
+class PartSampler(CropSampler):
+    """Batches of whole parts, changed and turned as crops are; labels and holes are those of crops.
+
+    A part is drawn as often as a class and then one of its training pixels fall into it. The parts
+    of a batch are of the size of its first one. Where they are not square, all are turned by an odd
+    number of quarters or none is, so that nothing is padded.
+    """
+
+    whole_parts = True
+
+    def __init__(
+        self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
+    ) -> None:
+        super().__init__(scene, split, scaling, config, seed)
+        classes = np.diff(self._cumulated, prepend=0.0)
+        within = [np.searchsorted(self._starts, p, "right") - 1 for p in self._pixels]
+        shares = [np.bincount(w, minlength=len(scene.parts)) / max(w.size, 1) for w in within]
+        self._weights = classes @ np.stack(shares)  # (parts,)
+        self._sizes = np.array([(p.grid.height, p.grid.width) for p in scene.parts])
+
+    @property
+    def crops_per_epoch(self) -> int:
+        """Parts with training pixels."""
+        return sum(bool((labels != IGNORED).any()) for labels in self._labels)
+
+    def _drawn(self, first: int) -> Iterator[Drawn]:
+        augment, weights, odd = self.config.augment, self._weights, 0
+        for number in range(first, first + self.config.batch):
+            rng = np.random.default_rng([self.seed, number])
+            part = int(rng.choice(len(weights), p=weights / weights.sum()))
+            height, width = (int(side) for side in self._sizes[part])
+            mirrored, turns = draw_orientation(augment.flips, augment.rotations, rng)
+            if number == first:
+                weights = weights * (self._sizes == self._sizes[part]).all(axis=1)
+                odd = turns % 2
+            elif height != width:
+                turns += odd - turns % 2
+            yield Drawn(rng, part, Window(0, 0, height, width), mirrored, turns)
