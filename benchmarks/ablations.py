@@ -78,7 +78,7 @@ def run(model: str, row: str, seed: int, threads: int) -> dict[str, Any]:
     import torch
 
     import bandweave as bw
-    from bandweave.landcover.baselines import score_baseline
+    from bandweave.landcover.baselines.methods import score_baseline
     from bandweave.training.folder import machine
 
     torch.set_num_threads(threads)

@@ -30,7 +30,7 @@ def main() -> None:
 
     set_up_process()
     import bandweave as bw
-    from bandweave.landcover.audit import audit
+    from bandweave.landcover.audit.shortcuts import audit
     from bandweave.landcover.config import LandCoverConfig
     from bandweave.training.folder import machine
 

@@ -113,7 +113,7 @@ def run(job: dict[str, Any], threads: int) -> dict[str, Any]:
     import torch
 
     import bandweave as bw
-    from bandweave.landcover.baselines import score_baseline
+    from bandweave.landcover.baselines.methods import score_baseline
     from bandweave.training.folder import machine
     from bandweave.training.history import read_history
 

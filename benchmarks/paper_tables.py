@@ -26,7 +26,7 @@ from pathlib import Path
 
 from bandweave.comparison.making import threads_of_a_cell
 from bandweave.errors import BandweaveError, ConfigError
-from bandweave.landcover.baselines import BASELINES
+from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.schema import nearest
 from bandweave.training.atomic import write_text
 from bandweave.training.progress import set_up_logging

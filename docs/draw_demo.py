@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bandweave import open_scene
-from bandweave.landcover.report_pictures import shown_bands
+from bandweave.landcover.report.pictures import shown_bands
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 from bandweave.cli.main import module_of
 from bandweave.data.scenefile.schema import read_scene_file
 from bandweave.errors import ConfigError
-from bandweave.landcover.published import read_published
+from bandweave.landcover.audit.published import read_published
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]

@@ -18,7 +18,7 @@ from bandweave.comparison.plan import Plan
 from bandweave.comparison.results import Result, read_results
 from bandweave.comparison.summary import SCORES, Comparisons, Row, Summary, summarise
 from bandweave.data.scene import Scene
-from bandweave.landcover.baselines import BASELINES
+from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.training.sections import merged
 from papers.printed import ClassTable, Ours, Paper, Table
 from papers.scenes import Scenes, layers_of, place_of, splits_of

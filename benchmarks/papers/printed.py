@@ -16,8 +16,8 @@ import numpy as np
 
 from bandweave.data.benchmarks.catalogue import describe
 from bandweave.errors import ConfigError
-from bandweave.landcover.published import Published
-from bandweave.landcover.published_checks import audit_published
+from bandweave.landcover.audit.published import Published
+from bandweave.landcover.audit.published_checks import audit_published
 from bandweave.schema import from_dict
 from bandweave.yaml_files import read_yaml
 

@@ -12,7 +12,7 @@ import bandweave as bw
 from bandweave.data.scene import IGNORED, Labels, Layer, Part, Scene
 from bandweave.data.splits.splitting import TEST, TRAIN, VALIDATION
 from bandweave.errors import ConfigError, RunError, SceneMismatch, SplitError, WeightsError
-from bandweave.landcover.classify import labelled_logits, predict_classes, predict_part
+from bandweave.landcover.predict.classify import labelled_logits, predict_classes, predict_part
 from bandweave.landcover.scoring import SceneScores
 from bandweave.raster.formats.arrays import ArraySource
 

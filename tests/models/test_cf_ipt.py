@@ -10,9 +10,9 @@ from torch import nn
 
 import bandweave as bw
 from bandweave.errors import ConfigError, GridMismatch
-from bandweave.landcover.classify import predict_classes
 from bandweave.landcover.config import LandCoverConfig
-from bandweave.landcover.feeding import stream_logits
+from bandweave.landcover.predict.classify import predict_classes
+from bandweave.landcover.predict.feeding import stream_logits
 from bandweave.landcover.run import Run
 from bandweave.models import LAND_COVER
 from bandweave.models.cf_ipt import CFIPT, CFIPTConfig

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bandweave.errors import BandweaveError, RunError
-from bandweave.landcover.feeding import SAMPLERS
+from bandweave.landcover.predict.feeding import SAMPLERS
 from bandweave.models import LAND_COVER
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.nn.clip.provenance import frozen_names

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what was found."""
     if args.published is not None:
         return _published(args.published)
-    from bandweave.landcover.audit import audit
+    from bandweave.landcover.audit.shortcuts import audit
 
     found = audit(
         args.config,
@@ -115,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _published(path: str) -> int:
-    from bandweave.landcover.published import read_published
-    from bandweave.landcover.published_checks import audit_published
+    from bandweave.landcover.audit.published import read_published
+    from bandweave.landcover.audit.published_checks import audit_published
 
     findings = audit_published(read_published(path))
     if not findings:

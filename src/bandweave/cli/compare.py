@@ -19,7 +19,7 @@ from bandweave.cli.options import ConfigParser
 from bandweave.data.samples.crops import SampleConfig
 from bandweave.data.splits.roles import SplitConfig
 from bandweave.errors import ConfigError
-from bandweave.landcover.baselines import BASELINES
+from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.models import LAND_COVER
 from bandweave.training.config import TrainConfig
 

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from bandweave.data.splits.splitting import split
     from bandweave.data.write_scene import write_scene
     from bandweave.landcover.mapping import map_scene
-    from bandweave.landcover.report import write_report
+    from bandweave.landcover.report.page import write_report
     from bandweave.landcover.scoring import score
     from bandweave.landcover.training import train
 

@@ -32,7 +32,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page, and print where it is."""
-    from bandweave.landcover.report import write_report
+    from bandweave.landcover.report.page import write_report
 
     page = write_report(
         args.run,

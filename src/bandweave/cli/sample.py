@@ -33,7 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Draw, and say how many of each class."""
-    from bandweave.landcover.area_sample import draw_sample
+    from bandweave.landcover.areas.sample import draw_sample
 
     drawn = draw_sample(
         args.map, args.out, args.per_class, seed=args.seed, overwrite=args.overwrite

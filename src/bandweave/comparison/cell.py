@@ -26,8 +26,8 @@ from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.data.splits.splitting import Split, split
 from bandweave.errors import RunError
-from bandweave.landcover.baseline_run import BaselineRun
-from bandweave.landcover.baselines import fit_baseline
+from bandweave.landcover.baselines.methods import fit_baseline
+from bandweave.landcover.baselines.run import BaselineRun
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.mapping import map_scene
 from bandweave.landcover.run import Run

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import TEST, Split
-from bandweave.landcover.baselines import FittedBaseline
-from bandweave.landcover.feeding import stream_logits
+from bandweave.landcover.baselines.methods import FittedBaseline
+from bandweave.landcover.predict.feeding import stream_logits
 from bandweave.landcover.run import Run
 from bandweave.nn.output import Output
 

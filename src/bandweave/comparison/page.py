@@ -24,8 +24,8 @@ from bandweave.data.scene import IGNORED, ClassInfo, Scene
 from bandweave.data.splits.splitting import TEST, TRAIN, split
 from bandweave.landcover.map_files import read_map
 from bandweave.landcover.mapping import file_names
-from bandweave.landcover.report_figures import in_class_colours
-from bandweave.landcover.report_pictures import commonest, read_layer, shown_bands
+from bandweave.landcover.report.colours import in_class_colours
+from bandweave.landcover.report.pictures import commonest, read_layer, shown_bands
 from bandweave.report.page import render
 from bandweave.report.pictures import Picture, photograph, picture
 from bandweave.report.words import counted, seconds_in_words

@@ -1,7 +1,7 @@
 """What is compared: models, scenes, splits and seeds, and the cells that these make.
 
 models  by the name that the table gives them: a preset of LAND_COVER with options, or a classical
-        method of pixels (landcover/baselines.py), which has none
+        method of pixels (landcover/baselines/methods.py), which has none
 scenes  by name: what `scene_from` opens
 splits  by name: options of a split, without its seed
 seeds   each draws the split (but for masks that are given) and trains the model
@@ -18,7 +18,7 @@ from typing import Any, get_args
 from bandweave.data.scene import Scene
 from bandweave.data.splits.roles import SplitConfig, SplitName
 from bandweave.errors import ConfigError, SplitError
-from bandweave.landcover.baselines import BASELINES
+from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.landcover.config import LandCoverConfig, option_groups
 from bandweave.models import LAND_COVER
 from bandweave.schema import from_dict, nearest, to_dict

@@ -12,7 +12,7 @@ import numpy as np
 
 from bandweave.comparison.plan import DRAWN
 from bandweave.comparison.results import Panel, Result, panels
-from bandweave.landcover.report_text import protocol_lines
+from bandweave.landcover.report.text import protocol_lines
 from bandweave.significance import LEAST_SEEDS, LEVEL, bests_that_hold, corrected_p
 
 SCORES = ("overall_accuracy", "average_accuracy", "kappa")

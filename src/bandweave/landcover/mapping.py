@@ -1,6 +1,6 @@
 """Maps of a scene by a trained run: class codes; on request confidence, uncertainty, probabilities.
 
-Windows of the training crop's size stream through the model (landcover/predict.py) into writers
+Windows of the training crop's size stream through the model (predict/windows.py) into writers
 that hold no more than a strip, so that memory does not grow with the scene. All files appear
 together when the last is complete, or none does.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from bandweave.data.scaling import Scaling
-    from bandweave.landcover.predict import Strip
+    from bandweave.landcover.predict.windows import Strip
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def map_scene(
     any, SceneMismatch where the scene is not of the run's kind, OutputError where a file cannot be
     written; then nothing is left behind, and what stood there stays.
     """
-    from bandweave.landcover.feeding import stream_logits
+    from bandweave.landcover.predict.feeding import stream_logits
 
     if overviews not in ("nearest", "mode"):
         raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")

@@ -13,9 +13,9 @@ from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.splitting import TEST, Split, split
 from bandweave.errors import RunError, SceneMismatch, SplitError
 from bandweave.landcover.calibration import Calibration
-from bandweave.landcover.classify import predict_part
-from bandweave.landcover.feeding import seen_at_once
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, object_votes
+from bandweave.landcover.predict.classify import predict_part
+from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.run import Run
 from bandweave.training.progress import Progress
 

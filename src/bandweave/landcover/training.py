@@ -19,10 +19,10 @@ from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import VALIDATION, Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.calibration import fit_temperature
-from bandweave.landcover.classify import labelled_logits, predict_classes
 from bandweave.landcover.config import LandCoverConfig, option_groups
-from bandweave.landcover.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.metrics import confusion_matrix
+from bandweave.landcover.predict.classify import labelled_logits, predict_classes
+from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.run import Run, build_model
 from bandweave.nn.clip.guidance import ClipGuidance, frozen_names
 from bandweave.training.folder import RunFolder, training_facts

@@ -1,0 +1,76 @@
+"""The first sentences of a report: how good the map is, where it is weakest, what limits that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bandweave.landcover.metrics import Scores
+from bandweave.landcover.report.interval import FEWEST, UnitCounts, bootstrap_interval
+from bandweave.report.words import counted, percent
+
+
+def interval_words(counts: UnitCounts | None, scores: Scores) -> tuple[str, str]:
+    """The interval on overall accuracy, '' where none can be given, and how it was made or why not.
+
+    counts  of the map that is shown; None where there is none under the scores' split
+    """
+    if counts is None:
+        return "", "No interval: it needs the scored map of this scene beside the scores."
+    right, tested = int(np.trace(scores.confusion)), int(scores.confusion.sum())
+    if (int(counts.right.sum()), int(counts.tested.sum())) != (right, tested):
+        return "", "No interval: the map shown is not the one that was scored."
+    number = f"{counted(counts.units)} {counts.kind}{'s' if counts.units != 1 else ''}"
+    found = bootstrap_interval(counts)
+    if found is None:
+        return "", (
+            f"No interval: the test pixels lie in {number}, and pixels of one {counts.kind} are "
+            f"not independent; {FEWEST} {counts.kind}s are needed."
+        )
+    low, high = found
+    return f"{100 * low:.1f} to {percent(high, 1)}", (
+        f"95 % interval, by bootstrap over the {number} that hold test pixels: pixels of one "
+        f"{counts.kind} are not independent."
+    )
+
+
+def conclusion(scores: Scores, interval: str, other_split: bool, beside: str = "") -> str:
+    """What the scores say in plain words.
+
+    beside  a sentence on the baseline; '' where there is none
+    """
+    text = f"On {counted(scores.support.sum())} test {scores.unit}s the map is right on "
+    text += percent(scores.overall_accuracy, 1)
+    if interval:
+        text += f" (95 % interval {interval})"
+    tested = np.flatnonzero(scores.support > 0)
+    if len(tested) > 1:
+        weakest = int(tested[np.argmin(np.asarray(scores.accuracy)[tested])])
+        text += f"; the weakest class is {scores.classes[weakest]}, of which "
+        text += f"{percent(float(scores.accuracy[weakest]), 1)} are found"
+    text = f"{text}. {beside}" if beside else f"{text}."
+    return f"{text} {_limit(scores.protocol, other_split)}"
+
+
+def _limit(protocol: Mapping[str, Any], other_split: bool) -> str:
+    """How far the protocol lets the number speak."""
+    if other_split:
+        return (
+            "Pixels that the model was trained on may be among them, so the number may be too high."
+        )
+    share = protocol.get("test_share_within_reach")
+    if share is None:
+        return "How near test pixels lie to training pixels is not known."
+    if share > 0:
+        return (
+            f"Of the test pixels {percent(share, 0)} lie so near a training pixel that the model "
+            "sees both at once; on new ground expect less."
+        )
+    if protocol.get("split") == "parts":
+        return "They lie in other parts than the training pixels; other scenes are not tested."
+    return (
+        "No test pixel lies within the model's sight of a training pixel, but both are of the same "
+        "scene; other places are not tested."
+    )
