@@ -77,9 +77,9 @@ def score(
     name: str, scene: str, method: str, run: str | None, way: Any = None
 ) -> list[dict[str, Any]]:
     """The rows of a method on a pair, one a protocol; `way`: a run's without PAN."""
-    from bandweave.pansharp.pair import open_pair
+    from bandweave.pansharp.pair.pair import open_pair
     from bandweave.pansharp.run import SharpenRun
-    from bandweave.pansharp.score_names import plain
+    from bandweave.pansharp.scores.names import plain
     from bandweave.pansharp.scoring import PROTOCOLS, score_sharpeners, trained
 
     table = TABLES[name]
@@ -132,7 +132,7 @@ def score_all(only: str | None, runs: list[str]) -> None:
 
 def methods(table: Table, runs: list[str]) -> dict[str, tuple[str | None, str | None]]:
     """A method's run, and its way without PAN, by the name it has in a table."""
-    from bandweave.pansharp.classical import CLASSICAL
+    from bandweave.pansharp.classical.methods import CLASSICAL
     from bandweave.pansharp.sharpening import ZeroShot
 
     named = {Path(run).resolve().name: run for run in runs}
@@ -145,8 +145,8 @@ def methods(table: Table, runs: list[str]) -> dict[str, tuple[str | None, str | 
 
 def tables(rows: list[dict[str, Any]]) -> str:
     """Means over the pairs of each table, the best of a column in bold."""
-    from bandweave.pansharp.score_names import SCORES
-    from bandweave.pansharp.score_tables import NAMES, shown
+    from bandweave.pansharp.scores.names import SCORES
+    from bandweave.pansharp.scores.tables import NAMES, shown
 
     lines = []
     for name in TABLES:

@@ -127,7 +127,7 @@ def arithmetic(folder: Path) -> Callable[[], None]:
     """GSA's statistics and GSA itself, of windows that are in memory, on as many threads."""
     import numpy as np
 
-    from bandweave.pansharp.pair import open_pair
+    from bandweave.pansharp.pair.pair import open_pair
     from bandweave.pansharp.sensors import sensor_of
     from bandweave.pansharp.sharpening import Classical, partition, stored
     from bandweave.pansharp.threads import in_turn

@@ -44,20 +44,21 @@ def prepare() -> None:
     """Import all that inputs need, and keep this process and its workers to one thread."""
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "GDAL_NUM_THREADS": "1"}
     os.environ |= {"HF_HUB_OFFLINE": "1", "CPL_LOG": os.devnull}
-    from bandweave.cli.main import COMMANDS
+    from bandweave.cli.main import COMMANDS, module_of
 
-    for module, _ in COMMANDS.values():
-        import_module(f"bandweave.cli.{module}")
+    for command in COMMANDS:
+        import_module(module_of(command))
     for name in (
-        *("cli.run_facts", "cli.file_facts", "data.check", "data.draft", "pansharp.sharpening"),
+        *("cli.run_facts", "cli.file_facts", "data.check.scene", "data.draft.write"),
+        *("pansharp.sharpening", "landcover.audit.shortcuts"),
         *("comparison.results", "comparison.comparing", "comparison.sharpening.comparing"),
-        *("landcover.mapping", "landcover.report", "landcover.scoring", "landcover.audit"),
+        *("landcover.mapping", "landcover.report.page", "landcover.scoring"),
         *(
             "landcover.run",
             "pansharp.training",
             "pansharp.scoring",
-            "nn.clip_weights",
-            "data.simulate_files",
+            "nn.clip.weights",
+            "data.write_scene",
         ),
     ):
         import_module(f"bandweave.{name}")

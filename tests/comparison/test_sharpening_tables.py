@@ -8,7 +8,7 @@ from bandweave.comparison.sharpening.plan import Cell
 from bandweave.comparison.sharpening.results import Result
 from bandweave.comparison.sharpening.summary import summarise
 from bandweave.comparison.sharpening.tables import markdown, tex
-from bandweave.pansharp.score_names import FULL, REDUCED
+from bandweave.pansharp.scores.names import FULL, REDUCED
 
 PAIRS = np.arange(6.0)  # what a pair adds to a score: large beside what methods differ by
 

@@ -10,8 +10,8 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from bandweave.errors import FileError, GridMismatch, SceneMismatch
-from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.pair import open_pair
+from bandweave.pansharp.classical.methods import CLASSICAL
+from bandweave.pansharp.pair.pair import open_pair
 from bandweave.pansharp.run import SharpenRun
 from bandweave.pansharp.sharpening import sharpen, super_resolve
 from bandweave.pansharp.simulate import simulated_pair

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandweave.errors import ConfigError, FileError, GridMismatch, RunError
-from bandweave.pansharp.geometry import Nesting
-from bandweave.pansharp.pair import Pair
+from bandweave.pansharp.pair.nesting import Nesting
+from bandweave.pansharp.pair.pair import Pair
+from bandweave.pansharp.pair.reduced import reduced
+from bandweave.pansharp.pair.value_scale import ValueScale, fit_scale
 from bandweave.pansharp.patches import PatchConfig, PatchSampler
-from bandweave.pansharp.reduced import reduced
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.pansharp.value_scale import ValueScale, fit_scale
 from bandweave.raster.formats.arrays import ArraySource
 
 SENSOR = sensor_of("generic", 3)

@@ -9,15 +9,15 @@ import pytest
 import rasterio
 
 from bandweave.errors import ConfigError, FileError, GridMismatch
-from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.full_metrics import full_scores
-from bandweave.pansharp.geometry import Nesting
-from bandweave.pansharp.pair import Pair, open_pair
-from bandweave.pansharp.reduced import reduced
-from bandweave.pansharp.reduced_metrics import reduced_scores
-from bandweave.pansharp.reduced_scene import ReducedScene
-from bandweave.pansharp.resample import upsample
-from bandweave.pansharp.score_tables import ScoreRow, all_tables, csv_text, tables
+from bandweave.pansharp.classical.methods import CLASSICAL
+from bandweave.pansharp.pair.nesting import Nesting
+from bandweave.pansharp.pair.pair import Pair, open_pair
+from bandweave.pansharp.pair.reduced import reduced
+from bandweave.pansharp.pair.reduced_scene import ReducedScene
+from bandweave.pansharp.pair.resample import upsample
+from bandweave.pansharp.scores.full import full_scores
+from bandweave.pansharp.scores.reduced import reduced_scores
+from bandweave.pansharp.scores.tables import ScoreRow, all_tables, csv_text, tables
 from bandweave.pansharp.scoring import score_sharpeners
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.simulate import simulated_pair

@@ -13,7 +13,7 @@ from rasterio.transform import Affine, from_origin
 from scipy import ndimage
 
 from bandweave.errors import ConfigError, FileError
-from bandweave.pansharp.classical import CLASSICAL
+from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.sharpening import partition, sharpen, stored
 
 

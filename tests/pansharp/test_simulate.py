@@ -7,7 +7,7 @@ import pytest
 import rasterio
 
 from bandweave.errors import ConfigError
-from bandweave.pansharp.resample import degrade
+from bandweave.pansharp.pair.resample import degrade
 from bandweave.pansharp.simulate import LARGEST, simulated_pair
 
 

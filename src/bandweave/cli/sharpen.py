@@ -78,7 +78,7 @@ class _List(argparse.Action):
     """--list: name the methods and sensors that there are, and stop."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from bandweave.pansharp.classical import CLASSICAL
+        from bandweave.pansharp.classical.methods import CLASSICAL
         from bandweave.pansharp.sensors import SENSORS
 
         print("methods")

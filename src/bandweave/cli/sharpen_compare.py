@@ -19,7 +19,7 @@ from bandweave.cli.flag_words import speaking_flags
 from bandweave.cli.options import ConfigParser
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
-from bandweave.pansharp.classical import CLASSICAL
+from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.patches import PatchConfig
 from bandweave.pansharp.sensors import SENSORS
 from bandweave.training.config import TrainConfig

@@ -102,7 +102,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _methods(text: str, runs: bool) -> list[str]:
-    from bandweave.pansharp.classical import CLASSICAL
+    from bandweave.pansharp.classical.methods import CLASSICAL
 
     if text == "all":
         return list(CLASSICAL)

@@ -19,11 +19,11 @@ import numpy as np
 
 from bandweave.data.samples.augment import draw_orientation, orient
 from bandweave.errors import ConfigError, GridMismatch
-from bandweave.pansharp.pair import Pair
-from bandweave.pansharp.reduced import reduced
-from bandweave.pansharp.resample import TAIL, gaussian_deviation
+from bandweave.pansharp.pair.pair import Pair
+from bandweave.pansharp.pair.reduced import reduced
+from bandweave.pansharp.pair.resample import TAIL, gaussian_deviation
+from bandweave.pansharp.pair.value_scale import ValueScale
 from bandweave.pansharp.sensors import Sensor
-from bandweave.pansharp.value_scale import ValueScale
 from bandweave.raster.grid import Window
 
 TRIES = 10  # places drawn for a patch, until one is valid at least to this share:

@@ -14,9 +14,9 @@ from torch import nn
 from bandweave.errors import RunError, SceneMismatch
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.config import SharpenConfig
-from bandweave.pansharp.pair import Pair
+from bandweave.pansharp.pair.pair import Pair
+from bandweave.pansharp.pair.value_scale import ValueScale, brightest
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.pansharp.value_scale import ValueScale, brightest
 from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
 from bandweave.training.folder import RunFolder
 

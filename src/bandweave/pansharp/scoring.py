@@ -21,14 +21,14 @@ from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.output_files import check_output
-from bandweave.pansharp.block_quality import BLOCK
-from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair, split_key
-from bandweave.pansharp.pair_lists import pair_files
-from bandweave.pansharp.score_samples import Sample, take_sample
-from bandweave.pansharp.score_scenes import SceneFacts, peak_of, prepared
-from bandweave.pansharp.score_stages import PROTOCOLS, STAGES, WINDOW, Maker
-from bandweave.pansharp.score_tables import ScoreRow, csv_text, tables
+from bandweave.pansharp.classical.methods import CLASSICAL
+from bandweave.pansharp.pair.lists import pair_files
+from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair, split_key
+from bandweave.pansharp.scores.block_quality import BLOCK
+from bandweave.pansharp.scores.pairs import SceneFacts, peak_of, prepared
+from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW, Maker
+from bandweave.pansharp.scores.samples import Sample, take_sample
+from bandweave.pansharp.scores.tables import ScoreRow, csv_text, tables
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.sharpening import Classical, ZeroShot, open_run
 from bandweave.schema import nearest
@@ -119,7 +119,7 @@ def score_sharpeners(
     for a pair of other bands or another ratio than a run's, OutputError where `out` cannot be
     written.
     """
-    from bandweave.pansharp.report import check_folder, write_scores
+    from bandweave.pansharp.report.page import check_folder, write_scores
 
     if out is not None:
         check_folder(out)

@@ -18,11 +18,11 @@ import numpy as np
 from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
-from bandweave.pansharp.classical import CLASSICAL
-from bandweave.pansharp.pair import Pair, PairWindow, PathLike, open_ms, open_pair, split_key
-from bandweave.pansharp.registration import Shift, measure_shift, registered
+from bandweave.pansharp.classical.methods import CLASSICAL
+from bandweave.pansharp.pair.pair import Pair, PairWindow, PathLike, open_ms, open_pair, split_key
+from bandweave.pansharp.pair.registration import Shift, measure_shift, registered
+from bandweave.pansharp.pair.survey import survey_pair
 from bandweave.pansharp.sensors import Sensor, counted_names, sensor_doubts, sensor_of
-from bandweave.pansharp.survey import survey_pair
 from bandweave.pansharp.threads import in_turn
 from bandweave.raster.grid import Window
 from bandweave.raster.writing.described import band_facts, tags_of

@@ -19,8 +19,8 @@ from scipy.spatial import cKDTree
 from bandweave.data.simulation.noise import generator, smooth_field
 from bandweave.data.simulation.spectra import MATERIALS, spectra
 from bandweave.errors import ConfigError, OutputError
-from bandweave.pansharp.geometry import Nesting
-from bandweave.pansharp.resample import degrade
+from bandweave.pansharp.pair.nesting import Nesting
+from bandweave.pansharp.pair.resample import degrade
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.raster.writing.raster import MapWriter

@@ -21,7 +21,7 @@ from torch import Tensor
 from bandweave.errors import RunError
 from bandweave.models.mmmamba import ZeroShot
 from bandweave.nn.window_statistics import Statistics, collected_statistics, frozen_statistics
-from bandweave.pansharp.pair import Pair, PairWindow
+from bandweave.pansharp.pair.pair import Pair, PairWindow
 from bandweave.pansharp.run import SharpenRun
 from bandweave.raster.grid import tiles
 from bandweave.training.processes import best_device

@@ -14,13 +14,13 @@ from torch import nn
 
 from bandweave.errors import ConfigError, SceneMismatch
 from bandweave.pansharp.config import DEFAULT, PairFiles, SharpenConfig, option_groups
-from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair
-from bandweave.pansharp.pair_lists import pairs_to_train
+from bandweave.pansharp.pair.lists import pairs_to_train
+from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair
+from bandweave.pansharp.pair.value_scale import fit_scale
 from bandweave.pansharp.patches import PatchSampler
 from bandweave.pansharp.run import SharpenRun, build_model
 from bandweave.pansharp.sensors import Sensor, sensor_of
 from bandweave.pansharp.sharpening import register_pair, tell_of_pair
-from bandweave.pansharp.value_scale import fit_scale
 from bandweave.training.feed import as_tensors
 from bandweave.training.folder import RunFolder, training_facts
 from bandweave.training.loop import fit

@@ -25,10 +25,10 @@ from bandweave.comparison.plan import file_name
 from bandweave.comparison.sharpening.plan import Cell
 from bandweave.errors import RunError
 from bandweave.pansharp.config import SharpenConfig
-from bandweave.pansharp.pair import Pair, open_pair
+from bandweave.pansharp.pair.pair import Pair, open_pair
 from bandweave.pansharp.run import SharpenRun
-from bandweave.pansharp.score_names import plain
-from bandweave.pansharp.score_stages import PROTOCOLS
+from bandweave.pansharp.scores.names import plain
+from bandweave.pansharp.scores.protocols import PROTOCOLS
 from bandweave.pansharp.scoring import SAMPLES, SharpeningScores, score_sharpeners, trained
 from bandweave.pansharp.training import train_sharpener
 from bandweave.training.atomic import whole, write_yaml

@@ -27,13 +27,13 @@ from bandweave.comparison.sharpening.tables import markdown, tex
 from bandweave.errors import ConfigError, FileError
 from bandweave.output_files import only_writer_of_folder
 from bandweave.pansharp.config import PairFiles
-from bandweave.pansharp.pair import Files, Pair, PathLike, open_pair
-from bandweave.pansharp.pair_lists import pair_files, pairs_to_train
-from bandweave.pansharp.report import strip_name
-from bandweave.pansharp.score_scenes import peak_of
-from bandweave.pansharp.score_stages import STAGES, WINDOW
+from bandweave.pansharp.pair.lists import pair_files, pairs_to_train
+from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair
+from bandweave.pansharp.pair.survey import survey_pair
+from bandweave.pansharp.report.page import strip_name
+from bandweave.pansharp.scores.pairs import peak_of
+from bandweave.pansharp.scores.protocols import STAGES, WINDOW
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.pansharp.survey import survey_pair
 from bandweave.pansharp.training import common_sensor
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.atomic import whole, write_text

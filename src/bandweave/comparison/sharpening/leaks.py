@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from bandweave.comparison.sharpening.plan import Plan
 from bandweave.errors import ConfigError
 from bandweave.pansharp.config import PairFiles
-from bandweave.pansharp.pair import Pair, split_key
+from bandweave.pansharp.pair.pair import Pair, split_key
 
 
 def check_apart(plan: Plan) -> None:

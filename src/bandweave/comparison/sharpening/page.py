@@ -14,20 +14,20 @@ from bandweave.comparison.sharpening.cell import image_file
 from bandweave.comparison.sharpening.plan import Plan
 from bandweave.comparison.sharpening.results import Result, by_model, values_of
 from bandweave.comparison.sharpening.summary import Comparisons, Panel
-from bandweave.pansharp.pair import Pair
-from bandweave.pansharp.report import plate_of
-from bandweave.pansharp.report_pictures import FRAME_COLOURS, Plate, error_ramp
-from bandweave.pansharp.score_names import SCORES
-from bandweave.pansharp.score_samples import take_sample
-from bandweave.pansharp.score_scenes import peak_of, prepared
-from bandweave.pansharp.score_stages import PROTOCOLS, STAGES, WINDOW
-from bandweave.pansharp.score_tables import NAMES, ScoreRow
+from bandweave.pansharp.pair.pair import Pair
+from bandweave.pansharp.report.page import plate_of
+from bandweave.pansharp.report.pictures import FRAME_COLOURS, Plate, error_ramp
+from bandweave.pansharp.scores.names import SCORES
+from bandweave.pansharp.scores.pairs import peak_of, prepared
+from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW
+from bandweave.pansharp.scores.samples import take_sample
+from bandweave.pansharp.scores.tables import NAMES, ScoreRow
 from bandweave.pansharp.scoring import BLOCKS, SAMPLES
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.report.page import render
 from bandweave.report.words import counted, seconds_in_words
 
-PACKAGES = ("comparison/sharpening", "comparison", "pansharp")
+PACKAGES = ("comparison/sharpening", "comparison", "pansharp/report")
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from typing import Any
 from bandweave.comparison.plan import file_name, once, preset_of, seeds_of
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
-from bandweave.pansharp.classical import CLASSICAL
+from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option_groups
-from bandweave.pansharp.pair import Files
+from bandweave.pansharp.pair.pair import Files
 from bandweave.pansharp.training import as_pair_files, check_pairs
 from bandweave.schema import to_dict
 from bandweave.training.sections import grouped, merged

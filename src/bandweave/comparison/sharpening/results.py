@@ -14,8 +14,8 @@ from bandweave.comparison.cell_folder import finished, why_not_done
 from bandweave.comparison.sharpening.plan import Cell, Plan
 from bandweave.csv_text import csv_of
 from bandweave.errors import RunError
-from bandweave.pansharp.score_names import SCORES
-from bandweave.pansharp.score_stages import PROTOCOLS
+from bandweave.pansharp.scores.names import SCORES
+from bandweave.pansharp.scores.protocols import PROTOCOLS
 from bandweave.training.checkpoint import MISSTATED
 
 DEPENDS = ("sensor", "ratio", "peak", "registered", "shift_rows", "shift_cols")

@@ -10,9 +10,9 @@ import numpy as np
 
 from bandweave.comparison.sharpening.results import Result, by_model, values_of
 from bandweave.comparison.summary import Entry, said_once
-from bandweave.pansharp.score_names import SCORES
-from bandweave.pansharp.score_stages import PROTOCOLS
-from bandweave.pansharp.score_tables import LEADING, NAMES, TITLES, shown
+from bandweave.pansharp.scores.names import SCORES
+from bandweave.pansharp.scores.protocols import PROTOCOLS
+from bandweave.pansharp.scores.tables import LEADING, NAMES, TITLES, shown
 from bandweave.significance import (
     LEAST_IMAGES,
     LEAST_SEEDS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bandweave.comparison.sharpening.summary import Comparisons, Method, Panel
 from bandweave.comparison.tables import escaped, markdown_rows, marked, tex_cell
-from bandweave.pansharp.score_names import SCORES
-from bandweave.pansharp.score_stages import PROTOCOLS
+from bandweave.pansharp.scores.names import SCORES
+from bandweave.pansharp.scores.protocols import PROTOCOLS
 from bandweave.report.words import counted, seconds_in_words
 
 SCORE_WORDS = "Means over the test pairs; of what is trained, mean ± standard deviation over seeds."

@@ -1,0 +1,111 @@
+"""Places of a scored scene that a report shows: what each method made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from bandweave.pansharp.pair.pair import Pair
+from bandweave.pansharp.pair.reduced_scene import ReducedScene
+from bandweave.pansharp.pair.resample import upsample
+from bandweave.pansharp.sharpening import valid_pixels
+from bandweave.raster.grid import Window
+
+if TYPE_CHECKING:
+    from bandweave.pansharp.scores.pairs import SceneFacts
+
+REGION = 256  # pixels of the PAN that is scored
+CROP = 64
+LOOKED = 5  # regions along each side of a scene that are compared
+
+
+@dataclass
+class Sample:
+    """A region of a scene, at reduced resolution or at full.
+
+    place    of the region on the scored PAN grid
+    crops    of the region: where PAN has the most detail, and where colours differ most
+    pan      (H, W)
+    ms       (C, H, W) interpolated
+    truth    (C, H, W) at reduced resolution; None at full resolution
+    valid    (H, W) bool
+    images   (C, H, W) of each method
+    """
+
+    facts: SceneFacts
+    place: Window
+    crops: tuple[Window, ...]
+    pan: np.ndarray
+    ms: np.ndarray
+    truth: np.ndarray | None
+    valid: np.ndarray
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def protocol(self) -> str:
+        """By which it was scored: there is a truth at reduced resolution only."""
+        return "full" if self.truth is None else "reduced"
+
+
+def take_sample(scene: Pair | ReducedScene, shape: tuple[int, int], facts: SceneFacts) -> Sample:
+    """The region of a scene where PAN has the most detail, of 25 at most that are looked at."""
+    best, place = -1.0, None
+    for window in _places(shape):
+        seen = scene.read(window)
+        share = float(seen.pan_valid.mean())
+        found = share * float(_detail(seen.pan)[seen.pan_valid].mean()) if share > 0 else 0.0
+        if found > best:
+            best, place = found, window
+    assert place is not None
+    seen = scene.read(place, 4 * scene.ratio)
+    rows, cols = seen.core
+    ms = upsample(seen.ms, seen.nesting, (seen.pan.shape[0], seen.pan.shape[1]))[:, rows, cols]
+    truth, valid = None, valid_pixels(seen)[rows, cols]
+    if isinstance(scene, ReducedScene):
+        truth, valid = scene.truth(place)
+    pan = seen.pan[rows, cols]
+    crops = _crops(pan, ms if truth is None else truth, valid)
+    return Sample(facts, place, crops, pan, ms, truth, valid)
+
+
+def _places(shape: tuple[int, int]) -> list[Window]:
+    sides = []
+    for length in shape:
+        side = min(REGION, length)
+        number = min(LOOKED, max(length // side, 1))
+        sides.append([(int(s), side) for s in np.linspace(0, length - side, number).round()])
+    return [Window(r, c, h, w) for r, h in sides[0] for c, w in sides[1]]
+
+
+def _detail(pan: np.ndarray) -> np.ndarray:
+    return np.abs(pan - ndimage.uniform_filter(pan, 5, mode="nearest"))
+
+
+def _crops(pan: np.ndarray, bands: np.ndarray, valid: np.ndarray) -> tuple[Window, ...]:
+    """Squares of the region that do not overlap, those with holes last."""
+    size = tuple(min(CROP, length) for length in pan.shape)
+    total = bands.sum(axis=0)
+    colours = bands / np.where(total == 0, 1, total)
+    variety = np.abs(colours - ndimage.uniform_filter(colours, (1, 31, 31), mode="nearest"))
+    chosen: list[Window] = []
+    for measure in (_detail(pan), variety.sum(axis=0)):
+        best, window = -np.inf, None
+        for row in range(0, pan.shape[0] - size[0] + 1, 16):
+            for col in range(0, pan.shape[1] - size[1] + 1, 16):
+                candidate = Window(row, col, *size)
+                if any(_overlap(candidate, other) for other in chosen):
+                    continue
+                at = candidate.slices()
+                found = float((measure[at] * valid[at]).mean())
+                if found > best:
+                    best, window = found, candidate
+        if window is not None:
+            chosen.append(window)
+    return tuple(chosen)
+
+
+def _overlap(one: Window, other: Window) -> bool:
+    return abs(one.row - other.row) < one.height and abs(one.col - other.col) < one.width
