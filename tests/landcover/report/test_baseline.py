@@ -11,9 +11,10 @@ import rasterio
 
 from bandweave.data.scene import IGNORED, Labels, Layer
 from bandweave.data.splits.splitting import TEST, TRAIN, split
-from bandweave.landcover import baselines, report_baseline
+from bandweave.landcover.baselines import methods
 from bandweave.landcover.baselines.methods import fit_baseline, score_baseline
 from bandweave.landcover.metrics import Scores
+from bandweave.landcover.report import baseline
 from bandweave.landcover.report.baseline import Baseline, thin
 from bandweave.landcover.report.beside import set_beside
 from bandweave.landcover.report.interval import UnitCounts, bootstrap_difference
@@ -21,7 +22,7 @@ from bandweave.landcover.report.page import write_report
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.training.atomic import write_json
 
-from ..test_report import (
+from .test_page import (
     CLASSES,
     guess,
     make_part,
@@ -73,8 +74,8 @@ def finish(folder, *parts):
 @pytest.fixture(autouse=True)
 def _few_options(monkeypatch):
     """Two options to choose from rather than twelve, for time."""
-    monkeypatch.setattr(baselines, "PENALTIES", (1.0, 10.0))
-    monkeypatch.setattr(baselines, "WIDTHS", (1.0,))
+    monkeypatch.setattr(methods, "PENALTIES", (1.0, 10.0))
+    monkeypatch.setattr(methods, "WIDTHS", (1.0,))
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def trainings(monkeypatch):
         calls.append(args[0])
         return fit_baseline(*args, **options)
 
-    monkeypatch.setattr(report_baseline, "fit_baseline", counting)
+    monkeypatch.setattr(baseline, "fit_baseline", counting)
     return calls
 
 
@@ -191,8 +192,8 @@ def test_none_where_there_are_no_scores_or_labels(finished, trainings):
 
 def test_many_training_pixels_are_thinned_and_said(finished, monkeypatch):
     run, scene, drawn, _ = finished
-    monkeypatch.setattr(report_baseline, "MOST_TRAINED", 40)
-    monkeypatch.setattr(report_baseline, "FEWEST_TRAINED", 40)
+    monkeypatch.setattr(baseline, "MOST_TRAINED", 40)
+    monkeypatch.setattr(baseline, "FEWEST_TRAINED", 40)
     _, page = read_page(write_report(run, scene, quiet=True))
     stored = Baseline.from_dict(json.loads(run.folder.baseline.read_text()))
     training = int((drawn.roles[0] == TRAIN).sum())
@@ -223,7 +224,7 @@ def test_thinning_takes_the_same_share_of_each_class_and_no_other_pixel(finished
 )
 def test_what_would_take_too_long_is_left_out_and_said(finished, monkeypatch, limit, words):
     run, scene, _, scores = finished
-    monkeypatch.setattr(report_baseline, limit, 100)
+    monkeypatch.setattr(baseline, limit, 100)
     text, page = read_page(write_report(run, scene, quiet=True))
     assert words in page.text
     assert f"<b>{100 * scores.overall_accuracy:.2f} %</b>" in text
@@ -247,8 +248,8 @@ def test_a_map_that_takes_long_is_not_made_and_an_older_one_goes(finished, monke
     run, scene, *_ = finished
     write_report(run, scene, quiet=True)
     run.folder.baseline.unlink()
-    monkeypatch.setattr(report_baseline, "FEWEST_TRAINED", 1)
-    monkeypatch.setattr(report_baseline, "WORK", SIZE[0] * SIZE[1] * 4 * 5)
+    monkeypatch.setattr(baseline, "FEWEST_TRAINED", 1)
+    monkeypatch.setattr(baseline, "WORK", SIZE[0] * SIZE[1] * 4 * 5)
     _, page = read_page(write_report(run, scene, quiet=True))
     assert "map of the baseline" not in page.titles
     assert page.row("svm")
