@@ -26,6 +26,7 @@ REPLAYED = [
     ("yaml:compare", 104),
     ("yaml:compare", 208),
     ("yaml:compare", 214),
+    ("yaml:compare", 1324),
     ("yaml:run", 59),
     ("json:cell", 6),
     ("json:cell", 98),

@@ -239,8 +239,13 @@ def _has_use(kind: SplitName, option: str, value: Any) -> bool:
     return True
 
 
+MOST_SEEDS = 10_000  # of a comparison
+
+
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """A number of seeds, from 0; or the seeds themselves. Raises ConfigError for others."""
+    if isinstance(seeds, int) and seeds > MOST_SEEDS:
+        raise ConfigError(f"seeds {seeds:,}: at most {MOST_SEEDS:,}")
     listed = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
     if not listed or min(listed) < 0 or len(set(listed)) < len(listed):
         raise ConfigError(

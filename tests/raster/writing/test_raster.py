@@ -128,6 +128,27 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
     assert (tmp_path / "map.tif").read_text() == "older"
 
 
+def test_a_signal_between_two_renames_undoes_the_first(tmp_path, monkeypatch):
+    """What belongs together appears together: the old map beside the old style, or the new ones."""
+    (tmp_path / "map.qml").write_text("old")
+    replace = os.replace
+
+    def interrupted(source, target):
+        if target == tmp_path / "map.txt":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    outputs = OutputSet()
+    outputs.__enter__()
+    for name in ("map.tif", "map.qml", "map.txt"):
+        outputs.text(tmp_path / name, "new")
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        outputs.__exit__(None, None, None)
+    assert (tmp_path / "map.qml").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["map.qml"]
+
+
 def test_a_failing_rename_undoes_the_others(tmp_path, monkeypatch):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(f"older {name}")

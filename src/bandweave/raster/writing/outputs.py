@@ -141,13 +141,15 @@ class OutputSet:
                 if target.exists():
                     former[target] = _set_aside(target, unfinished)
                 os.replace(unfinished, target)
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C too
             for changed, kept_file in former.items():
                 if kept_file is not None:
                     os.replace(kept_file, changed)
-                else:
+                elif not self._files[changed].exists():  # it was renamed
                     changed.unlink(missing_ok=True)
-            raise cannot_write(target, error) from error
+            if isinstance(error, OSError):
+                raise cannot_write(target, error) from error
+            raise
 
 
 def _set_aside(target: Path, unfinished: Path) -> Path:
