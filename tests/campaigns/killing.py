@@ -193,8 +193,9 @@ def _serve(line: list[str], log: Path) -> None:
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         from bandweave.cli.main import main
 
+        sys.argv = ["bandweave", *line]  # as from a shell: at its end signals are unheeded
         try:
-            status = main(line)
+            status = main()
             atexit._run_exitfuncs()
         except KeyboardInterrupt:  # before `main` had begun, or after its end
             status = 130
