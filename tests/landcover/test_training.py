@@ -20,6 +20,11 @@ TINY = {"width": 8, "depth": 2, "state": 2, "crop": 8, "batch": 4, "steps": 3, "
 BLOCKS = {"size": 16, "guard": 2}
 
 
+def classes_of(run, scene):
+    """Of the scene's first part."""
+    return predict_classes(run.predictor(scene.reference), scene.parts[0], run.output_ratio)
+
+
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     return bw.simulated_scene(seed=1, height=64, width=80, bands=8)
@@ -50,10 +55,7 @@ def test_a_run_opened_again_maps_what_it_mapped(scene, tmp_path):
     assert_equal(weights_of(run), weights_of(again))
     assert again.classes == scene.classes
     assert again.layers["hsi"]["wavelengths"] == list(scene.layers["hsi"].info.wavelengths)
-    (part,) = scene.parts
-    np.testing.assert_array_equal(
-        predict_classes(run, part, scene.reference), predict_classes(again, part, scene.reference)
-    )
+    np.testing.assert_array_equal(classes_of(run, scene), classes_of(again, scene))
     (path,) = bw.map_scene(tmp_path / "run", scene, tmp_path / "map.tif", quiet=True)
     assert path.exists()
 
@@ -74,7 +76,7 @@ def test_scores_count_every_test_pixel_once(scene, tmp_path):
     scores = bw.score(run, scene, quiet=True)
     roles, labels = split.roles[0], scene.parts[0].labels.values
     truth = labels[roles == TEST]
-    predicted = predict_classes(run, scene.parts[0], scene.reference)[roles == TEST]
+    predicted = classes_of(run, scene)[roles == TEST]
     assert scores.overall_accuracy == (truth == predicted).mean()
     np.testing.assert_array_equal(
         scores.pixels.support, np.bincount(truth, minlength=len(scene.classes))
@@ -211,9 +213,8 @@ def test_clip_weights_stay_where_they_came_from(scene, tmp_path, tiny_clip, mode
     }
     run = train(scene, small_split(scene), tmp_path / "run", clip=clip)
     again = bw.Run.open(tmp_path / "run")
-    (part,) = scene.parts
-    predicted = predict_classes(again, part, scene.reference)
-    np.testing.assert_array_equal(predict_classes(run, part, scene.reference), predicted)
+    predicted = classes_of(again, scene)
+    np.testing.assert_array_equal(classes_of(run, scene), predicted)
     assert (predicted != IGNORED).all()
 
 
@@ -244,7 +245,8 @@ def test_a_temperature_makes_held_out_pixels_likelier(scene, tmp_path):
     assert run.temperature != 1
     assert bw.Run.open(tmp_path / "run").temperature == run.temperature
     (part,) = scene.parts
-    logits, labels = labelled_logits(run, part, scene.reference, split.roles[0] == VALIDATION)
+    where = split.roles[0] == VALIDATION
+    logits, labels = labelled_logits(run.predictor(scene.reference), part, where)
     assert labels.size == (split.roles[0] == VALIDATION).sum()
 
     def loss(temperature):
@@ -253,9 +255,9 @@ def test_a_temperature_makes_held_out_pixels_likelier(scene, tmp_path):
         )
 
     assert loss(run.temperature) < min(loss(1.0), loss(1.1 * run.temperature))
-    sure = predict_part(run, part, scene.reference)
+    sure = predict_part(run.predictor(scene.reference), part, run.output_ratio, run.temperature)
     run.facts["temperature"] = 100 * run.temperature
-    unsure = predict_part(run, part, scene.reference)
+    unsure = predict_part(run.predictor(scene.reference), part, run.output_ratio, run.temperature)
     np.testing.assert_array_equal(sure.classes, unsure.classes)
     assert (unsure.confidence < sure.confidence).all()
 
@@ -271,7 +273,7 @@ def test_scores_say_whether_confidence_can_be_believed(scene, tmp_path):
     run = train(scene, split, tmp_path / "run")
     scores = bw.score(run, scene, quiet=True)
     (part,), test = scene.parts, split.roles[0] == TEST
-    answer = predict_part(run, part, scene.reference)
+    answer = predict_part(run.predictor(scene.reference), part, run.output_ratio, run.temperature)
     assert scores.calibration.pixels.sum() == test.sum()
     assert scores.calibration.accuracy_at(1.0) == scores.overall_accuracy
     assert scores.calibration.confidence.sum() == pytest.approx(answer.confidence[test].sum())
@@ -289,5 +291,5 @@ def test_a_map_is_as_sure_as_the_temperature_says(scene, tmp_path):
     with rasterio.open(tmp_path / "map_confidence.tif") as file:
         written = file.read(1)
     (part,) = scene.parts
-    answer = predict_part(run, part, scene.reference)
+    answer = predict_part(run.predictor(scene.reference), part, run.output_ratio, run.temperature)
     np.testing.assert_allclose(written, answer.confidence, rtol=1e-5)

@@ -12,7 +12,6 @@ import bandweave as bw
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.predict.classify import predict_classes
-from bandweave.landcover.predict.feeding import stream_logits
 from bandweave.landcover.run import Run
 from bandweave.models import LAND_COVER
 from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
@@ -37,6 +36,11 @@ ABLATIONS = {
     "4c": {"exchange": "none"},
     "4d": {"exchange": "transformer"},
 }
+
+
+def classes_of(run, scene):
+    """Of the scene's first part."""
+    return predict_classes(run.predictor(scene.reference), scene.parts[0], run.output_ratio)
 
 
 def build(bands=BANDS, classes=CLASSES, seed=0, layers=(2, 2), ratios=None, ratio=1, **options):
@@ -316,9 +320,8 @@ def save_clip(folder, seed=0):
 def test_a_run_keeps_clip_by_its_digest_and_maps_as_it_did(trained, tmp_path):
     scene, split, run, folder = trained
     again = Run.open(run.folder.path)
-    part = scene.parts[0]
-    expected = predict_classes(run, part, scene.reference)
-    assert np.array_equal(predict_classes(again, part, scene.reference), expected)
+    expected = classes_of(run, scene)
+    assert np.array_equal(classes_of(again, scene), expected)
     assert len(np.unique(expected)) > 1
     bw.map_scene(again, scene, tmp_path / "map.tif", quiet=True)
     assert bw.score(again, scene, split, quiet=True).overall_accuracy > 0
@@ -341,13 +344,12 @@ def test_a_self_contained_run_needs_no_files_of_clip(trained, tmp_path):
         scene, split, model="cf_ipt_tiny", out=tmp_path / "run", clip={"weights": str(folder)},
         self_contained=True, **options,
     )  # fmt: skip
-    part = scene.parts[0]
-    expected = predict_classes(whole, part, scene.reference)
+    expected = classes_of(whole, scene)
     hidden = folder.with_name("hidden")
     folder.rename(hidden)
     try:
         again = Run.open(tmp_path / "run")
-        assert np.array_equal(predict_classes(again, part, scene.reference), expected)
+        assert np.array_equal(classes_of(again, scene), expected)
     finally:
         hidden.rename(folder)
 
@@ -361,12 +363,7 @@ def test_the_map_equals_the_model_on_each_patch(trained):
         values, _ = run.scaling.read(name, part.layers[name], part.grid.window)
         margin = window // 2 * ratio
         layers[name] = np.pad(values, [(0, 0), (margin, margin), (margin, margin)]), ratio
-    strips = list(
-        stream_logits(
-            run.model, part, run.layers, run.scaling, reference=scene.reference,
-            classes=len(run.classes), window=window, output_ratio=run.output_ratio, batch=7,
-        )
-    )  # fmt: skip
+    strips = list(run.predictor(scene.reference, batch=7).strips(part))
     assert run.output_ratio == 1
     logits = np.concatenate([strip.logits for strip in strips], axis=1)
     for row, col in [(0, 0), (3, 19), (11, 7), (23, 19)]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bandweave.errors import BandweaveError, RunError
-from bandweave.landcover.predict.feeding import SAMPLERS
+from bandweave.landcover.predict.feeding import FEEDS
 from bandweave.models import LAND_COVER
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.nn.clip.provenance import frozen_names
@@ -259,7 +259,7 @@ def test_it_learns_what_it_is_shown(name):
 
 def test_it_says_how_it_is_fed_and_how_far_it_looks(name):
     model = build(name, BANDS).eval().double()
-    assert model.fed in SAMPLERS
+    assert model.fed in FEEDS
     window = 6
     layers = {n: x.double().requires_grad_() for n, x in crops(BANDS, (window, window), 1).items()}
     corner = model(layers).logits[0, 0, 0, 0]

@@ -261,8 +261,8 @@ def test_nothing_to_train(tmp_path):
 
 
 def test_a_step_may_leave_parameters_unused(tmp_path):
-    first, _ = trained(tmp_path / "a", toy(Branching))
-    second, _ = trained(tmp_path / "b", toy(Branching))
+    first, _ = trained(tmp_path / "a", toy(Branching), unused_parameters=True)
+    second, _ = trained(tmp_path / "b", toy(Branching), unused_parameters=True)
     assert same(first, second)
     assert torch.equal(first.never.weight, toy(Branching).never.weight)
 

@@ -46,8 +46,6 @@ class Toy(nn.Module):
 class Branching(Toy):
     """One of its two heads takes part in a step, drawn at random; the other has no gradient."""
 
-    unused_parameters = True
-
     def __init__(self) -> None:
         super().__init__()
         self.other = nn.Conv2d(8, 3, 1)
@@ -123,6 +121,7 @@ def two(out: Path) -> None:
             return batch_at(index, rank, world)
 
         together = {"accelerator": "cpu", "devices": 2, "quiet": True}
+        together["unused_parameters"] = kind is Branching
         fit(module, recorded, options, folder, validate=score, **together)
         rank = torch.distributed.get_rank()
         torch.save(module.state_dict(), folder / f"rank{rank}.pt")

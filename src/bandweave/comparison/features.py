@@ -8,8 +8,7 @@ first principal components, of the same pixels for all models of a split.
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ from torch import Tensor, nn
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import TEST, Split
 from bandweave.landcover.baselines.methods import FittedBaseline
-from bandweave.landcover.predict.feeding import stream_logits
+from bandweave.landcover.predict.feeding import predictor_of
 from bandweave.landcover.run import Run
+from bandweave.models.contract import LandCoverModel
 from bandweave.nn.output import Output
 
 PIXELS = 2000  # test pixels at most
@@ -41,15 +41,16 @@ class Features:
 def run_features(run: Run, scene: Scene, split: Split) -> Features:
     """Of a trained model."""
     head = _last_layer(run, scene)
-    if head is None:
-        module, width, what = run.model, len(run.classes), "logits"
-    else:
-        module, width, what = _BeforeTheHead(run.model, head), _inputs(head), "penultimate features"
+    net, what = run.net(scene.reference), "logits"
+    if head is not None:
+        net = replace(net, model=_BeforeTheHead(run.model, head), classes=_inputs(head))
+        what = "penultimate features"
+    predictor = predictor_of(net)
     values, classes = [], []
     for part, chosen in zip(scene.parts, chosen_pixels(split), strict=True):
         if not chosen.any() or part.labels is None:
             continue
-        for strip in _stream(run, module, scene, part, width):
+        for strip in predictor.strips(part):
             place = strip.window.slices()
             found = chosen[place] & strip.valid
             values.append(strip.logits[:, found].T)
@@ -107,20 +108,6 @@ def picture_of(features: Features) -> dict[str, Any]:
     }
 
 
-def _stream(run: Run, module: nn.Module, scene: Scene, part: Any, width: int) -> Any:
-    return stream_logits(
-        module,
-        part,
-        run.layers,
-        run.scaling,
-        reference=scene.reference,
-        classes=width,
-        window=run.window,
-        output_ratio=run.output_ratio,
-        device=next(run.model.parameters()).device,
-    )
-
-
 def _last_layer(run: Run, scene: Scene) -> nn.Module | None:
     """The linear layer or 1×1 convolution that is called last, if its outputs are the classes."""
     called: list[nn.Module] = []
@@ -131,8 +118,7 @@ def _last_layer(run: Run, scene: Scene) -> nn.Module | None:
         if isinstance(module, kinds)
     ]
     try:
-        with closing(_stream(run, run.model, scene, scene.parts[0], len(run.classes))) as strips:
-            next(strips)
+        next(run.predictor(scene.reference).strips(scene.parts[0]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -147,12 +133,13 @@ def _inputs(head: Any) -> int:
     return head.in_features if isinstance(head, nn.Linear) else head.in_channels
 
 
-class _BeforeTheHead(nn.Module):
+class _BeforeTheHead(LandCoverModel):
     """A model that answers with what its last layer is given, at the size of its logits."""
 
-    def __init__(self, inner: nn.Module, head: nn.Module) -> None:
+    def __init__(self, inner: LandCoverModel, head: nn.Module) -> None:
         super().__init__()
         self.inner = inner
+        self.fed, self.output_ratio = inner.fed, inner.output_ratio
         self._channels_last = isinstance(head, nn.Linear)
         self._given: Tensor | None = None
         self._hook = head.register_forward_pre_hook(self._keep)
@@ -160,13 +147,21 @@ class _BeforeTheHead(nn.Module):
     def _keep(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:
         self._given = given[0]
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:  # how the model is fed, and what it takes for that
-            return getattr(super().__getattr__("inner"), name)
+    @property
+    def window_step(self) -> int:
+        """That of the model."""
+        return self.inner.window_step
 
-    def forward(self, layers: dict[str, Tensor]) -> Output:
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Those of the model."""
+        return self.inner.bytes_per_pixel
+
+    def reach(self, window: int) -> int:
+        """That of the model."""
+        return self.inner.reach(window)
+
+    def forward(self, layers: dict[str, Tensor], labels: Tensor | None = None) -> Output:
         """Layers to features (B, D, H, W)."""
         size = self.inner(layers).logits.shape[-2:]
         assert self._given is not None

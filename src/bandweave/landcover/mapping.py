@@ -31,35 +31,31 @@ from bandweave.training.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-    from bandweave.data.scaling import Scaling
-    from bandweave.landcover.predict.windows import Strip
+    from bandweave.landcover.predict.net import Predictor, Strip
 
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
 
-class TrainedRun(Protocol):
+class Mappable(Protocol):
     """What a map needs of a run: `landcover.run.Run` is one."""
 
-    @property
-    def model(self) -> torch.nn.Module: ...
-    @property
-    def scaling(self) -> Scaling: ...
     @property
     def classes(self) -> Sequence[ClassInfo]: ...
     @property
     def layers(self) -> Mapping[str, Mapping[str, Any]]: ...
     @property
-    def window(self) -> int: ...
-    @property
     def output_ratio(self) -> int: ...
     @property
     def temperature(self) -> float: ...
+    @property
+    def files(self) -> Sequence[str]: ...
+    def predictor(self, reference: str, **options: Any) -> Predictor: ...
 
 
 def map_scene(
-    run: PathLike | TrainedRun,
+    run: PathLike | Mappable,
     scene: Scene,
     out: PathLike,
     *,
@@ -108,8 +104,6 @@ def map_scene(
     any, SceneMismatch where the scene is not of the run's kind, OutputError where a file cannot be
     written; then nothing is left behind, and what stood there stays.
     """
-    from bandweave.landcover.predict.feeding import stream_logits
-
     if overviews not in ("nearest", "mode"):
         raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")
     run = _opened(run)
@@ -119,7 +113,14 @@ def map_scene(
     forms = _forms(run.classes, overviews)
     written: dict[str, list[Path]] = {kind: [] for kind in kinds}
     pixels = [part.grid.height * part.grid.width * run.output_ratio**2 for part in scene.parts]
-    sizes: dict[str, Any] = {} if batch is None else {"batch": batch}
+    predictor = run.predictor(
+        scene.reference,
+        device=best_device() if device is None else device,
+        precision=precision,
+        overlap=overlap,
+        tta=tta,
+        batch=batch,
+    )
     mapped = 0
     with (
         _folders(kinds if len(scene.parts) > 1 else {}),
@@ -132,21 +133,7 @@ def map_scene(
         for part, name in zip(scene.parts, file_names(scene), strict=True):
             targets = {k: path / name if name else path for k, path in kinds.items()}
             writers = _PartWriters(part, targets, forms, run, outputs)
-            for strip in stream_logits(
-                run.model,
-                part,
-                run.layers,
-                run.scaling,
-                reference=scene.reference,
-                classes=len(run.classes),
-                window=run.window,
-                output_ratio=run.output_ratio,
-                overlap=overlap,
-                **sizes,
-                device=best_device() if device is None else device,
-                precision=precision,
-                tta=tta,
-            ):
+            for strip in predictor.strips(part):
                 writers.write(strip)
                 progress.advance(count=strip.valid.size)
             writers.finish()
@@ -208,7 +195,7 @@ class _PartWriters:
         part: Part,
         targets: dict[str, Path],
         forms: dict[str, _Form],
-        run: TrainedRun,
+        run: Mappable,
         outputs: OutputSet,
     ) -> None:
         self.nodata = int(forms["map"].nodata)
@@ -298,7 +285,7 @@ def _on_the_ground(scene: Scene) -> list[bool]:
     return placed
 
 
-def _opened(run: PathLike | TrainedRun) -> TrainedRun:
+def _opened(run: PathLike | Mappable) -> Mappable:
     if isinstance(run, str | os.PathLike):
         from bandweave.landcover.run import Run
 
@@ -306,11 +293,9 @@ def _opened(run: PathLike | TrainedRun) -> TrainedRun:
     return run
 
 
-def _inputs(run: TrainedRun, scene: Scene) -> list[str]:
+def _inputs(run: Mappable, scene: Scene) -> list[str]:
     """The files that are read: an output never takes their place."""
-    folder = getattr(run, "folder", None)
-    own = [] if folder is None else [folder.config, folder.model, folder.checkpoint, folder.history]
-    return [*scene.files, *map(str, own)]
+    return [*scene.files, *run.files]
 
 
 def _kinds(scene: Scene, out: Path, kinds: Mapping[str, PathLike | bool | None]) -> dict[str, Path]:

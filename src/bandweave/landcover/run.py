@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import ClassInfo
 from bandweave.errors import RunError
 from bandweave.landcover.config import LandCoverConfig
+from bandweave.landcover.predict.feeding import predictor_of
+from bandweave.landcover.predict.net import Net, Predictor
 from bandweave.models import LAND_COVER
+from bandweave.models.contract import LandCoverModel
 from bandweave.nn.clip.guidance import check_weights, frozen_names, weights_fingerprint
 from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
 from bandweave.training.folder import RunFolder
@@ -38,7 +40,7 @@ class Run:
 
     folder: RunFolder
     config: LandCoverConfig
-    model: nn.Module
+    model: LandCoverModel
     scaling: Scaling
     classes: tuple[ClassInfo, ...]
     layers: dict[str, dict[str, Any]]
@@ -107,6 +109,50 @@ class Run:
         )
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """What it was read from, which no output may replace."""
+        folder = self.folder
+        own = folder.config, folder.model, folder.checkpoint, folder.history
+        return tuple(str(path) for path in own)
+
+    def predictor(self, reference: str, **options: Any) -> Predictor:
+        """What maps parts of a scene with this run; the options are those of `net`.
+
+        Raises ConfigError for options that the model cannot be run with.
+        """
+        return predictor_of(self.net(reference, **options))
+
+    def net(
+        self,
+        reference: str,
+        *,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        overlap: int | None = None,
+        tta: bool = False,
+        batch: int | None = None,
+    ) -> Net:
+        """The run's net and how it is run; see `Net` for precision, overlap, tta and batch.
+
+        reference  name of the scene's layer whose data decide where there is a map
+        device     None: where the model is
+        """
+        return Net(
+            model=self.model,
+            layers=list(self.layers),
+            scaling=self.scaling,
+            reference=reference,
+            classes=len(self.classes),
+            window=self.window,
+            output_ratio=self.output_ratio,
+            device=next(self.model.parameters()).device if device is None else device,
+            precision=precision,
+            overlap=overlap,
+            tta=tta,
+            batch=batch,
+        )
+
+    @property
     def temperature(self) -> float:
         """What logits are divided by for probabilities: 1, or what held-out pixels told."""
         return float(self.facts.get("temperature", 1.0))
@@ -139,7 +185,7 @@ def build_model(
     classes: tuple[ClassInfo, ...],
     layers: dict[str, dict[str, Any]],
     output_ratio: int,
-) -> nn.Module:
+) -> LandCoverModel:
     """The model of a run with new weights, which follow from the training seed."""
     torch.manual_seed(config.train.seed)
     return LAND_COVER[config.name].model(

@@ -111,7 +111,8 @@ def score(
             f"{scene.name!r} are {scene.label_ratio} times; give them ratio: {run.output_ratio}"
         )
     split = own_split(run, scene) if split is None else split
-    reach = run.model.reach(seen_at_once(run.window, scene))  # type: ignore[operator]
+    predictor = run.predictor(scene.reference, tta=tta)
+    reach = run.model.reach(seen_at_once(run.window, scene))
     protocol = {**split.protocol(reach), "scene": scene.name, "model": run.config.name}
     number = len(run.classes)
     total = np.zeros((number, number), np.int64)
@@ -121,7 +122,7 @@ def score(
         for part, roles in zip(scene.parts, split.roles, strict=True):
             test = roles == TEST
             if test.any() and part.labels is not None:
-                answer = predict_part(run, part, scene.reference, tta=tta, only=test)
+                answer = predict_part(predictor, part, run.output_ratio, run.temperature, test)
                 predicted = answer.classes
                 truth = np.where(test, part.labels.values, IGNORED)
                 total += confusion_matrix(truth, predicted, number)

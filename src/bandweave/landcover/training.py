@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from bandweave.data.match import describe_layers
 from bandweave.data.scaling import fit as fit_scaling
@@ -24,13 +22,13 @@ from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.predict.classify import labelled_logits, predict_classes
 from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.run import Run, build_model
-from bandweave.nn.clip.guidance import ClipGuidance, frozen_names
+from bandweave.nn.clip.guidance import frozen_names
 from bandweave.training.folder import RunFolder, training_facts
 from bandweave.training.loop import fit
 from bandweave.training.processes import Accelerator, check_devices, is_main
 from bandweave.training.sections import grouped, merged
 
-PROJECTION_BATCHES = 8  # of training crops, to which CLIP's fixed projection is fitted
+PREPARED = 8  # batches that a model may look at before training
 
 
 def train(
@@ -96,7 +94,7 @@ def train(
         bands = {name: scaling.bands(name) for name in described}
         module = build_model(config, bands, scene.classes, described, scene.label_ratio)
         sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
-        fit_projection(module, sampler, config.pca)
+        module.prepare(lambda: first_layers(sampler), config.pca)
         run = Run(
             folder=folder,
             config=config,
@@ -131,10 +129,11 @@ def train(
             accelerator=accelerator,
             devices=devices,
             nodes=nodes,
+            unused_parameters=module.unused_parameters,
             frozen=frozen_names(module),
             identity={"config": {**config.to_dict(), "train": None}, "split": split.hash},
         )
-        reach = module.reach(seen_at_once(config.samples.crop, scene))  # type: ignore[operator]
+        reach = module.reach(seen_at_once(config.samples.crop, scene))
         run.facts.update(
             protocol=split.protocol(reach),
             split_hash=split.hash,
@@ -149,18 +148,10 @@ def train(
         return run
 
 
-def fit_projection(module: nn.Module, sampler: Sampler, reduced: Container[str]) -> None:
-    """Fit CLIP's fixed projection, where the model has one, to the first training samples.
-
-    reduced  layers that were scaled to principal components
-    """
-    guidance = getattr(module, "guidance", None)
-    if isinstance(guidance, ClipGuidance) and guidance.config.input == "pca":
-        layers = [sampler.batch(step)["layers"] for step in range(PROJECTION_BATCHES)]
-        guidance.fit_projection(
-            {n: torch.from_numpy(np.concatenate([each[n] for each in layers])) for n in layers[0]},
-            reduced,
-        )
+def first_layers(sampler: Sampler) -> dict[str, torch.Tensor]:
+    """Layers (B, C, h, w) of the first training samples, the same in every process."""
+    layers = [sampler.batch(step)["layers"] for step in range(PREPARED)]
+    return {n: torch.from_numpy(np.concatenate([each[n] for each in layers])) for n in layers[0]}
 
 
 def described_layers(scene: Scene, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -175,8 +166,9 @@ def described_layers(scene: Scene, names: list[str]) -> dict[str, dict[str, Any]
 
 def validation_temperature(run: Run, scene: Scene, split: Split) -> float:
     """What makes the validation pixels likeliest; see `calibration.fit_temperature`."""
+    predictor = run.predictor(scene.reference)
     found = [
-        labelled_logits(run, part, scene.reference, roles == VALIDATION)
+        labelled_logits(predictor, part, roles == VALIDATION)
         for part, roles in zip(scene.parts, split.roles, strict=True)
         if (roles == VALIDATION).any()
     ]
@@ -190,15 +182,14 @@ class Validation:
     def __init__(self, run: Run, scene: Scene, split: Split) -> None:
         self.run, self.scene, self.split = run, scene, split
 
-    def __call__(self, module: nn.Module) -> float:
+    def __call__(self, _: torch.nn.Module) -> float:
+        predictor = self.run.predictor(self.scene.reference)
         total = np.zeros((len(self.run.classes),) * 2, np.int64)
         for part, roles in zip(self.scene.parts, self.split.roles, strict=True):
             held_out = roles == VALIDATION
             if not held_out.any() or part.labels is None:
                 continue
-            predicted = predict_classes(
-                self.run, part, self.scene.reference, model=module, only=held_out
-            )
+            predicted = predict_classes(predictor, part, self.split.ratio, held_out)
             total += confusion_matrix(
                 part.labels.values[held_out], predicted[held_out], len(self.run.classes)
             )

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
+from bandweave.models.contract import LandCoverModel, SharpeningModel
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.schema import nearest
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(Generic[M]):
     """A model, its config, and the training options that suit its size.
 
     samples, train  values of the sample and training options that differ from their defaults
     """
 
-    model: type[nn.Module]
+    model: Callable[..., M]
     config: Any
     samples: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
 
 
-LAND_COVER: dict[str, Preset] = {
+LAND_COVER: dict[str, Preset[LandCoverModel]] = {
     "m3amba": Preset(M3amba, M3ambaConfig()),
     "m3amba_small": Preset(
         M3amba,
@@ -97,7 +100,7 @@ LAND_COVER: dict[str, Preset] = {
     ),
 }
 
-SHARPENERS: dict[str, Preset] = {  # patch: pixels of the MS image, along each side
+SHARPENERS: dict[str, Preset[SharpeningModel]] = {  # patch: pixels of the MS image, along each side
     "mmmamba": Preset(
         MMMamba,
         MMMambaConfig(),
@@ -119,7 +122,7 @@ SHARPENERS: dict[str, Preset] = {  # patch: pixels of the MS image, along each s
 }
 
 
-def find_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
+def find_preset(name: str, presets: Mapping[str, Preset[M]]) -> Preset[M]:
     """The preset of that name. Raises ConfigError with the nearest right one."""
     if not isinstance(name, str) or name not in presets:
         raise ConfigError(f"there is no model {name!r}{nearest(str(name), presets)}")

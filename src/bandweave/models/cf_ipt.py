@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, GridMismatch
+from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import Stem
 from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig
 from bandweave.nn.layer_grid import LayerGrid
@@ -104,7 +105,7 @@ class CFIPTConfig:
         return self.exchange in ("mamba", "transformer")
 
 
-class CFIPT(nn.Module):
+class CFIPT(LandCoverModel):
     """CF-IPT for one to four layers with any bands.
 
     bands         bands of each layer; the first is the spectral source

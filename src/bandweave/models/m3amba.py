@@ -15,6 +15,7 @@ Prediction is the fusion head's. The loss is λ₁·L_sup + λ₂·L_unsup (eq. 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
+from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import CrossBlock, Stem, VSSBlock
 from bandweave.nn.clip.guidance import ClipConfig, ClipGuidance
 from bandweave.nn.layer_grid import LayerGrid
@@ -79,7 +81,7 @@ class M3ambaConfig:
             raise ConfigError(f"{name} is {getattr(self, name)}; it must be {what}")
 
 
-class M3amba(nn.Module):
+class M3amba(LandCoverModel):
     """M³amba for one to four modalities with any bands.
 
     bands         bands of each layer
@@ -119,6 +121,13 @@ class M3amba(nn.Module):
             if config.clip.mode == "none"
             else ClipGuidance(bands, width, config.clip)
         )
+
+    def prepare(
+        self, first_layers: Callable[[], Mapping[str, Tensor]], reduced: Container[str]
+    ) -> None:
+        """Fit CLIP's fixed projection, where the guidance has one."""
+        if isinstance(self.guidance, ClipGuidance) and self.guidance.config.input == "pca":
+            self.guidance.fit_projection(first_layers(), reduced)
 
     def reach(self, window: int) -> int:
         """Pixels of the grid by which an input can lie away and still matter: all of the window."""

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
+from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import DropPath, Stem, mlp
 from bandweave.nn.corrective import uncertainty, unsure_labels
 from bandweave.nn.experts import DIRECTIONS, RoutedExperts, Routing
@@ -92,7 +93,7 @@ class MambaMoEConfig:
             raise ConfigError(f"{name} is {getattr(self, name)}; it must be {what}")
 
 
-class MambaMoE(nn.Module):
+class MambaMoE(LandCoverModel):
     """MambaMoE for layers with any bands, which enter side by side.
 
     bands         bands of each layer

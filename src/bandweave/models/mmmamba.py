@@ -23,15 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, GridMismatch
+from bandweave.models.contract import Corner, SharpeningModel, ZeroShot
 from bandweave.nn.fusion import CrossAttention, FusionBlock
 from bandweave.nn.interleaved import InterleavedScan, Interleaving
 from bandweave.nn.output import Sharpened
 from bandweave.nn.upsampling import SUPPORT, Kernel, upsample
 from bandweave.nn.window_statistics import ChannelAttention, HalfInstanceNorm
 from bandweave.schema import check_choices
-
-Corner = tuple[float, float]
-ZeroShot = Literal["ms stream", "ms twice", "ms as pan"]
 
 
 @dataclass
@@ -71,7 +69,7 @@ class MMMambaConfig:
             raise ConfigError(f"{name} is {getattr(self, name)}; it must be {what}")
 
 
-class MMMamba(nn.Module):
+class MMMamba(SharpeningModel):
     """MMMamba for MS images of any number of bands, and any whole ratio.
 
     bands  of the MS image
@@ -84,8 +82,6 @@ class MMMamba(nn.Module):
     start at the image's corner: tiles with margins agree where their corners are multiples of
     `tile_step`, and up to what the scan remembers of more than the margin.
     """
-
-    fed = "patches"
 
     def __init__(self, bands: int, config: MMMambaConfig, ratio: int) -> None:
         super().__init__()

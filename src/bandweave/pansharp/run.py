@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from bandweave.errors import RunError, SceneMismatch
 from bandweave.models import SHARPENERS
+from bandweave.models.contract import SharpeningModel
 from bandweave.pansharp.config import SharpenConfig
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.value_scale import ValueScale, brightest
@@ -41,7 +41,7 @@ class SharpenRun:
 
     folder: RunFolder
     config: SharpenConfig
-    model: nn.Module
+    model: SharpeningModel
     names: tuple[str, ...]
     ratio: int
     scale: ValueScale
@@ -156,7 +156,7 @@ class SharpenRun:
                 )
 
 
-def build_model(config: SharpenConfig, bands: int, ratio: int) -> nn.Module:
+def build_model(config: SharpenConfig, bands: int, ratio: int) -> SharpeningModel:
     """The model of a run with new weights, which follow from the training seed."""
     torch.manual_seed(config.train.seed)
     return SHARPENERS[config.name].model(bands, config.model, ratio)

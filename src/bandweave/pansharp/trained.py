@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bandweave.errors import RunError
-from bandweave.models.mmmamba import ZeroShot
+from bandweave.models.contract import ZeroShot
 from bandweave.nn.window_statistics import Statistics, collected_statistics, frozen_statistics
 from bandweave.pansharp.pair.pair import Pair, PairWindow
 from bandweave.pansharp.run import SharpenRun
@@ -64,9 +64,9 @@ class Trained:
         run.check(pair)
         self._run, self._zero_shot = run, zero_shot
         self._device = torch.device(best_device() if device is None else device)
-        model: Any = run.model.to(self._device).eval()
-        self._model, self._step = model, math.lcm(int(model.tile_step), run.ratio)
-        self._around = int(model.local_reach) + REMEMBERED
+        self._model = run.model.to(self._device).eval()
+        self._step = math.lcm(self._model.tile_step, run.ratio)
+        self._around = self._model.local_reach + REMEMBERED
         self.margin = self._around + self._step
         height, width = pair.grid.height, pair.grid.width
         number = math.ceil(height / run.window) * math.ceil(width / run.window)

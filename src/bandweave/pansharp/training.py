@@ -127,6 +127,7 @@ def train_sharpener(
             accelerator=accelerator,
             devices=devices,
             nodes=nodes,
+            unused_parameters=module.unused_parameters,
             identity={"config": {**config.to_dict(), "train": None}, "scale": scale.to_dict()},
         )
         run.facts.update(training_facts(module, rows, time.monotonic() - began))

@@ -40,14 +40,14 @@ def fit(
     accelerator: Accelerator = "auto",
     devices: int = 1,
     nodes: int = 1,
+    unused_parameters: bool = False,
     frozen: Collection[str] = (),
     identity: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Train the module and leave in it the weights to use: best, averaged or last.
 
     module     called as module(**batch); returns an Output with `loss` (a mean over the batch) and
-               `parts` (scalars by name, the same names on every rank and step). It says
-               `unused_parameters = True` if a step may leave some without a gradient
+               `parts` (scalars by name, the same names on every rank and step)
     batch_at   (index, rank, world) -> nested dict of NumPy arrays, a pure function; step s takes
                the indices s·accumulate, …; called from one other thread, one batch ahead
     out        folder of last.ckpt and history.csv; several machines must share it
@@ -55,6 +55,7 @@ def fit(
                called on rank 0 only
     resume     continue from out/last.ckpt if there is one; the weights become those of a run that
                was never interrupted, exactly so on a CPU
+    unused_parameters  a step may leave some without a gradient
     frozen     names of tensors that never change and are not saved
     identity   what else must agree for a resume (model, split, scaling), JSON-able
 
@@ -67,8 +68,7 @@ def fit(
             f"draw a validation part with the split, or set validate_every to 0"
         )
     out = Path(out)
-    unused = getattr(module, "unused_parameters", False)
-    fabric = start(config.precision, accelerator, devices, nodes, unused_parameters=unused)
+    fabric = start(config.precision, accelerator, devices, nodes, unused_parameters)
     rank, world, main = fabric.global_rank, fabric.world_size, fabric.is_global_zero
     fp16, share = config.precision == "fp16", config.accumulate
 

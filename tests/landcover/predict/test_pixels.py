@@ -11,7 +11,8 @@ from torch import nn
 from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import Layer, Part
 from bandweave.errors import ConfigError, RunError
-from bandweave.landcover.predict.pixels import stream_pixels
+from bandweave.landcover.predict.net import Net
+from bandweave.landcover.predict.pixels import PixelPredictor
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid
 
@@ -68,7 +69,10 @@ def mapped(model, part, window, ratio=1, **options):
     logits = np.full((CLASSES, *size), np.nan, np.float32)
     valid, count = np.zeros(size, bool), np.zeros(size, int)
     options = {"reference": "hsi", "classes": CLASSES, "output_ratio": ratio} | options
-    for strip in stream_pixels(model, part, BANDS, scaling(), window=window, **options):
+    own = {name: options.pop(name) for name in ("memory",) if name in options}
+    only = options.pop("only", None)
+    net = Net(model, list(BANDS), scaling(), window=window, **options)
+    for strip in PixelPredictor(net, **own).strips(part, only):
         row, col, h, w = strip.window
         assert strip.logits.shape == (CLASSES, h, w)
         assert strip.logits.dtype == np.float32

@@ -18,6 +18,11 @@ from bandweave.training.history import read_history
 TINY = {"width": 8, "steps": 3, "quiet": True}
 
 
+def classes_of(run, scene):
+    """Of the scene's first part."""
+    return predict_classes(run.predictor(scene.reference), scene.parts[0], run.output_ratio)
+
+
 @pytest.fixture(scope="module")
 def scene():
     return bw.simulated_scene(seed=1, height=40, width=56, bands=6)
@@ -51,8 +56,8 @@ def test_a_run_of_whole_parts_is_opened_mapped_scored_and_reported(scene, split,
     again = bw.Run.open(run.folder.path)
     assert again.window == 0
     (part,) = scene.parts
-    predicted = predict_classes(run, part, scene.reference)
-    np.testing.assert_array_equal(predicted, predict_classes(again, part, scene.reference))
+    predicted = classes_of(run, scene)
+    np.testing.assert_array_equal(predicted, classes_of(again, scene))
     assert (predicted != IGNORED).all()
     scores = bw.score(again, scene, quiet=True)
     test = split.roles[0] == TEST
@@ -113,7 +118,7 @@ def test_trained_on_windows_it_is_mapped_in_windows(scene, split, tmp_path):
     assert run.window == 16
     sizes = []
     run.model.register_forward_pre_hook(lambda _, given: sizes.append(given[0]["hsi"].shape[2:]))
-    predicted = predict_classes(run, scene.parts[0], scene.reference)
+    predicted = classes_of(run, scene)
     assert set(sizes) == {(16, 16)}
     assert (predicted != IGNORED).all()
 

@@ -11,8 +11,9 @@ from scipy.ndimage import gaussian_filter
 from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import Layer, Part
 from bandweave.errors import ConfigError, RunError
-from bandweave.landcover.predict.whole_scene import scene_statistics, stream_scene
-from bandweave.landcover.predict.windows import stream_logits
+from bandweave.landcover.predict.net import Net
+from bandweave.landcover.predict.whole_scene import ScenePredictor
+from bandweave.landcover.predict.windows import WindowPredictor
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.nn.window_statistics import frozen_statistics
 from bandweave.raster.formats.arrays import ArraySource
@@ -62,7 +63,9 @@ def together(strips, part, classes=3):
 
 def stream(model, part, window=0, **options):
     options = {"reference": "hsi", "classes": 3, "window": window} | options
-    return stream_scene(model, part, ["hsi"], UNSCALED, **options)
+    own = {name: options.pop(name) for name in ("memory", "whole") if name in options}
+    net = Net(model, ["hsi"], UNSCALED, **options)
+    return ScenePredictor(net, **own).strips(part)
 
 
 def model(seed=0):
@@ -146,13 +149,13 @@ def test_views_of_a_part_that_is_not_square_are_turned_back():
 def tilings():
     """A part at once, and in windows whose tilings are shifted: frozen, and each by itself."""
     net, part, side = model(), make_part(64, 88), 32
-    statistics = scene_statistics(
-        net, part, ["hsi"], UNSCALED, "hsi", side, device=torch.device("cpu")
-    )
+    options = {"reference": "hsi", "classes": 3, "window": 0}
+    statistics = ScenePredictor(Net(net, ["hsi"], UNSCALED, **options)).statistics(part, side)
 
     def windows(overlap):
-        options = {"reference": "hsi", "classes": 3, "window": side, "overlap": overlap, "step": 8}
-        return together(stream_logits(net, part, ["hsi"], UNSCALED, **options), part)
+        options = {"reference": "hsi", "classes": 3, "window": side, "overlap": overlap}
+        tiled = WindowPredictor(Net(net, ["hsi"], UNSCALED, **options), step=8)
+        return together(tiled.strips(part), part)
 
     with frozen_statistics(net, statistics):
         frozen = {overlap: windows(overlap) for overlap in (16, 8)}

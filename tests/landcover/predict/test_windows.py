@@ -12,7 +12,8 @@ from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import Layer, Part
 from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.predict.blend import Accumulator, raised_cosine
-from bandweave.landcover.predict.windows import stream_logits
+from bandweave.landcover.predict.net import Net
+from bandweave.landcover.predict.windows import WindowPredictor
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid, Window
 
@@ -95,6 +96,12 @@ def make_part(array, **finer):
     return Part("plot", Grid(*array.shape[1:], from_origin(0, 0, 1, 1)), layers)
 
 
+def predictor(model, part, layers=("hsi",), **options):
+    """Over windows, at the options of the net and of the predictor."""
+    own = {name: options.pop(name) for name in ("step", "memory") if name in options}
+    return WindowPredictor(Net(model, layers, unscaled(part), **options), **own)
+
+
 def assemble(part, model, classes, ratio=1, layers=("hsi",), **options):
     """All strips of a part in one array, each pixel written once."""
     height, width = part.grid.height * ratio, part.grid.width * ratio
@@ -102,7 +109,7 @@ def assemble(part, model, classes, ratio=1, layers=("hsi",), **options):
     valid = np.zeros((height, width), dtype=bool)
     count = np.zeros((height, width), dtype=int)
     options = {"reference": "hsi", "classes": classes, "output_ratio": ratio} | options
-    for strip in stream_logits(model, part, layers, unscaled(part), **options):
+    for strip in predictor(model, part, layers, **options).strips(part):
         row, col, h, w = strip.window
         assert strip.logits.dtype == np.float32
         assert strip.logits.shape == (classes, h, w)
@@ -328,9 +335,7 @@ def test_the_model_is_evaluated_and_left_as_it_was():
 
     model = Noisy()
     part = make_part(np.ones((3, 9, 9)))
-    for strip in stream_logits(
-        model, part, ["hsi"], unscaled(part), reference="hsi", classes=4, window=4
-    ):
+    for strip in predictor(model, part, reference="hsi", classes=4, window=4).strips(part):
         assert not torch.is_inference_mode_enabled()
         assert strip.valid.all()
     assert model.training

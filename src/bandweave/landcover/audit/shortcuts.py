@@ -205,6 +205,7 @@ class _Trial:
     def _counted(self, run: Run, drawn: Split, role: int, protocol: str) -> Scores:
         """Pixels of a role; of test crops, whatever its role, as often as crops hold it."""
         number = len(self.scene.classes)
+        predictor = run.predictor(self.scene.reference)
         total = np.zeros((number, number), np.int64)
         for k, (part, roles) in enumerate(zip(self.scene.parts, drawn.roles, strict=True)):
             counted = (roles == role).astype(np.int64)
@@ -212,7 +213,7 @@ class _Trial:
                 counted = np.where(roles != UNUSED, self.weights[k], 0)
             if part.labels is None or not counted.any():
                 continue
-            predicted = predict_classes(run, part, self.scene.reference, only=counted > 0)
+            predicted = predict_classes(predictor, part, run.output_ratio, counted > 0)
             for times in range(1, int(counted.max()) + 1):
                 where = counted >= times
                 total += confusion_matrix(part.labels.values[where], predicted[where], number)
@@ -268,7 +269,7 @@ def _reach(config: LandCoverConfig, scene: Scene, window: int) -> int:
     described = described_layers(scene, config.layers)
     bands = {name: scene.layers[name].bands for name in described}
     model = build_model(config, bands, scene.classes, described, scene.label_ratio)
-    return model.reach(window)  # type: ignore[operator]
+    return model.reach(window)
 
 
 def _claim(out: Path, config: LandCoverConfig, scene: Scene, options: dict[str, Any]) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bandweave.data.scene import IGNORED, Part
-from bandweave.landcover.predict.feeding import stream_logits
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from bandweave.landcover.predict.windows import Strip
-    from bandweave.landcover.run import Run
+    from bandweave.landcover.predict.net import Predictor, Strip
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,44 +26,41 @@ class Predicted:
 
 
 def predict_classes(
-    run: Run,
-    part: Part,
-    reference: str,
-    *,
-    model: nn.Module | None = None,
-    tta: bool = False,
-    only: np.ndarray | None = None,
+    predictor: Predictor, part: Part, ratio: int, only: np.ndarray | None = None
 ) -> np.ndarray:
     """Class indices (H·ratio, W·ratio) int16 on the labels' grid, IGNORED without data.
 
-    model  in place of the run's, as it is while it trains; it stays on its device
-    only   (H·ratio, W·ratio) bool: pixels that are wanted; others may be IGNORED
+    only  (H·ratio, W·ratio) bool: pixels that are wanted; others may be IGNORED
     """
-    predicted = _empty(run, part, IGNORED, np.int16)
-    for strip in _strips(run, part, reference, model, tta, only):
+    predicted = _empty(part, ratio, IGNORED, np.int16)
+    for strip in predictor.strips(part, only):
         _fill(predicted, strip, strip.logits.argmax(axis=0), IGNORED)
     return predicted
 
 
 def predict_part(
-    run: Run, part: Part, reference: str, *, tta: bool = False, only: np.ndarray | None = None
+    predictor: Predictor,
+    part: Part,
+    ratio: int,
+    temperature: float = 1.0,
+    only: np.ndarray | None = None,
 ) -> Predicted:
-    """Classes, and how sure they are at the run's temperature; `only` as in `predict_classes`."""
-    classes = _empty(run, part, IGNORED, np.int16)
-    confidence = _empty(run, part, np.nan, np.float32)
-    for strip in _strips(run, part, reference, None, tta, only):
+    """Classes, and how sure they are at a temperature; `only` as in `predict_classes`."""
+    classes = _empty(part, ratio, IGNORED, np.int16)
+    confidence = _empty(part, ratio, np.nan, np.float32)
+    for strip in predictor.strips(part, only):
         _fill(classes, strip, strip.logits.argmax(axis=0), IGNORED)
-        _fill(confidence, strip, highest_probability(strip.logits, run.temperature), np.nan)
+        _fill(confidence, strip, highest_probability(strip.logits, temperature), np.nan)
     return Predicted(classes, confidence)
 
 
 def labelled_logits(
-    run: Run, part: Part, reference: str, where: np.ndarray
+    predictor: Predictor, part: Part, where: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (P, K) and class indices (P,) of the label pixels `where` (H·ratio, W·ratio)."""
     assert part.labels is not None
     logits, labels = [], []
-    for strip in _strips(run, part, reference, None, False, where):
+    for strip in predictor.strips(part, where):
         at = strip.window.slices()
         chosen = where[at] & strip.valid
         logits.append(strip.logits[:, chosen].T)
@@ -85,34 +77,9 @@ def highest_probability(logits: np.ndarray, temperature: float = 1.0) -> np.ndar
     return 1 / np.exp((logits - logits.max(axis=0)) / temperature).sum(axis=0)
 
 
-def _empty(run: Run, part: Part, fill: float, dtype: type) -> np.ndarray:
-    shape = part.grid.height * run.output_ratio, part.grid.width * run.output_ratio
-    return np.full(shape, fill, dtype)
+def _empty(part: Part, ratio: int, fill: float, dtype: type) -> np.ndarray:
+    return np.full((part.grid.height * ratio, part.grid.width * ratio), fill, dtype)
 
 
 def _fill(target: np.ndarray, strip: Strip, values: np.ndarray, hole: float) -> None:
     target[strip.window.slices()] = np.where(strip.valid, values, hole)
-
-
-def _strips(
-    run: Run,
-    part: Part,
-    reference: str,
-    model: nn.Module | None,
-    tta: bool,
-    only: np.ndarray | None,
-) -> Iterator[Strip]:
-    module = run.model if model is None else model
-    yield from stream_logits(
-        module,
-        part,
-        run.layers,
-        run.scaling,
-        reference=reference,
-        classes=len(run.classes),
-        window=run.window,
-        output_ratio=run.output_ratio,
-        device=next(module.parameters()).device,
-        tta=tta,
-        only=only,
-    )

@@ -1,32 +1,28 @@
 """How a model is fed, by what its `fed` says: the samples it learns from, and a part through it.
 
-    crops    windows of one size around training pixels; maps are blended of overlapping windows
-    pixels   patches around training pixels; every pixel is mapped from the patch around it
-    scene    whole parts, or crops where their size is given; parts are mapped whole where they fit
-    itself   with nothing: a method that is trained elsewhere and makes the strips of a part itself
-
-A module that does not say is fed with crops.
+crops    windows of one size around training pixels; maps are blended of overlapping windows
+pixels   patches around training pixels; every pixel is mapped from the patch around it
+scene    whole parts, or crops where their size is given; parts are mapped whole where they fit
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
-
-import numpy as np
-from torch import nn
 
 from bandweave.data.samples.crops import CropSampler, SampleConfig
 from bandweave.data.samples.parts import PartSampler
 from bandweave.data.samples.pixels import PixelSampler
 from bandweave.data.scaling import Scaling
-from bandweave.data.scene import Part, Scene
+from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import Split
 from bandweave.errors import ConfigError
-from bandweave.landcover.predict.pixels import stream_pixels
-from bandweave.landcover.predict.whole_scene import stream_scene
-from bandweave.landcover.predict.windows import Strip
-from bandweave.landcover.predict.windows import stream_logits as stream_windows
+from bandweave.landcover.predict.net import Net, Predictor
+from bandweave.landcover.predict.pixels import PixelPredictor
+from bandweave.landcover.predict.whole_scene import ScenePredictor
+from bandweave.landcover.predict.windows import WindowPredictor
+from bandweave.models.contract import LandCoverModel
 
 
 class Sampler(Protocol):
@@ -45,59 +41,42 @@ def scene_sampler(
     return kind(scene, split, scaling, config, seed)
 
 
-SAMPLERS: dict[str, Callable[[Scene, Split, Scaling, SampleConfig, int], Sampler]] = {
-    "crops": CropSampler,
-    "pixels": PixelSampler,
-    "scene": scene_sampler,
-}
+@dataclass(frozen=True)
+class Way:
+    """One row of FEEDS: how batches are sampled for a model, and how a part is mapped with it."""
+
+    sampler: Callable[[Scene, Split, Scaling, SampleConfig, int], Sampler]
+    predictor: Callable[[Net], Predictor]
 
 
-def stream_itself(
-    module: Any, part: Part, layers: Any, scaling: Scaling, **options: Any
-) -> Iterator[Strip]:
-    """What the module says of a part."""
-    yield from module.strips(part, **options)
-
-
-STREAMS: dict[str, Callable[..., Iterator[Strip]]] = {
-    "crops": stream_windows,
-    "pixels": stream_pixels,
-    "scene": stream_scene,
-    "itself": stream_itself,
+FEEDS: dict[str, Way] = {
+    "crops": Way(CropSampler, WindowPredictor),
+    "pixels": Way(PixelSampler, PixelPredictor),
+    "scene": Way(scene_sampler, ScenePredictor),
 }
 
 
 def make_sampler(
-    module: nn.Module,
+    model: LandCoverModel,
     scene: Scene,
     split: Split,
     scaling: Scaling,
     config: SampleConfig,
     seed: int = 0,
 ) -> Sampler:
-    """The sampler that feeds the module while it learns."""
-    return _fed(module, SAMPLERS)(scene, split, scaling, config, seed)
+    """The sampler that feeds a model while it learns."""
+    return _way(model).sampler(scene, split, scaling, config, seed)
 
 
-def stream_logits(
-    module: nn.Module, part: Part, *args: Any, only: np.ndarray | None = None, **options: Any
-) -> Iterator[Strip]:
-    """Map a part as the module is fed; arguments and strips are those of predict.stream_logits.
-
-    only  (H·ratio, W·ratio) bool: pixels whose logits are wanted; a module that is fed with pixels
-          answers for no others, which are not valid then; the rest answer for all
-    """
-    stream = _fed(module, STREAMS)
-    if only is not None and stream is stream_pixels:
-        options["only"] = only
-    return stream(module, part, *args, **options)
+def predictor_of(net: Net) -> Predictor:
+    """The predictor that maps with a net, by what its model is fed with."""
+    return _way(net.model).predictor(net)
 
 
-def _fed(module: nn.Module, ways: dict[str, Any]) -> Any:
-    fed = getattr(module, "fed", "crops")
-    if fed not in ways:
-        raise ConfigError(f"a model cannot be fed with {fed!r}; there are {', '.join(ways)}")
-    return ways[fed]
+def _way(model: LandCoverModel) -> Way:
+    if model.fed not in FEEDS:
+        raise ConfigError(f"a model cannot be fed with {model.fed!r}; there are {', '.join(FEEDS)}")
+    return FEEDS[model.fed]
 
 
 def seen_at_once(window: int, scene: Scene) -> int:

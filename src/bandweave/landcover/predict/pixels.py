@@ -12,8 +12,7 @@ logits are interpolated, the columns beside the border of two swaths run in both
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -23,156 +22,107 @@ from torch import Tensor
 
 from bandweave.data.scene import Part
 from bandweave.errors import ConfigError
-from bandweave.landcover.predict.windows import (
-    AUTOCAST,
-    MEMORY,
-    Slab,
-    Strip,
-    answered,
-    check_answer,
-)
+from bandweave.landcover.predict.net import MEMORY, Net, Slab, Strip
 from bandweave.raster.grid import Window
-
-if TYPE_CHECKING:
-    from bandweave.data.scaling import Scaling
 
 PATCHES = 256  # that go through the model together
 BATCHES = 4  # of patches, from whose logits a strip is made
 
 
-def stream_pixels(
-    model: torch.nn.Module,
-    part: Part,
-    layers: Iterable[str],
-    scaling: Scaling,
-    *,
-    reference: str,
-    classes: int,
-    window: int,
-    output_ratio: int = 1,
-    overlap: int | None = None,
-    batch: int = PATCHES,
-    device: torch.device | str = "cpu",
-    precision: str = "fp32",
-    tta: bool = False,
-    memory: int = MEMORY,
-    only: np.ndarray | None = None,
-) -> Iterator[Strip]:
-    """As `predict.stream_logits`, for a model that has `pixels`, `classify` and `bytes_per_pixel`.
+class PixelPredictor:
+    """Maps by a net that answers for one pixel at a time; the net's window is the patch's side.
 
-    window   side of the patches in px of the grid
-    overlap  None: patches around neighbouring pixels overlap as they do
-    batch    patches that go through the model together
-    memory   bytes for the pixels of a slab, as layers and as the model makes of them
-    only     (H·ratio, W·ratio) bool: pixels to answer for, others are not valid; None for all
+    memory  bytes for the pixels of a slab, as layers and as the model makes of them
 
-    Raises ConfigError for an overlap or an impossible window, batch or precision, and RunError
+    Raises ConfigError for an overlap or an impossible window or batch; `strips` raises RunError
     where the model answers in another shape or with values that are not finite.
     """
-    if window < 1 or batch < 1:
-        raise ConfigError(f"window {window} px and batch {batch} must both be at least 1")
-    if overlap is not None:
-        raise ConfigError(
-            f"overlap {overlap} px: this model is fed with a patch around every pixel, which "
-            f"overlap in all but one row or column; leave the overlap out"
-        )
-    if precision not in AUTOCAST:
-        raise ConfigError(f"precision '{precision}' is none of {', '.join(AUTOCAST)}")
-    names, height = list(layers), part.grid.height
-    answer = _Answer(model, part, classes, torch.device(device), precision, tta, batch)
-    before = window // 2  # pixels of a patch above and left of its middle
-    beside = int(output_ratio > 1)  # pixels that interpolation looks at, on each side
-    wanted = None if only is None else _cells(only, output_ratio)
-    bytes_of = sum(4 * scaling.bands(name) * part.layers[name].ratio ** 2 for name in names)
-    bytes_of += int(model.bytes_per_pixel)  # type: ignore[arg-type]
 
-    was_training = model.training
-    model.to(answer.device).eval()
-    try:
+    def __init__(self, net: Net, *, memory: int = MEMORY) -> None:
+        self.batch = PATCHES if net.batch is None else net.batch
+        if net.window < 1 or self.batch < 1:
+            raise ConfigError(f"window {net.window} px and batch {self.batch} must be at least 1")
+        if net.overlap is not None:
+            raise ConfigError(
+                f"overlap {net.overlap} px: this model is fed with a patch around every pixel, "
+                f"which overlap in all but one row or column; leave the overlap out"
+            )
+        self.net, self.memory = net, memory
+
+    def strips(self, part: Part, only: np.ndarray | None = None) -> Iterator[Strip]:
+        """Strips down each swath, swaths from left to right; pixels not in `only` are not valid."""
+        net, memory = self.net, self.memory
+        window, ratio, height = net.window, net.output_ratio, part.grid.height
+        before = window // 2  # pixels of a patch above and left of its middle
+        beside = int(ratio > 1)  # pixels that interpolation looks at, on each side
+        wanted = None if only is None else _cells(only, ratio)
+        bytes_of = sum(4 * net.scaling.bands(n) * part.layers[n].ratio ** 2 for n in net.layers)
+        bytes_of += net.model.bytes_per_pixel
         widest = max(memory // (bytes_of * 2 * window) - window + 1 - 2 * beside, 1)
-        for left in range(0, part.grid.width, widest):
-            right = min(left + widest, part.grid.width)
-            first, end = max(left - beside, 0), min(right + beside, part.grid.width)
-            span = end - first + window - 1
-            rows = max(memory // (bytes_of * span) - window + 1, 1)
-            finer = _Finer(output_ratio, slice(left - first, right - first), left)
-            for top in range(0, height, rows):
-                below = min(top + rows, height)
-                ground = Window(top - before, first - before, below - top + window - 1, span)
-                slab = Slab(part, names, scaling, reference, ground)
-                answer.take(slab)
-                lines = max(BATCHES * batch // (end - first), 1)
-                for row in range(top, below, lines):
-                    place = Window(row, first, min(lines, below - row), end - first)
-                    seen, fine = _seen(slab, place, 1), _seen(slab, place, output_ratio)
-                    if only is not None and wanted is not None:
-                        seen &= wanted[place.slices()]
-                        fine &= only[place.finer(output_ratio).slices()]
-                    last = row + place.height == height
-                    strip = finer.add(answer(place, seen, window), seen, fine, last)
-                    if strip is not None:
-                        yield strip
-    finally:
-        model.train(was_training)
+        with net.evaluated():
+            for left in range(0, part.grid.width, widest):
+                right = min(left + widest, part.grid.width)
+                first, end = max(left - beside, 0), min(right + beside, part.grid.width)
+                span = end - first + window - 1
+                rows = max(memory // (bytes_of * span) - window + 1, 1)
+                finer = _Finer(ratio, slice(left - first, right - first), left)
+                for top in range(0, height, rows):
+                    below = min(top + rows, height)
+                    ground = Window(top - before, first - before, below - top + window - 1, span)
+                    answer = _SlabAnswer(net, part, net.slab(part, ground), self.batch)
+                    lines = max(BATCHES * self.batch // (end - first), 1)
+                    for row in range(top, below, lines):
+                        place = Window(row, first, min(lines, below - row), end - first)
+                        seen, fine = _seen(answer.slab, place, 1), _seen(answer.slab, place, ratio)
+                        if only is not None and wanted is not None:
+                            seen &= wanted[place.slices()]
+                            fine &= only[place.finer(ratio).slices()]
+                        last = row + place.height == height
+                        strip = finer.add(answer(place, seen), seen, fine, last)
+                        if strip is not None:
+                            yield strip
 
 
-class _Answer:
-    """Logits of the pixels of a slab."""
+class _SlabAnswer:
+    """Logits of the pixels of a slab; what the model makes of single pixels is made once."""
 
-    def __init__(
-        self,
-        model: Any,
-        part: Part,
-        classes: int,
-        device: torch.device,
-        precision: str,
-        tta: bool,
-        batch: int,
-    ) -> None:
-        self.model, self.part, self.classes, self.device = model, part, classes, device
-        self.precision, self.tta, self.batch = precision, tta, batch
-        self.autocast = AUTOCAST[precision]
-
-    def take(self, slab: Slab) -> None:
-        """Make what the model makes of single pixels, of a slab that has any data."""
-        self.slab = slab
-        self.pixels: Tensor | None = None
-        if not self.tta and slab.data.any():
+    def __init__(self, net: Net, part: Part, slab: Slab, batch: int) -> None:
+        self.net, self.part, self.slab, self.batch = net, part, slab, batch
+        self.pixels: Tensor | None = None  # (h, w, F)
+        if not net.tta and slab.data.any():
             layers = {
-                name: torch.from_numpy(np.ascontiguousarray(array))[None].to(self.device)
+                name: torch.from_numpy(np.ascontiguousarray(array))[None].to(net.device)
                 for name, array in slab.arrays.items()
             }
-            self.pixels = self._computed(self.model.pixels, layers)[0]  # (h, w, F)
+            with net.inference():
+                made = net.model.pixels(layers)
+                self.pixels = None if made is None else made[0].float()
 
-    def __call__(self, place: Window, seen: np.ndarray, window: int) -> np.ndarray:
+    def __call__(self, place: Window, seen: np.ndarray) -> np.ndarray:
         """Logits (K, h, w) of the pixels in `place` that `seen` (h, w) says; 0 of others."""
-        logits = np.zeros((self.classes, *seen.shape), np.float32)
+        classes, before = self.net.classes, self.net.window // 2
+        logits = np.zeros((classes, *seen.shape), np.float32)
         rows, cols = np.nonzero(seen)
-        ground, before = self.slab.ground, window // 2
+        ground = self.slab.ground
         above, beside = place.row - before - ground.row, place.col - before - ground.col
         for first in range(0, rows.size, self.batch):
             chosen = slice(first, first + self.batch)
             tops, lefts = rows[chosen] + above, cols[chosen] + beside
-            found = self._logits(tops, lefts, window)
-            check_answer(found, (tops.size, self.classes, 1, 1), self.part, self.precision)
+            found = self._logits(tops, lefts)
+            self.net.check(found, (tops.size, classes, 1, 1), self.part)
             logits[:, rows[chosen], cols[chosen]] = found[:, :, 0, 0].T
         return logits
 
-    def _logits(self, tops: np.ndarray, lefts: np.ndarray, window: int) -> np.ndarray:
+    def _logits(self, tops: np.ndarray, lefts: np.ndarray) -> np.ndarray:
         """Of patches by their upper left corners in the slab: (B, K, 1, 1)."""
+        net = self.net
         if self.pixels is None:
-            inputs = _patches(self.slab, tops, lefts, window)
-            return answered(self.model, inputs, self.device, self.autocast, self.tta)[..., :1, :1]
-        side = np.arange(window)
+            return net.answer(_patches(self.slab, tops, lefts, net.window))[..., :1, :1]
+        side = np.arange(net.window)
         rows, cols = (torch.from_numpy(corners[:, None] + side) for corners in (tops, lefts))
         patches = self.pixels[rows[:, :, None], cols[:, None, :]]  # (B, p, p, F)
-        return self._computed(self.model.classify, patches).cpu().numpy()[:, :, None, None]
-
-    @torch.inference_mode()
-    def _computed(self, part_of_model: Any, inputs: Any) -> Tensor:
-        autocast = self.autocast
-        with torch.autocast(self.device.type, dtype=autocast, enabled=autocast is not None):
-            return part_of_model(inputs).float()
+        with net.inference():
+            return net.model.classify(patches).float().cpu().numpy()[:, :, None, None]
 
 
 class _Finer:
