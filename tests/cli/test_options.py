@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bandweave.cli.main import COMMANDS
 from bandweave.cli.option_texts import option_texts
-from bandweave.cli.options import full_name
+from bandweave.cli.options import UNNAMED, full_name
 from bandweave.cli.train import parse
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
@@ -251,6 +251,13 @@ def test_the_help_shows_the_values_of_the_preset_asked_for(call):
     for preset in ("m3amba", "m3amba_tiny"):
         text = " ".join(call("train", "--model", preset, "--help").out.split())
         assert f"(type: int, default: {LAND_COVER[preset].config.width})" in text
+
+
+def test_the_model_of_an_unnamed_section_is_the_default_one():
+    """The table of options does not import the models, which take a second."""
+    from bandweave.models import DEFAULT_MODEL
+
+    assert UNNAMED["model"] == DEFAULT_MODEL
 
 
 def test_a_command_is_in_the_module_of_its_name():

@@ -175,7 +175,7 @@ def _value_of(path: str, words: Sequence[str]) -> str:
     return value
 
 
-UNNAMED = {"model": "m3amba", "split": "blocks"}  # what a section without a name is of
+UNNAMED = {"model": "m3amba_small", "split": "blocks"}  # what a section without a name is of
 
 
 def without_other_choices(

@@ -7,7 +7,7 @@ from typing import Any
 
 from bandweave.data.samples.crops import SampleConfig
 from bandweave.data.splits.splitting import SplitConfig
-from bandweave.models import LAND_COVER, find_preset
+from bandweave.models import DEFAULT_MODEL, LAND_COVER, find_preset
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.config import TrainConfig
 from bandweave.training.sections import in_sections, merged
@@ -25,7 +25,7 @@ class LandCoverConfig:
     """
 
     scene: str = ""
-    name: str = "m3amba"
+    name: str = DEFAULT_MODEL
     model: Any = None
     layers: list[str] = field(default_factory=list)
     pca: dict[str, int] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class LandCoverConfig:
             stored, ("model", "split", "samples", "train"), plain, named=("model", "split")
         )
         model = sections["model"]
-        preset = find_preset(name := model.pop("name", "m3amba"), LAND_COVER)
+        preset = find_preset(name := model.pop("name", DEFAULT_MODEL), LAND_COVER)
         if isinstance(model.get("clip"), str):
             model["clip"] = {"mode": model["clip"]}
         return replace(

@@ -22,6 +22,7 @@ from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.predict.classify import labelled_logits, predict_classes
 from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.run import Run, build_model
+from bandweave.models import DEFAULT_MODEL
 from bandweave.nn.clip.guidance import frozen_names
 from bandweave.training.folder import RunFolder, training_facts
 from bandweave.training.loop import fit
@@ -34,7 +35,7 @@ PREPARED = 8  # batches that a model may look at before training
 def train(
     scene: Scene,
     split: Split,
-    model: str = "m3amba",
+    model: str = DEFAULT_MODEL,
     out: str | os.PathLike[str] = "runs/landcover",
     *,
     config: LandCoverConfig | None = None,

@@ -33,6 +33,8 @@ class Preset(Generic[M]):
     train: dict[str, Any] = field(default_factory=dict)
 
 
+DEFAULT_MODEL = "m3amba_small"  # of land cover: a laptop trains it in minutes
+
 LAND_COVER: dict[str, Preset[LandCoverModel]] = {
     "m3amba": Preset(M3amba, M3ambaConfig()),
     "m3amba_small": Preset(
