@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from bandweave.data.scene import Scene
-from bandweave.data.splits.roles import SplitConfig, SplitName
+from bandweave.data.splits.protocols import SPLITS
+from bandweave.data.splits.roles import SplitConfig
 from bandweave.errors import ConfigError, SplitError
 from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.landcover.config import LandCoverConfig, option_groups
@@ -24,7 +25,6 @@ from bandweave.models import LAND_COVER
 from bandweave.schema import from_dict, nearest, to_dict
 from bandweave.training.sections import grouped, merged
 
-DRAWN = ("blocks", "objects", "parts", "random")  # splits that a seed draws anew
 SECTIONS = ("model", "samples", "train")
 
 
@@ -124,7 +124,7 @@ class Plan:
             for split, options in self.splits.items():
                 for model, config in self.models.items():
                     for seed in self.seeds:
-                        drawn = {**options, "seed": seed if options["name"] in DRAWN else 0}
+                        drawn = {**options, "seed": seed if SPLITS[options["name"]].drawn else 0}
                         yield Cell(scene, split, model, seed, origin, drawn, _seeded(config, seed))
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,12 +211,10 @@ def _splits(
     for name, given in named.items():
         own = dict(given or {})
         kind = own.pop("name", name)
-        if kind not in get_args(SplitName):
-            raise ConfigError(
-                f"there is no split {kind!r}{nearest(str(kind), get_args(SplitName))}"
-            )
-        if kind == "all":
-            raise SplitError("the split 'all' has no test side, so there is nothing to compare")
+        if kind not in SPLITS:
+            raise ConfigError(f"there is no split {kind!r}{nearest(str(kind), SPLITS)}")
+        if not SPLITS[kind].tested:
+            raise SplitError(f"the split {kind!r} has no test side, so there is nothing to compare")
         if unknown := [key for key in (*shared, *own) if key not in known]:
             raise ConfigError(f"{name}.{unknown[0]}: no such option{nearest(unknown[0], known)}")
         fitting = {k: v for k, v in shared.items() if k in own or _has_use(kind, k, v)}
@@ -229,7 +227,7 @@ def _splits(
     return resolved
 
 
-def _has_use(kind: SplitName, option: str, value: Any) -> bool:
+def _has_use(kind: str, option: str, value: Any) -> bool:
     try:
         from_dict(SplitConfig, {"name": kind, option: value}, "split")
     except ConfigError as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.comparison.plan import DRAWN
 from bandweave.comparison.results import Panel, Result, panels
+from bandweave.data.splits.protocols import SPLITS
 from bandweave.landcover.report.text import protocol_lines
 from bandweave.significance import LEAST_SEEDS, LEVEL, bests_that_hold, corrected_p
 
@@ -215,7 +215,7 @@ def _protocol(panel: Panel) -> list[tuple[str, str]]:
     lines = [(f"{t} (seed {done[0].cell.seed})" if several and t == "Labelled pixels" else t, w)
              for t, w in lines]  # fmt: skip
     seeds = ", ".join(str(seed) for seed in sorted(hashes))
-    what = "of split and training" if config["name"] in DRAWN else "of training; one split"
+    what = "of split and training" if SPLITS[config["name"]].drawn else "of training; one split"
     lines.append(("Seeds", f"{seeds} ({what})"))
     if several:
         text = ", ".join(f"{own[:12]}… (seed {seed})" for seed, own in sorted(hashes.items()))

@@ -1,6 +1,7 @@
 import os
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
+import bandweave as bw
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits.masks import distance, labels_with_data, regrid
+from bandweave.data.splits.protocols import SPLITS, Protocol, SplitName
 from bandweave.data.splits.splitting import GUARD, ROLES, TEST, TRAIN, UNUSED, VALIDATION, split
 from bandweave.errors import ConfigError, GridMismatch, LabelError, SplitError
 from bandweave.raster.formats.arrays import ArraySource
@@ -499,3 +502,27 @@ def test_a_split_without_blocks_takes_the_size_that_older_runs_state():
     assert split(scene, "random", size=64).hash == split(scene, "random").hash
     with pytest.raises(ConfigError, match="no use for size=32"):
         split(scene, "random", size=32)
+
+
+def test_the_names_that_are_offered_are_those_of_the_table():
+    assert get_args(SplitName) == tuple(SPLITS)
+
+
+def test_a_split_of_ones_own_is_a_row(monkeypatch):
+    """Its guard, unit and options are read from the row; every third row of pixels is tested."""
+    scene = bw.simulated_scene(seed=0, height=24, width=24, bands=3)
+
+    def assign_stripes(drawing):
+        roles = [np.where(value == IGNORED, UNUSED, TRAIN) for value in drawing.values]
+        for role in roles:
+            role[::3][role[::3] == TRAIN] = TEST
+        return [role.astype(np.uint8) for role in roles]
+
+    monkeypatch.setitem(SPLITS, "stripes", Protocol(assign_stripes, guard=1))
+    drawn = bw.split(scene, "stripes")
+    assert set(np.flatnonzero((drawn.roles[0] == TEST).any(axis=1)) % 3) == {0}
+    near = distance(drawn.roles[0] == TEST) <= 1
+    assert not (drawn.roles[0][near] == TRAIN).any()
+    assert (bw.split(scene, "stripes", guard=0).roles[0][near] == TRAIN).any()
+    with pytest.raises(ConfigError, match="'stripes' has no use for train"):
+        bw.split(scene, "stripes", train=0.2)

@@ -47,15 +47,9 @@ class Drawing:
 
     def roles(self) -> list[np.ndarray]:
         """The role of every label pixel, one uint8 array a part."""
-        if self.config.name in ("blocks", "objects", "parts"):
-            roles = self._by_unit()
-        else:
-            roles = {
-                "official": self._official,
-                "given": self._given,
-                "random": self._random,
-                "all": self._all,
-            }[self.config.name]()
+        protocol = self.config.protocol
+        roles = protocol.assign(self)
+        if not protocol.by_unit:
             roles = _guarded(roles, TEST, self.config.test_guard)
         if self.config.validation:
             roles = self._with_validation(roles)
@@ -145,7 +139,7 @@ class Drawing:
     def _name(self, index: int) -> str:
         return f"class {self.scene.classes[index].name!r}"
 
-    def _drop(self, index: int, reason: str, remedy: str) -> None:
+    def drop(self, index: int, reason: str, remedy: str) -> None:
         """Leave a class out, or refuse."""
         if not self.config.drop:
             raise SplitError(
@@ -163,13 +157,14 @@ class Drawing:
 
     # the sides
 
-    def _by_unit(self) -> list[np.ndarray]:
+    def by_unit(self) -> list[np.ndarray]:
+        """Whole units on either side, so that each class stands on both, and the guard."""
         config, classes = self.config, len(self.scene.classes)
         table = count_units(self.units, self.values, classes)
         single = (table > 0).sum(axis=0) == 1
         for index in np.flatnonzero(single).tolist():
             where = f"{config.unit} of {config.side} px" if config.unit == "block" else config.unit
-            self._drop(
+            self.drop(
                 index,
                 f"has its {table[:, index].sum()} pixels in one {where} and cannot stand on both "
                 "sides of a split",
@@ -180,7 +175,7 @@ class Drawing:
             self._candidates(table, config.train), [TRAIN, TEST], None, config.test_guard
         )
         for index in lost:
-            self._drop(
+            self.drop(
                 index,
                 f"({table[:, index].sum()} pixels in {(table[:, index] > 0).sum()} {config.unit}s) "
                 f"has no pixel left on one side with a guard of {config.test_guard} px",
@@ -237,60 +232,6 @@ class Drawing:
         assert best is not None  # both ways of drawing give at least one assignment
         return best
 
-    def _official(self) -> list[np.ndarray]:
-        if not self.scene.official:
-            raise SplitError(
-                f"scene {self.scene.name!r} has no official masks; use 'given' for the roles that "
-                "came with its labels, or 'blocks'"
-            )
-        return self._given()
-
-    def _given(self) -> list[np.ndarray]:
-        roles = []
-        for part, value in zip(self.scene.parts, self.values, strict=True):
-            role = np.zeros(value.shape, np.uint8)
-            if part.labels is not None and part.labels.given is not None:
-                given = part.labels.given
-                role = np.where(np.isin(given, (TRAIN, VALIDATION, TEST)), given, UNUSED)
-            role = role.astype(np.uint8)
-            role[value == IGNORED] = UNUSED
-            roles.append(role)
-        if not any((role == TRAIN).any() for role in roles):
-            raise SplitError(
-                f"the labels of scene {self.scene.name!r} came with no training role; name a "
-                "`train:` file under `labels:`, or use the split 'blocks'"
-            )
-        return roles
-
-    def _random(self) -> list[np.ndarray]:
-        flat = np.concatenate([value.ravel() for value in self.values])
-        roles = np.zeros(flat.size, np.uint8)
-        asked = self.config.per_class
-        for index in range(len(self.scene.classes)):
-            pixels = self.rng.permutation(np.flatnonzero(flat == index))
-            if not pixels.size:
-                continue
-            train = asked or max(1, round(self.config.train * pixels.size))
-            if not asked and pixels.size > 1:
-                train = min(train, pixels.size - 1)
-            if train >= pixels.size:
-                self._drop(
-                    index,
-                    f"has {pixels.size} labelled pixel(s), {train} are asked for training and at "
-                    "least one must be left for the test",
-                    "ask for fewer",
-                )
-                continue
-            roles[pixels[:train]], roles[pixels[train:]] = TRAIN, TEST
-        sizes = np.cumsum([value.size for value in self.values])[:-1]
-        return [
-            role.reshape(value.shape)
-            for role, value in zip(np.split(roles, sizes), self.values, strict=True)
-        ]
-
-    def _all(self) -> list[np.ndarray]:
-        return [np.where(value == IGNORED, UNUSED, TRAIN).astype(np.uint8) for value in self.values]
-
     def _with_validation(self, roles: list[np.ndarray]) -> list[np.ndarray]:
         config = self.config
         if any((role == VALIDATION).any() for role in roles):
@@ -333,7 +274,7 @@ class Drawing:
 
     def _assert_apart(self, roles: list[np.ndarray]) -> None:
         """No block, object or part of a split by units has pixels on two sides."""
-        if self.config.name not in ("blocks", "objects", "parts"):
+        if not self.config.protocol.by_unit:
             return
         sides = np.zeros((1 + max(int(unit.max(initial=NO_UNIT)) for unit in self.units), 3), bool)
         for role, unit in zip(roles, self.units, strict=True):
@@ -346,7 +287,7 @@ class Drawing:
             )
 
     def _note_counts(self, counts: np.ndarray) -> None:
-        if self.config.name == "blocks":
+        if self.config.protocol.by_block:
             self._note_small_sides(counts)
         if counts[GUARD].any():
             self.notes.append(f"guard: {counts[GUARD].sum()} pixels of the training side unused")

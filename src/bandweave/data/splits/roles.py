@@ -5,14 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
+from bandweave.data.splits.protocols import (
+    GUARD,
+    GUARD_WIDTH,
+    SPLITS,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    Protocol,
+    SplitName,
+)
 from bandweave.errors import ConfigError
 
-UNUSED, TRAIN, VALIDATION, TEST, GUARD = 0, 1, 2, 3, 4
+__all__ = [
+    "BLOCK",
+    "GUARD",
+    "GUARD_WIDTH",
+    "ROLES",
+    "TEST",
+    "TRAIN",
+    "UNUSED",
+    "VALIDATION",
+    "Context",
+    "SplitConfig",
+    "SplitName",
+]
+
 ROLES = ("unused", "train", "validation", "test", "guard")
-GUARD_WIDTH = 8  # px of the label grid, where none is asked for
 BLOCK = 64  # px of the label grid: side of a block, where none is asked for and the scene is large
 
-SplitName = Literal["official", "given", "blocks", "objects", "parts", "random", "all"]
 Context = Literal["transductive", "inductive"]
 
 
@@ -48,10 +70,8 @@ class SplitConfig:
     drop: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(SplitName):
-            raise ConfigError(
-                f"there is no split {self.name!r}; choose one of {', '.join(get_args(SplitName))}"
-            )
+        if self.name not in SPLITS:
+            raise ConfigError(f"there is no split {self.name!r}; choose one of {', '.join(SPLITS)}")
         if self.context not in get_args(Context):
             raise ConfigError(f"context is {self.context!r}, not one of {get_args(Context)}")
         if self.side < 1 or (self.guard or 0) < 0 or self.seed < 0:
@@ -69,12 +89,8 @@ class SplitConfig:
         self._refuse_idle_options()
 
     def _refuse_idle_options(self) -> None:
-        idle = set()
-        if self.name != "random":
-            idle.add("per_class")
-        if self.name in ("official", "given", "all"):
-            idle |= {"train", "drop"}
-        if self.name in ("objects", "parts") or (self.name != "blocks" and not self.validation):
+        idle = {"train", "per_class", "drop"} - self.protocol.options
+        if not self.has_blocks:
             idle.add("size")
         for option in fields(self):
             if option.name == "size" and self.side == BLOCK:  # as it stands in older runs
@@ -86,6 +102,11 @@ class SplitConfig:
                 )
 
     @property
+    def protocol(self) -> Protocol:
+        """Its row in SPLITS."""
+        return SPLITS[self.name]
+
+    @property
     def side(self) -> int:
         """Side of a block in label px; BLOCK while the scene has not been looked at."""
         return BLOCK if self.size is None else self.size
@@ -93,14 +114,14 @@ class SplitConfig:
     @property
     def has_blocks(self) -> bool:
         """Whether sides or validation are drawn by block, so that `size` matters."""
-        return self.name == "blocks" or (self.unit == "block" and self.validation > 0)
+        return "size" in self.protocol.options or (self.unit == "block" and self.validation > 0)
 
     @property
     def test_guard(self) -> int:
         """Width in label px between training and test pixels."""
         if self.guard is not None:
             return self.guard
-        return GUARD_WIDTH if self.name in ("blocks", "objects") else 0
+        return self.protocol.guard
 
     @property
     def validation_guard(self) -> int:
@@ -110,4 +131,4 @@ class SplitConfig:
     @property
     def unit(self) -> str:
         """What stays together when the training side is drawn or divided."""
-        return {"objects": "object", "parts": "part"}.get(self.name, "block")
+        return self.protocol.unit

@@ -115,7 +115,7 @@ class Split:
             "unit": config.unit,
             "units": self.units,
         }
-        if config.name in ("blocks", "objects", "parts", "random"):
+        if "train" in config.protocol.options:
             facts["train"] = config.per_class or config.train
         facts |= self._lengths("guard", config.test_guard)
         if config.has_blocks:

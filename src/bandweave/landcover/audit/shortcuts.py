@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.scene import Scene
-from bandweave.data.splits.roles import Context
+from bandweave.data.splits.protocols import SPLITS
+from bandweave.data.splits.roles import Context, SplitConfig
 from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split, SplitName, split
 from bandweave.errors import ConfigError, RunError, SplitError
 from bandweave.landcover.audit.result import PROTOCOLS, Audit, audit_page
@@ -69,7 +70,8 @@ def audit(
     """
     if seeds < 1:
         raise ConfigError(f"{seeds} seeds: at least one is needed, and five say something")
-    if name in ("random", "all"):
+    protocol = SplitConfig(name or "blocks").protocol
+    if not (protocol.tested and protocol.apart):
         raise ConfigError(
             f"the split {name!r} is what an audit warns of; take official, given, blocks, objects "
             f"or parts"
@@ -83,7 +85,7 @@ def audit(
     reach = _reach(config, scene, window) * ratio
     guard = reach if guard is None else guard
     options: dict[str, Any] = {"guard": guard}
-    if name == "blocks":
+    if "size" in SPLITS[name].options:
         by_default = max(64, 2 * guard + window * ratio // 2)
         options["size"] = by_default if size is None else size
     elif size is not None:

@@ -68,7 +68,7 @@ def _limit(protocol: Mapping[str, Any], other_split: bool) -> str:
             f"Of the test pixels {percent(share, 0)} lie so near a training pixel that the model "
             "sees both at once; on new ground expect less."
         )
-    if protocol.get("split") == "parts":
+    if protocol.get("unit") == "part":
         return "They lie in other parts than the training pixels; other scenes are not tested."
     return (
         "No test pixel lies within the model's sight of a training pixel, but both are of the same "

@@ -65,7 +65,7 @@ def number_units(scene: Scene, split: Split) -> Units:
     blocks of its size where labels are a raster; of blocks and objects the fewer are taken.
     """
     shapes = [roles.shape for roles in split.roles]
-    if split.config.name == "parts":
+    if split.config.unit == "part":
         return Units("part", number_parts(shapes))
     found = []
     labels = [part.labels for part in scene.parts]
@@ -75,7 +75,7 @@ def number_units(scene: Scene, split: Split) -> Units:
             for each, shape in zip(labels, shapes, strict=True)
         ]
         found.append(Units("object", number_objects(objects)))
-    if split.config.name == "blocks" or not found:
+    if split.config.protocol.by_block or not found:
         found.append(Units("block", number_blocks(shapes, split.config.side)))
     return min(found, key=lambda units: _tested(units, split))
 
