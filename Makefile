@@ -20,7 +20,7 @@ demo: $(VENV)/.installed  ## simulate a scene, train a small model, map it, scor
 	@$(BIN)/bandweave demo
 
 test: check  ## style, types, import directions, and all tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.installed-test  ## style, types and import directions alone
 	@$(BIN)/ruff check
