@@ -5,7 +5,7 @@ observed MS; at full resolution the pair is sharpened as it is and judged withou
 method gets the same pairs, registered or not, the same windows and the same pixels. What is scored
 is in float, as the method made it, before rounding to the file's type.
 
-Definitions are those of reduced_metrics.py and full_metrics.py; scenes are gone through by window.
+Definitions are those of scores/reduced.py and scores/full.py; scenes are gone through by window.
 """
 
 from __future__ import annotations

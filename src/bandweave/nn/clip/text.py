@@ -1,12 +1,12 @@
 """CLIP's text tower: its weights, from the formats in which they are published, and its parts.
 
-Source: transformers' and OpenCLIP's files, as in `clip_weights`, of which this is the other half:
+Source: transformers' and OpenCLIP's files, as in `weights`, of which this is the other half:
 
     weights = load_text_weights("embedded")          # or a hub id, a folder, an OpenCLIP file
-    tokens = load_tokenizer("embedded", weights.architecture)   # clip_tokens
+    tokens = load_tokenizer("embedded", weights.architecture)   # tokenizer
     text = load_text_tower(weights)                  # with these weights, or
     text = build_text_tower(architecture)            # random ones, to be filled by a state dict
-    vision = load_tower(load_vision_weights("embedded"))        # clip_weights
+    vision = load_tower(load_vision_weights("embedded"))        # weights
     scale = weights.logit_scale                      # what cosines are multiplied by (100 or so)
 
 Both towers are transformers' modules. Their layers can be run one by one, between which a model

@@ -4,7 +4,7 @@ Two formats are read: transformers' (a hub id, or a folder with config.json and
 model.safetensors or pytorch_model.bin; a whole CLIPModel or its vision part) and OpenCLIP's
 (a .pt or .safetensors file with `visual.*` names, or a folder that holds one; RemoteCLIP and
 GeoRSCLIP are published so). Both end as transformers' CLIPVisionModelWithProjection. The text
-tower is read by `clip_text`, of the same files.
+tower is read by `text`, of the same files.
 """
 
 from __future__ import annotations

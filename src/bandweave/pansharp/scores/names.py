@@ -1,6 +1,6 @@
 """What each score is: for tables, the report and the documentation.
 
-The definitions in full are in reduced_metrics.py and full_metrics.py.
+The definitions in full are in reduced.py and full.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ScoreName(NamedTuple):
     source: str
 
 
-REDUCED = {  # by reduced_metrics.reduced_scores, against a reference
+REDUCED = {  # by reduced.reduced_scores, against a reference
     "psnr": ScoreName(
         *("PSNR", "dB", math.inf, True),
         "10 log₁₀(peak² / mse) over all bands; the peak is the declared range of the data",
@@ -71,7 +71,7 @@ REDUCED = {  # by reduced_metrics.reduced_scores, against a reference
         "Zhou et al., IJRS 19(4), 1998",
     ),
 }
-FULL = {  # by full_metrics.full_scores, without a reference
+FULL = {  # by full.full_scores, without a reference
     "d_lambda": ScoreName(
         *("D_λ", "", 0.0, False),
         "mean change of Q between pairs of bands, p = 1, blocks of 32 PAN pixels",

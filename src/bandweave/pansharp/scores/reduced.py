@@ -66,7 +66,7 @@ def reduced_scores(
     peak              largest value the data can take (2047 for 11 bits), for PSNR and SSIM
     valid             (H, W) bool; without it all pixels count
 
-    Keys: psnr, ssim, sam, sam_degrees, ergas, q, q2n, scc; their units are in score_names.SCORES.
+    Keys: psnr, ssim, sam, sam_degrees, ergas, q, q2n, scc; their units are in names.SCORES.
     Raises ValueError for shapes that differ, and for NaN or infinity in a valid pixel.
     """
     scorer = ReducedScorer(reference.shape[1:], len(reference), ratio, peak)
