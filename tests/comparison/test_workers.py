@@ -151,11 +151,15 @@ def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
         text=True,
         start_new_session=True,
     )
-    when_one_is_in_training(out, lambda: os.killpg(process.pid, signal.SIGINT)).join()
-    _, told = process.communicate(timeout=60)
-    assert (process.returncode, told) == (130, "bandweave: interrupted\n")
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    try:
+        when_one_is_in_training(out, lambda: os.killpg(process.pid, signal.SIGINT)).join()
+        _, told = process.communicate(timeout=60)
+        assert (process.returncode, told) == (130, "bandweave: interrupted\n")
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):

@@ -70,8 +70,8 @@ def audit(
     """
     if seeds < 1:
         raise ConfigError(f"{seeds} seeds: at least one is needed, and five say something")
-    protocol = SplitConfig(name or "blocks").protocol
-    if not (protocol.tested and protocol.apart):
+    asked = SplitConfig(name or "blocks").protocol
+    if not (asked.tested and asked.apart):
         raise ConfigError(
             f"the split {name!r} is what an audit warns of; take official, given, blocks, objects "
             f"or parts"
