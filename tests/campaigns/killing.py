@@ -186,18 +186,18 @@ def _serve(line: list[str], log: Path) -> None:
     """The forked process: never returns."""
     status = 1
     try:
-        os.setsid()
-        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for stream in (1, 2):
-            os.dup2(target, stream)
-        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-        from bandweave.cli.main import main
-
-        sys.argv = ["bandweave", *line]  # as from a shell: at its end signals are unheeded
         try:
+            os.setsid()
+            target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream in (1, 2):
+                os.dup2(target, stream)
+            faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+            from bandweave.cli.main import main
+
+            sys.argv = ["bandweave", *line]  # as from a shell: at its end signals are unheeded
             status = main()
             atexit._run_exitfuncs()
-        except KeyboardInterrupt:  # before `main` had begun, or after its end
+        except KeyboardInterrupt:  # before `main` had begun
             status = 130
         sys.stdout.flush()
         sys.stderr.flush()
