@@ -38,6 +38,7 @@ REPLAYED = [
     ("clip:files", 157),
     ("clip:files", 570),
     ("clip:files", 593),
+    ("clip:files", 1746),
     ("ckpt:tree", 0),
 ]
 
