@@ -17,6 +17,8 @@ from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import ClassInfo, Layer, Part, Scene
 from bandweave.errors import ConfigError, FileError, OutputError, RunError, SceneMismatch
 from bandweave.landcover.mapping import map_scene
+from bandweave.landcover.predict.net import Net
+from bandweave.landcover.predict.windows import WindowPredictor
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.source import BandInfo
@@ -59,12 +61,17 @@ def make_scene(*arrays, left=(), crs=UTM, wavelengths=(500.0, 600.0, 700.0)):
 
 def make_run(scene, classes=CLASSES, ratio=1):
     bands = len(classes)
+    scaling = Scaling({"hsi": LayerScaling(np.zeros(bands), np.ones(bands))})
+
+    def predictor(reference, **options):
+        model = BandAsLogit(ratio)
+        return WindowPredictor(Net(model, ["hsi"], scaling, reference, bands, 8, ratio, **options))
+
     return SimpleNamespace(
-        model=BandAsLogit(ratio),
-        scaling=Scaling({"hsi": LayerScaling(np.zeros(bands), np.ones(bands))}),
+        predictor=predictor,
+        files=(),
         classes=classes,
         layers=describe_layers(scene),
-        window=8,
         output_ratio=ratio,
         temperature=1.0,
     )

@@ -7,6 +7,7 @@ import torch
 
 from bandweave.errors import BandweaveError, RunError
 from bandweave.models import SHARPENERS
+from bandweave.models.contract import SharpeningModel
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.checkpoint import load_model, restore, save_model, weights
 from bandweave.training.config import TrainConfig
@@ -214,4 +215,4 @@ def test_its_preset_is_complete(name):
     preset = SHARPENERS[name]
     assert set(preset.samples) == {"patch", "batch"}
     from_dict(TrainConfig, preset.train)
-    assert preset.model.fed == "patches"
+    assert issubclass(preset.model, SharpeningModel)

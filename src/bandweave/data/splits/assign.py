@@ -232,6 +232,64 @@ class Drawing:
         assert best is not None  # both ways of drawing give at least one assignment
         return best
 
+    def official(self) -> list[np.ndarray]:
+        """The masks that the benchmark publishes. Raises SplitError where there are none."""
+        if not self.scene.official:
+            raise SplitError(
+                f"scene {self.scene.name!r} has no official masks; use 'given' for the roles that "
+                "came with its labels, or 'blocks'"
+            )
+        return self.given()
+
+    def given(self) -> list[np.ndarray]:
+        """The roles that came with the labels. Raises SplitError where nothing trains."""
+        roles = []
+        for part, value in zip(self.scene.parts, self.values, strict=True):
+            role = np.zeros(value.shape, np.uint8)
+            if part.labels is not None and part.labels.given is not None:
+                given = part.labels.given
+                role = np.where(np.isin(given, (TRAIN, VALIDATION, TEST)), given, UNUSED)
+            role = role.astype(np.uint8)
+            role[value == IGNORED] = UNUSED
+            roles.append(role)
+        if not any((role == TRAIN).any() for role in roles):
+            raise SplitError(
+                f"the labels of scene {self.scene.name!r} came with no training role; name a "
+                "`train:` file under `labels:`, or use the split 'blocks'"
+            )
+        return roles
+
+    def by_pixel(self) -> list[np.ndarray]:
+        """Single pixels of each class, at random."""
+        flat = np.concatenate([value.ravel() for value in self.values])
+        roles = np.zeros(flat.size, np.uint8)
+        asked = self.config.per_class
+        for index in range(len(self.scene.classes)):
+            pixels = self.rng.permutation(np.flatnonzero(flat == index))
+            if not pixels.size:
+                continue
+            train = asked or max(1, round(self.config.train * pixels.size))
+            if not asked and pixels.size > 1:
+                train = min(train, pixels.size - 1)
+            if train >= pixels.size:
+                self.drop(
+                    index,
+                    f"has {pixels.size} labelled pixel(s), {train} are asked for training and at "
+                    "least one must be left for the test",
+                    "ask for fewer",
+                )
+                continue
+            roles[pixels[:train]], roles[pixels[train:]] = TRAIN, TEST
+        sizes = np.cumsum([value.size for value in self.values])[:-1]
+        return [
+            role.reshape(value.shape)
+            for role, value in zip(np.split(roles, sizes), self.values, strict=True)
+        ]
+
+    def training_alone(self) -> list[np.ndarray]:
+        """Every labelled pixel trains."""
+        return [np.where(value == IGNORED, UNUSED, TRAIN).astype(np.uint8) for value in self.values]
+
     def _with_validation(self, roles: list[np.ndarray]) -> list[np.ndarray]:
         config = self.config
         if any((role == VALIDATION).any() for role in roles):

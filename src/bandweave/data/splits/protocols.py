@@ -10,12 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from bandweave.data.scene import IGNORED
-from bandweave.errors import SplitError
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from bandweave.data.splits.assign import Drawing
 
 UNUSED, TRAIN, VALIDATION, TEST, GUARD = 0, 1, 2, 3, 4
@@ -60,65 +57,23 @@ def assign_units(drawing: Drawing) -> list[np.ndarray]:
 
 
 def assign_official(drawing: Drawing) -> list[np.ndarray]:
-    """The masks that the benchmark publishes. Raises SplitError where there are none."""
-    if not drawing.scene.official:
-        raise SplitError(
-            f"scene {drawing.scene.name!r} has no official masks; use 'given' for the roles that "
-            "came with its labels, or 'blocks'"
-        )
-    return assign_given(drawing)
+    """The masks that the benchmark publishes."""
+    return drawing.official()
 
 
 def assign_given(drawing: Drawing) -> list[np.ndarray]:
-    """The roles that came with the labels. Raises SplitError where nothing trains."""
-    roles = []
-    for part, value in zip(drawing.scene.parts, drawing.values, strict=True):
-        role = np.zeros(value.shape, np.uint8)
-        if part.labels is not None and part.labels.given is not None:
-            given = part.labels.given
-            role = np.where(np.isin(given, (TRAIN, VALIDATION, TEST)), given, UNUSED)
-        role = role.astype(np.uint8)
-        role[value == IGNORED] = UNUSED
-        roles.append(role)
-    if not any((role == TRAIN).any() for role in roles):
-        raise SplitError(
-            f"the labels of scene {drawing.scene.name!r} came with no training role; name a "
-            "`train:` file under `labels:`, or use the split 'blocks'"
-        )
-    return roles
+    """The roles that came with the labels."""
+    return drawing.given()
 
 
 def assign_random(drawing: Drawing) -> list[np.ndarray]:
     """Single pixels of each class, at random."""
-    flat = np.concatenate([value.ravel() for value in drawing.values])
-    roles = np.zeros(flat.size, np.uint8)
-    asked = drawing.config.per_class
-    for index in range(len(drawing.scene.classes)):
-        pixels = drawing.rng.permutation(np.flatnonzero(flat == index))
-        if not pixels.size:
-            continue
-        train = asked or max(1, round(drawing.config.train * pixels.size))
-        if not asked and pixels.size > 1:
-            train = min(train, pixels.size - 1)
-        if train >= pixels.size:
-            drawing.drop(
-                index,
-                f"has {pixels.size} labelled pixel(s), {train} are asked for training and at "
-                "least one must be left for the test",
-                "ask for fewer",
-            )
-            continue
-        roles[pixels[:train]], roles[pixels[train:]] = TRAIN, TEST
-    sizes = np.cumsum([value.size for value in drawing.values])[:-1]
-    return [
-        role.reshape(value.shape)
-        for role, value in zip(np.split(roles, sizes), drawing.values, strict=True)
-    ]
+    return drawing.by_pixel()
 
 
 def assign_all(drawing: Drawing) -> list[np.ndarray]:
     """Every labelled pixel trains."""
-    return [np.where(value == IGNORED, UNUSED, TRAIN).astype(np.uint8) for value in drawing.values]
+    return drawing.training_alone()
 
 
 _SHARED = frozenset({"train", "drop"})
