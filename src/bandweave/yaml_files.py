@@ -16,7 +16,7 @@ from bandweave.schema import plain, shown
 
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-4, text in YAML 1.1
 MOST_BYTES = 2**19  # five thousand classes; some seconds' reading
-MOST_VALUES, MOST_DEPTH, MOST_MERGED = 10**6, 60, 10**5
+MOST_VALUES, MOST_DEPTH, MOST_MERGED = 250_000, 60, 10**5
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -148,7 +148,11 @@ def _check_values(value: Any, where: str) -> None:
         one, depth = waiting.pop()
         left -= 1
         if left < 0 or depth > MOST_DEPTH:
-            what = "more than a million values" if left < 0 else f"more than {MOST_DEPTH} levels"
+            what = (
+                f"more than {MOST_VALUES:,} values"
+                if left < 0
+                else f"more than {MOST_DEPTH} levels"
+            )
             raise ConfigError(f"{where}: broken YAML: its aliases or lists make {what}")
         if isinstance(one, dict):
             waiting += [(item, depth + 1) for pair in one.items() for item in pair]
