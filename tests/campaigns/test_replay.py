@@ -27,6 +27,7 @@ REPLAYED = [
     ("yaml:compare", 208),
     ("yaml:compare", 214),
     ("yaml:compare", 1324),
+    ("yaml:compare", 2053),
     ("yaml:run", 59),
     ("json:cell", 6),
     ("json:cell", 98),

@@ -211,7 +211,7 @@ def _splits(
     for name, given in named.items():
         own = dict(given or {})
         kind = own.pop("name", name)
-        if kind not in SPLITS:
+        if not isinstance(kind, str) or kind not in SPLITS:
             raise ConfigError(f"there is no split {kind!r}{nearest(str(kind), SPLITS)}")
         if not SPLITS[kind].tested:
             raise SplitError(f"the split {kind!r} has no test side, so there is nothing to compare")

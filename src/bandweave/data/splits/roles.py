@@ -70,7 +70,7 @@ class SplitConfig:
     drop: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in SPLITS:
+        if not isinstance(self.name, str) or self.name not in SPLITS:
             raise ConfigError(f"there is no split {self.name!r}; choose one of {', '.join(SPLITS)}")
         if self.context not in get_args(Context):
             raise ConfigError(f"context is {self.context!r}, not one of {get_args(Context)}")
