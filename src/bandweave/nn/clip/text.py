@@ -43,10 +43,9 @@ from torch import Tensor, nn
 from bandweave.errors import WeightsError
 from bandweave.nn.clip.files import ClipFiles, find_clip, read_tensors, sha256
 from bandweave.nn.clip.weights import (
-    check_layers,
     describe,
+    empty_tower,
     fill,
-    no_clip,
     openclip_config,
     openclip_layers,
     openclip_names,
@@ -107,12 +106,7 @@ def load_text_tower(weights: TextWeights) -> CLIPTextModelWithProjection:
 
     Raises WeightsError where the tensors are not those of the architecture.
     """
-    check_layers(weights.architecture.num_hidden_layers, weights.tensors, weights.source)
-    try:
-        with torch.device("meta"):  # no time for random weights that are replaced at once
-            tower: Any = build_text_tower(weights.architecture)
-    except Exception as error:  # transformers and torch refuse numbers in ways of their own
-        raise no_clip(weights.source, error) from error
+    tower = empty_tower(build_text_tower, weights.architecture, weights.tensors, weights.source)
     fill(tower, weights.tensors, weights.source, "text")
     positions = torch.arange(weights.architecture.max_position_embeddings).expand((1, -1))
     tower.text_model.embeddings.register_buffer("position_ids", positions, persistent=False)

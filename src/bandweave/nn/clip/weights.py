@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -74,12 +74,7 @@ def load_tower(weights: VisionWeights) -> CLIPVisionModelWithProjection:
 
     Raises WeightsError where the tensors are not those of the architecture.
     """
-    check_layers(weights.architecture.num_hidden_layers, weights.tensors, weights.source)
-    try:
-        with torch.device("meta"):  # no time for random weights that are replaced at once
-            tower: Any = build_tower(weights.architecture)
-    except Exception as error:  # transformers and torch refuse numbers in ways of their own
-        raise no_clip(weights.source, error) from error
+    tower = empty_tower(build_tower, weights.architecture, weights.tensors, weights.source)
     optional = set() if weights.architecture.projection_dim else {"visual_projection.weight"}
     fill(tower, weights.tensors, weights.source, "vision", optional)
     if not weights.architecture.projection_dim:
@@ -90,14 +85,27 @@ def load_tower(weights: VisionWeights) -> CLIPVisionModelWithProjection:
     return tower
 
 
-def no_clip(source: str, error: Exception) -> WeightsError:
-    """What is said of a configuration that no tower can be built of."""
-    return WeightsError(
-        f"the weights {source!r} have a configuration that makes no CLIP: {str(error).strip():.300}"
-    )
+def empty_tower(
+    build: Callable[[Any], Any], architecture: Any, tensors: Iterable[str], source: str
+) -> Any:
+    """A tower of that shape on the meta device: no time for random weights, replaced at once.
+
+    tensors  names of those that will fill it
+
+    Raises WeightsError where their layers are not the architecture's, or it makes no tower.
+    """
+    _check_layers(architecture.num_hidden_layers, tensors, source)
+    try:
+        with torch.device("meta"):
+            return build(architecture)
+    except Exception as error:  # transformers and torch refuse numbers in ways of their own
+        raise WeightsError(
+            f"the weights {source!r} have a configuration that makes no CLIP: "
+            f"{str(error).strip():.300}"
+        ) from error
 
 
-def check_layers(stated: int, tensors: Iterable[str], source: str) -> None:
+def _check_layers(stated: int, tensors: Iterable[str], source: str) -> None:
     """Compare the layers that a configuration states with those of the tensors' names.
 
     A tower of a damaged number of layers would take hours to build. Raises WeightsError.
