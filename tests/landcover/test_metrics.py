@@ -11,6 +11,8 @@ from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits.splitting import TEST, split
 from bandweave.errors import LabelError, RunError, SplitError
 from bandweave.landcover.metrics import (
+    METRICS,
+    MapMetric,
     Scores,
     assert_supports,
     confusion_matrix,
@@ -214,3 +216,50 @@ def test_the_table_says_scores_classes_and_protocol():
     for line in ("split: blocks", "guard px: 2", f"hash: {made.hash}", "reach px: 16"):
         assert line in text
     assert "note: guard:" in text
+
+
+def test_every_row_can_be_printed_and_says_what_it_is():
+    for metric in METRICS.values():
+        assert metric.name
+        assert metric.symbol
+        assert metric.formula
+        assert metric.source
+        assert (metric.best, metric.higher, metric.scale) == (1, True, 100)
+    assert len({metric.name for metric in METRICS.values()}) == len(METRICS)
+
+
+@given(maps())
+@settings(max_examples=30, deadline=None)
+def test_a_perfect_map_has_the_best_of_every_score(drawn):
+    truth, _, classes = drawn
+    scores = scores_of(truth, truth, classes)
+    for values in (*scores.overall().values(), *scores.by_class().values()):
+        known = np.asarray(values)[~np.isnan(values)]
+        np.testing.assert_allclose(known, 1, rtol=1e-12)
+
+
+def test_a_row_that_is_added_is_stored_and_printed(monkeypatch):
+    worst = MapMetric(
+        name="weakest class", symbol="min", compute=lambda scores: np.nanmin(scores.accuracy)
+    )
+    missed = MapMetric(
+        name="missed",
+        symbol="missed",
+        unit="",
+        best=0,
+        higher=False,
+        compute=lambda scores: scores.support - np.diagonal(scores.confusion),
+        per_class=True,
+        digits=0,
+        scale=1,
+    )
+    monkeypatch.setitem(METRICS, "weakest", worst)
+    monkeypatch.setitem(METRICS, "missed", missed)
+    scores = Scores(np.array([[3, 1], [0, 4]]), ("a", "b"))
+    stored = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
+    assert stored["weakest"] == 0.75
+    assert [stored["per_class"][name]["missed"] for name in "ab"] == [1, 0]
+    lines = str(scores).splitlines()
+    assert "kappa 0.7500   weakest class 75.00 %   (8 test pixels)" in lines[0]
+    assert lines[2].split()[-2:] == ["missed", "test"]
+    assert lines[3].split()[-2:] == ["1", "4"]

@@ -2,20 +2,17 @@
 
     M      (K, K): M[t, p] test pixels (or objects) of class t that were given class p
     n_t    = Σ_p M[t, p], the support; m_p = Σ_t M[t, p]; n = Σ M
-    overall accuracy  Σ_k M[k, k] / n
-    average accuracy  mean of the recalls M[k, k] / n_k over the classes with support
-    kappa             (p_o − p_e) / (1 − p_e), p_o the overall accuracy, p_e = Σ_k n_k m_k / n²
-    precision         M[k, k] / m_k
-    F1                2 M[k, k] / (n_k + m_k)
-    IoU               M[k, k] / (n_k + m_k − M[k, k])
 
-A ratio without a denominator is NaN in Python and null in JSON, never 0.
+METRICS is the table of scores; whatever prints, draws or offers one reads it. A row that is added
+to it is computed, stored and shown like the others. A ratio without a denominator is NaN in Python
+and null in JSON, never 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -23,8 +20,8 @@ import numpy as np
 from bandweave.data.scene import IGNORED
 from bandweave.data.splits.splitting import TEST, Split
 from bandweave.errors import LabelError, RunError, SplitError
+from bandweave.report.metric import Metric
 
-PER_CLASS = ("accuracy", "precision", "f1", "iou")
 NOT_A_LINE = ("pixels_per_class", "notes")  # of a protocol: these have their own place
 
 
@@ -67,6 +64,7 @@ class Scores:
 
     @property
     def overall_accuracy(self) -> float:
+        """Share of the test pixels that were given their class."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     @property
@@ -106,14 +104,20 @@ class Scores:
         right = np.diagonal(self.confusion)
         return _ratio(right, self.support + self.confusion.sum(axis=0) - right)
 
+    def overall(self) -> dict[str, float]:
+        """Every score of the whole map, by the names of METRICS and in their order."""
+        return {name: float(row.compute(self)) for name, row in map_metrics().items()}
+
+    def by_class(self) -> dict[str, np.ndarray]:
+        """Every score of single classes, (K,) each, by the names of METRICS and in their order."""
+        return {name: np.asarray(row.compute(self)) for name, row in class_metrics().items()}
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the numbers, and the confusion matrix from which `from_dict` rebuilds them."""
-        columns = {name: getattr(self, name) for name in PER_CLASS}
+        columns = self.by_class()
         return {
             "unit": self.unit,
-            "overall_accuracy": self.overall_accuracy,
-            "average_accuracy": self.average_accuracy,
-            "kappa": _plain(self.kappa),
+            **{name: _plain(value) for name, value in self.overall().items()},
             "per_class": {
                 name: {
                     **{column: _plain(values[index]) for column, values in columns.items()},
@@ -145,9 +149,7 @@ class Scores:
     def __str__(self) -> str:
         """Scores, a line for each class, and the protocol."""
         lines = [
-            f"overall accuracy {_percent(self.overall_accuracy)}   "
-            f"average accuracy {_percent(self.average_accuracy)}   kappa {self.kappa:.4f}   "
-            f"({self.confusion.sum()} test {self.unit}s)",
+            f"{self.headline()}   ({self.confusion.sum()} test {self.unit}s)",
             "",
             *self._table(),
         ]
@@ -163,18 +165,117 @@ class Scores:
         facts += [f"note: {note}" for note in self.protocol.get("notes") or []]
         return "\n".join([*lines, *(["", *facts] if facts else [])])
 
+    def headline(self, units: bool = True) -> str:
+        """The scores of the whole map in a line.
+
+        units   write them after the numbers
+        """
+        rows = map_metrics()
+        return "   ".join(
+            f"{rows[name].name} {rows[name].text(value, units)}"
+            for name, value in self.overall().items()
+        )
+
     def _table(self) -> list[str]:
         width = max(5, *(len(name) for name in self.classes))
         train = self.protocol.get("pixels_per_class") or {}
-        head = ["accuracy", "precision", "F1", "IoU", "test", *(["train"] if train else [])]
-        lines = [f"{'class':<{width}}" + "".join(f"{title:>11}" for title in head)]
-        columns = [getattr(self, name) for name in PER_CLASS]
+        rows, columns = class_metrics(), self.by_class()
+        heads = [row.name for row in rows.values()] + ["test", *(["train"] if train else [])]
+        lines = [f"{'class':<{width}}" + "".join(f"{head:>11}" for head in heads)]
         for index, name in enumerate(self.classes):
-            cells = [_percent(column[index]) for column in columns] + [str(self.support[index])]
+            cells = [rows[column].text(values[index]) for column, values in columns.items()]
+            cells.append(str(self.support[index]))
             if train:
                 cells.append(str(train.get(name, {}).get("train", "–")))
             lines.append(f"{name:<{width}}" + "".join(f"{cell:>11}" for cell in cells))
         return lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapMetric(Metric):
+    """A score of a land-cover map.
+
+    compute    the value from Scores: a number, or (K,) where it is of single classes; shares are
+               0 to 1, and NaN is what has no denominator
+    per_class  it is of single classes, not of the whole map
+    """
+
+    unit: str = "%"
+    scale: int = 100
+    compute: Callable[[Scores], Any]
+    per_class: bool = False
+
+
+METRICS: dict[str, MapMetric] = {  # in the order of tables; the first is the leading one
+    "overall_accuracy": MapMetric(
+        name="overall accuracy",
+        symbol="OA",
+        formula="Σ_k M[k, k] / n",
+        source="Congalton, RSE 37(1), 1991",
+        compute=attrgetter("overall_accuracy"),
+    ),
+    "average_accuracy": MapMetric(
+        name="average accuracy",
+        symbol="AA",
+        formula="mean of the recalls M[k, k] / n_k over the classes with test pixels",
+        source="Congalton, RSE 37(1), 1991",
+        compute=attrgetter("average_accuracy"),
+    ),
+    "kappa": MapMetric(
+        name="kappa",
+        symbol="κ×100",
+        unit="",
+        tex="$\\kappa \\times 100$",
+        formula="(p_o − p_e) / (1 − p_e), p_o the overall accuracy, p_e = Σ_k n_k m_k / n²",
+        source="Cohen, Educational and Psychological Measurement 20(1), 1960",
+        compute=attrgetter("kappa"),
+    ),
+    "accuracy": MapMetric(
+        name="accuracy",
+        symbol="accuracy",
+        formula="M[k, k] / n_k: recall, or producer’s accuracy",
+        source="Congalton, RSE 37(1), 1991",
+        compute=attrgetter("accuracy"),
+        per_class=True,
+    ),
+    "precision": MapMetric(
+        name="precision",
+        symbol="precision",
+        formula="M[k, k] / m_k: user’s accuracy",
+        source="Congalton, RSE 37(1), 1991",
+        compute=attrgetter("precision"),
+        per_class=True,
+    ),
+    "f1": MapMetric(
+        name="F1",
+        symbol="F1",
+        formula="2 M[k, k] / (n_k + m_k)",
+        source="van Rijsbergen, Information Retrieval, 1979",
+        compute=attrgetter("f1"),
+        per_class=True,
+    ),
+    "iou": MapMetric(
+        name="IoU",
+        symbol="IoU",
+        formula="M[k, k] / (n_k + m_k − M[k, k])",
+        source="Jaccard, New Phytologist 11(2), 1912",
+        compute=attrgetter("iou"),
+        per_class=True,
+    ),
+}
+
+
+def map_metrics() -> dict[str, MapMetric]:
+    """The rows of METRICS that are of a whole map: headlines of reports and comparisons."""
+    return {name: row for name, row in METRICS.items() if not row.per_class}
+
+
+def class_metrics() -> dict[str, MapMetric]:
+    """The rows of METRICS that are of single classes."""
+    return {name: row for name, row in METRICS.items() if row.per_class}
+
+
+PER_CLASS = tuple(class_metrics())
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -262,10 +363,6 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _percent(value: float) -> str:
-    return "–" if np.isnan(value) else f"{100 * value:.2f} %"
 
 
 def _fact(value: Any) -> str:

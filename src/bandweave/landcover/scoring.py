@@ -33,17 +33,17 @@ class SceneScores:
 
     @property
     def overall_accuracy(self) -> float:
-        """Of the test pixels."""
+        """Overall accuracy over the test pixels, 0 to 1."""
         return self.pixels.overall_accuracy
 
     @property
     def average_accuracy(self) -> float:
-        """Of the test pixels."""
+        """Average accuracy over the test pixels, 0 to 1."""
         return self.pixels.average_accuracy
 
     @property
     def kappa(self) -> float:
-        """Of the test pixels."""
+        """Cohen's kappa over the test pixels."""
         return self.pixels.kappa
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,13 +79,10 @@ class SceneScores:
             )
         if self.objects is None:
             return text
-        scores = self.objects
-        head = (
-            f"by object: overall accuracy {100 * scores.overall_accuracy:.2f}   "
-            f"average accuracy {100 * scores.average_accuracy:.2f}   kappa {scores.kappa:.4f}   "
-            f"({scores.confusion.sum()} test objects, each given the class of most pixels)"
+        return (
+            f"{text}\n\nby object: {self.objects.headline(units=False)}   "
+            f"({self.objects.confusion.sum()} test objects, each given the class of most pixels)"
         )
-        return f"{text}\n\n{head}"
 
 
 def score(

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from bandweave.csv_text import csv_cell
-from bandweave.pansharp.scores.names import FULL, REDUCED, SCORES, TOOLBOX, ScoreName
+from bandweave.pansharp.scores.names import FULL, REDUCED, SCORES, TOOLBOX
+from bandweave.report.metric import Metric
 
 TITLES = {
     "reduced": "Reduced resolution (Wald: PAN and MS degraded, the observed MS is the truth)",
     "full": "Full resolution (no reference)",
 }
-NAMES: dict[str, dict[str, ScoreName]] = {
+NAMES: dict[str, dict[str, Metric]] = {
     "reduced": {name: score for name, score in REDUCED.items() if name != "sam"},
     "full": FULL,
 }
-OPTIONAL: dict[str, dict[str, ScoreName]] = {"reduced": {}, "full": TOOLBOX}  # where rows have them
+OPTIONAL: dict[str, dict[str, Metric]] = {"reduced": {}, "full": TOOLBOX}  # where rows have them
 LEADING = {"reduced": "psnr", "full": "hqnr"}  # of the table by scene
 SCENES = 6  # side by side in a table
 BEST = "*"
@@ -68,7 +69,7 @@ def all_tables(rows: Sequence[ScoreRow]) -> list[Table]:
     return found
 
 
-def names_of(rows: Sequence[ScoreRow], protocol: str) -> dict[str, ScoreName]:
+def names_of(rows: Sequence[ScoreRow], protocol: str) -> dict[str, Metric]:
     """The scores of a protocol, with those that were asked for besides."""
     found = {name for row in rows if row.protocol == protocol for name in row.scores}
     more = {name: score for name, score in OPTIONAL[protocol].items() if name in found}
@@ -85,7 +86,7 @@ def _means(rows: Sequence[ScoreRow], protocol: str, scenes: int) -> Table:
             own = own[~np.isnan(own)]
             values[i, j] = own.mean() if own.size else math.nan
     title = TITLES[protocol] + (f", mean of {scenes} scenes" if scenes > 1 else "")
-    return _table(title, methods, [_head(score) for score in names.values()], values, list(names))
+    return _table(title, methods, [score.head for score in names.values()], values, list(names))
 
 
 def _by_scene(rows: Sequence[ScoreRow], protocol: str, scenes: Sequence[str]) -> Table:
@@ -93,7 +94,7 @@ def _by_scene(rows: Sequence[ScoreRow], protocol: str, scenes: Sequence[str]) ->
     methods = list(dict.fromkeys(row.method for row in rows))
     found = {(row.method, row.scene): row.scores[name] for row in rows}
     values = np.array([[found[method, scene] for scene in scenes] for method in methods])
-    title = f"{_head(SCORES[name])} by scene, {protocol} resolution"
+    title = f"{SCORES[name].head} by scene, {protocol} resolution"
     return _table(title, methods, list(scenes), values, [name] * len(scenes))
 
 
@@ -116,16 +117,7 @@ def shown(name: str, value: float) -> str:
     >>> shown("psnr", 34.0512), shown("q2n", 0.98765), shown("sam", math.nan)
     ('34.05', '0.9877', '–')
     """
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞"
-    digits = {"psnr": 2, "sam_degrees": 3, "ergas": 3}.get(name, 4)
-    return f"{value:.{digits}f}"
-
-
-def _head(score: ScoreName) -> str:
-    return f"{score.symbol} {score.unit}".rstrip()
+    return SCORES[name].table_text(value)
 
 
 def _texts(table: Table) -> list[str]:
