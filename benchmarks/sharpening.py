@@ -132,8 +132,8 @@ def score_all(only: str | None, runs: list[str]) -> None:
 
 def methods(table: Table, runs: list[str]) -> dict[str, tuple[str | None, str | None]]:
     """A method's run, and its way without PAN, by the name it has in a table."""
+    from bandweave.models.contract import ZeroShot
     from bandweave.pansharp.classical.methods import CLASSICAL
-    from bandweave.pansharp.sharpening import ZeroShot
 
     named = {Path(run).resolve().name: run for run in runs}
     if table.zero_shot:

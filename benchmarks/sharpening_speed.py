@@ -127,13 +127,14 @@ def arithmetic(folder: Path) -> Callable[[], None]:
     """GSA's statistics and GSA itself, of windows that are in memory, on as many threads."""
     import numpy as np
 
+    from bandweave.pansharp.classical.methods import CLASSICAL
     from bandweave.pansharp.pair.pair import open_pair
     from bandweave.pansharp.sensors import sensor_of
-    from bandweave.pansharp.sharpening import Classical, partition, stored
-    from bandweave.pansharp.threads import in_turn
+    from bandweave.pansharp.sharpening import partition, stored
+    from bandweave.pansharp.threads import map_ordered
 
     pair = open_pair(folder / "pan.tif", folder / "ms.tif")
-    method = Classical("gsa", sensor_of("quickbird", pair.bands), pair)
+    method = CLASSICAL["gsa"](pair, sensor_of("quickbird", pair.bands))
     places = list(partition(pair.grid.height, pair.grid.width, BLOCK))
     shapes = {place[2:]: pair.read(place, method.margin) for place in places}
 
@@ -144,7 +145,7 @@ def arithmetic(folder: Path) -> Callable[[], None]:
 
     def run() -> None:
         method.fit(shapes[place[2:]] for place in places)
-        for _ in in_turn(compute, places):
+        for _ in map_ordered(compute, places):
             pass
 
     return run

@@ -5,6 +5,7 @@ A line of a page that is one of these is replaced when the pages are built:
     {{ options bandweave.training.config.TrainConfig }}
                                                      the fields of a dataclass: type, default, text
     {{ presets }}                                    the models and what their presets change
+    {{ sharpeners }}                                 the classical sharpening methods
     {{ benchmarks }}                                 the known benchmark scenes
     {{ errors }}                                     the errors a user can meet
     {{ campaign }}                                   what the campaigns counted so far
@@ -74,6 +75,17 @@ def presets() -> str:
             f"| `{name}` | {', '.join(differing) or 'the paper’s'} | "
             f"{', '.join(other) or 'the defaults'} |"
         )
+    return "\n".join(lines)
+
+
+def sharpeners() -> str:
+    """A table of the classical sharpening methods, from their docstrings."""
+    from bandweave.pansharp.classical.methods import CLASSICAL
+
+    lines = ["| name | what it is | source |", "|---|---|---|"]
+    for name, method in CLASSICAL.items():
+        about = (inspect.getdoc(method) or "").splitlines()[0].removesuffix(".")
+        lines.append(f"| `{name}` | {about} | {method.source} |")
     return "\n".join(lines)
 
 
@@ -183,6 +195,7 @@ def campaign() -> str:
 WRITERS = {
     "options": options,
     "presets": presets,
+    "sharpeners": sharpeners,
     "benchmarks": benchmarks,
     "errors": errors,
     "campaign": campaign,

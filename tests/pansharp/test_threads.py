@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from threadpoolctl import threadpool_info
 
-from bandweave.pansharp.threads import in_turn
+from bandweave.pansharp.threads import map_ordered
 
 
 def blas_threads(_: object = None) -> set[int]:
@@ -13,14 +13,14 @@ def blas_threads(_: object = None) -> set[int]:
 
 
 def test_results_come_in_turn_and_errors_come_through():
-    assert list(in_turn(lambda x: x * x, range(20))) == [x * x for x in range(20)]
+    assert list(map_ordered(lambda x: x * x, range(20))) == [x * x for x in range(20)]
     with pytest.raises(ZeroDivisionError):
-        list(in_turn(lambda x: 1 // x, [1, 0, 2]))
+        list(map_ordered(lambda x: 1 // x, [1, 0, 2]))
 
 
 def test_blas_has_one_thread_until_the_last_is_done():
     before = blas_threads()
-    first, second = in_turn(blas_threads, range(9)), in_turn(blas_threads, range(9))
+    first, second = map_ordered(blas_threads, range(9)), map_ordered(blas_threads, range(9))
     assert next(first) == next(second) == {1}
     first.close()
     assert set.union(*second) == {1}

@@ -16,6 +16,7 @@ from bandweave.models.contract import SharpeningModel
 from bandweave.pansharp.config import SharpenConfig
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.value_scale import ValueScale, brightest
+from bandweave.pansharp.pair.window import PairSource
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
 from bandweave.training.folder import RunFolder
@@ -103,7 +104,7 @@ class SharpenRun:
         """Numbers that training may change."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
-    def check(self, pair: Pair) -> None:
+    def check(self, pair: PairSource) -> None:
         """Raise SceneMismatch unless a pair has the ratio and the bands that it was trained on.
 
         Bands are told apart by what the run's sensor makes of their names; with the sensor

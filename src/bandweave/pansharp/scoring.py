@@ -21,20 +21,21 @@ from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.output_files import check_output
-from bandweave.pansharp.classical.methods import CLASSICAL
+from bandweave.pansharp.classical.methods import CLASSICAL, find_method
 from bandweave.pansharp.pair.lists import pair_files
 from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair, split_key
 from bandweave.pansharp.scores.block_quality import BLOCK
 from bandweave.pansharp.scores.pairs import SceneFacts, peak_of, prepared
-from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW, Maker
+from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW
 from bandweave.pansharp.scores.samples import Sample, take_sample
 from bandweave.pansharp.scores.tables import ScoreRow, csv_text, tables
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.pansharp.sharpening import Classical, ZeroShot, open_run
-from bandweave.schema import nearest
+from bandweave.pansharp.sharpener import MakeSharpener
+from bandweave.pansharp.sharpening import open_run
 from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
+    from bandweave.models.contract import ZeroShot
     from bandweave.pansharp.run import SharpenRun
 
 BLOCKS = (
@@ -75,7 +76,7 @@ def score_sharpeners(
     methods: Sequence[str] = (),
     *,
     run: PathLike | Sequence[PathLike] = (),
-    runs: Mapping[str, Maker] | None = None,
+    runs: Mapping[str, MakeSharpener] | None = None,
     sensor: str = "generic",
     register: bool = False,
     ratio: int | None = None,
@@ -216,13 +217,9 @@ def _open_pairs(
     }
 
 
-def _makers(methods: Sequence[str], runs: Mapping[str, Maker]) -> dict[str, Maker]:
+def _makers(methods: Sequence[str], runs: Mapping[str, MakeSharpener]) -> dict[str, MakeSharpener]:
     names = list(methods) if methods or runs else list(CLASSICAL)
-    makers: dict[str, Maker] = {}
-    for name in names:
-        if name not in CLASSICAL:
-            raise ConfigError(f"no method {name!r}{nearest(name, CLASSICAL)}")
-        makers[name] = _classical(name)
+    makers: dict[str, MakeSharpener] = {name: find_method(name) for name in names}
     for name, make in runs.items():
         if name in makers:
             raise ConfigError(f"two methods are called {name!r}; rename the run's folder")
@@ -230,11 +227,9 @@ def _makers(methods: Sequence[str], runs: Mapping[str, Maker]) -> dict[str, Make
     return makers
 
 
-def _classical(name: str) -> Maker:
-    return lambda pair, sensor: Classical(name, sensor, pair)  # type: ignore[arg-type]
-
-
-def trained(run: SharpenRun, device: str | None = None, zero_shot: ZeroShot | None = None) -> Maker:
+def trained(
+    run: SharpenRun, device: str | None = None, zero_shot: ZeroShot | None = None
+) -> MakeSharpener:
     """A run among the methods that are scored.
 
     device     'cpu', 'cuda', …; None for a GPU where there is one
@@ -243,9 +238,4 @@ def trained(run: SharpenRun, device: str | None = None, zero_shot: ZeroShot | No
     """
     from bandweave.pansharp.trained import Trained
 
-    return lambda pair, sensor: Trained(
-        run,
-        pair,  # type: ignore[arg-type]
-        zero_shot=zero_shot,
-        device=device,
-    )
+    return lambda pair, sensor: Trained(run, pair, zero_shot=zero_shot, device=device)

@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from rasterio.crs import CRS
 
 from bandweave.errors import ConfigError, FileError
-from bandweave.pansharp.classical.methods import CLASSICAL
-from bandweave.pansharp.pair.pair import Pair, PairWindow, PathLike, open_ms, open_pair, split_key
+from bandweave.pansharp.classical.methods import find_method
+from bandweave.pansharp.pair.pair import Pair, PathLike, open_ms, open_pair, split_key
 from bandweave.pansharp.pair.registration import Shift, measure_shift, registered
 from bandweave.pansharp.pair.survey import survey_pair
+from bandweave.pansharp.pair.window import PairWindow
 from bandweave.pansharp.sensors import Sensor, counted_names, sensor_doubts, sensor_of
-from bandweave.pansharp.threads import in_turn
+from bandweave.pansharp.sharpener import Sharpener
+from bandweave.pansharp.threads import map_ordered
 from bandweave.raster.grid import Window
 from bandweave.raster.writing.described import band_facts, tags_of
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.raster.writing.raster import MapWriter
-from bandweave.schema import nearest
 from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
+    from bandweave.models.contract import ZeroShot  # with torch, which most do without
     from bandweave.pansharp.run import SharpenRun
 
 log = logging.getLogger(__name__)
@@ -41,54 +43,7 @@ WORTH_MENTIONING = 0.25  # PAN pixels of misregistration
 DEFAULT = "gsa"
 TAG = "BANDWEAVE_"
 
-ZeroShot = Literal["ms stream", "ms twice", "ms as pan"]  # as the model has them
 DEFAULT_ZERO_SHOT: ZeroShot = "ms as pan"  # led on every pair: benchmarks/sharpening.py
-
-
-class Sharpener(Protocol):
-    """What makes windows of one pair sharp."""
-
-    @property
-    def margin(self) -> int:
-        """PAN pixels that it wants around a window."""
-        ...
-
-    @property
-    def alone(self) -> bool:
-        """Whether it computes on all cores by itself: one window at a time, and in one thread."""
-        ...
-
-    def fit(self, windows: Iterable[PairWindow]) -> None:
-        """Look at windows that cover the pair without overlap, their margins around them."""
-        ...
-
-    def apply(self, window: PairWindow) -> np.ndarray:
-        """(C, H, W) float32 on the window's PAN pixels with its margin, in the bands' units."""
-        ...
-
-
-class Classical:
-    """A classical method, fitted to one pair.
-
-    Raises ConfigError for a method that does not exist.
-    """
-
-    def __init__(self, method: str, sensor: Sensor, pair: Pair) -> None:
-        if method not in CLASSICAL:
-            raise ConfigError(f"no method {method!r}{nearest(method, CLASSICAL)}")
-        self._method, self._sensor, self._pair = CLASSICAL[method], sensor, pair
-        self._parameters: object = None
-        self.alone = False
-        self.margin = self._method.margin(pair.ratio)
-
-    def fit(self, windows: Iterable[PairWindow]) -> None:
-        """Its statistics; a local method looks at nothing."""
-        if not self._method.local:
-            self._parameters = self._method.fit(windows, self._sensor, self._pair.nesting)
-
-    def apply(self, window: PairWindow) -> np.ndarray:
-        """(C, H, W) float32 on the window's PAN pixels with its margin."""
-        return self._method.apply(window, self._parameters, self._sensor)
 
 
 def sharpen(
@@ -138,9 +93,8 @@ def sharpen(
     cannot be written: then nothing is left behind, and what stood there stays.
     """
     trained = None if run is None else open_run(run, method, sensor)
-    if trained is None:
-        _check_method(method or DEFAULT)
-    else:
+    classical = find_method(method or DEFAULT) if trained is None else None
+    if trained is not None:
         sensor = trained.config.sensor
     pair = open_pair(pan, ms, ratio=ratio, crs=crs, nodata=nodata, ms_bands=bands, axis=axis)
     _check_window(window, pair.ratio)
@@ -149,9 +103,10 @@ def sharpen(
     known = sensor_of(sensor, pair.names)
     tell_of_pair(pair, known)
     pair, shift = register_pair(pair, correct=register)
-    made_by = {"method": method or DEFAULT}
-    sharpener: Sharpener = Classical(method or DEFAULT, known, pair)
-    if trained is not None:
+    if classical is not None:
+        sharpener: Sharpener = classical(pair, known)
+        made_by = {"method": method or DEFAULT}
+    elif trained is not None:
         from bandweave.pansharp.trained import Trained
 
         trained.warn_of(pair, register)
@@ -191,6 +146,7 @@ def super_resolve(
 
     The other options are those of `sharpen`, and so are the errors.
     """
+    from bandweave.models.contract import ZeroShot
     from bandweave.pansharp.trained import Trained
 
     if zero_shot not in get_args(ZeroShot):
@@ -231,20 +187,6 @@ def _check_window(window: int, ratio: int) -> None:
     """Raise ConfigError for a window without a whole MS pixel."""
     if window < ratio:
         raise ConfigError(f"window is {window} px; it must hold an MS pixel, {ratio} px")
-
-
-def _check_method(method: str) -> None:
-    """Raise ConfigError for a method that does not exist, or that has to be trained."""
-    if method in CLASSICAL:
-        return
-    from bandweave.models import SHARPENERS
-
-    if method in SHARPENERS:
-        raise ConfigError(
-            f"{method} is a model that has to be trained: give the folder of a run, as `run`, "
-            f"instead of a method; `bandweave sharpen-train` makes one"
-        )
-    raise ConfigError(f"no method {method!r}{nearest(method, [*CLASSICAL, *SHARPENERS])}")
 
 
 def tell_of_pair(
@@ -341,7 +283,7 @@ def write_sharp(
     ):
 
         def seen() -> Iterator[PairWindow]:
-            for place, got in zip(places, in_turn(read, places), strict=True):
+            for place, got in zip(places, map_ordered(read, places), strict=True):
                 yield got
                 progress.advance(count=place.height * place.width)
 
@@ -363,13 +305,13 @@ def write_sharp(
             def make(got: PairWindow) -> tuple[np.ndarray, np.ndarray]:
                 rows, cols = got.core
                 values = pair.encoded(sharpener.apply(got)[:, rows, cols])
-                valid = valid_pixels(got)[rows, cols]
+                valid = got.valid[rows, cols]
                 return stored(values, valid, dtype, pair.nodata), valid
 
             made = (
-                map(make, in_turn(read, places))
-                if sharpener.alone
-                else in_turn(lambda place: make(read(place)), places)
+                map(make, map_ordered(read, places))
+                if sharpener.single_threaded
+                else map_ordered(lambda place: make(read(place)), places)
             )
             anything = False
             for place, (values, valid) in zip(places, made, strict=True):
@@ -441,17 +383,6 @@ def _neighbour(dtype: np.dtype, nodata: float) -> np.generic:
     if dtype.kind in "iu":
         return dtype.type(int(nodata) + (1 if nodata < np.iinfo(dtype).max else -1))
     return np.nextafter(dtype.type(nodata), dtype.type(0 if nodata else 1))
-
-
-def valid_pixels(window: PairWindow) -> np.ndarray:
-    """Where PAN and the MS pixel that holds it are valid: (H, W)."""
-    n = window.nesting
-    height, width = window.pan_valid.shape
-    rows = np.floor((np.arange(height) + 0.5 - n.row) / n.ratio).astype(int)
-    cols = np.floor((np.arange(width) + 0.5 - n.col) / n.ratio).astype(int)
-    h, w = window.ms_valid.shape
-    ms = window.ms_valid[np.ix_(rows.clip(0, h - 1), cols.clip(0, w - 1))]
-    return window.pan_valid & ms
 
 
 def partition(height: int, width: int, size: int) -> Iterator[Window]:

@@ -25,8 +25,11 @@ _users: list[object] = []
 _limited: list[Any] = []  # what gives the threads back, while there are users
 
 
-def in_turn(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """function of every item, in their order, on a few threads, no more than that many ahead."""
+def map_ordered(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """Yield function(item) of every item in their order, computed on a few threads.
+
+    No more items than threads are taken ahead.
+    """
     threads = min(os.cpu_count() or 1, 4)
     with _one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[U]] = deque()

@@ -21,8 +21,9 @@ from torch import Tensor
 from bandweave.errors import RunError
 from bandweave.models.contract import ZeroShot
 from bandweave.nn.window_statistics import Statistics, collected_statistics, frozen_statistics
-from bandweave.pansharp.pair.pair import Pair, PairWindow
+from bandweave.pansharp.pair.window import PairSource, PairWindow
 from bandweave.pansharp.run import SharpenRun
+from bandweave.pansharp.sharpener import Sharpener
 from bandweave.raster.grid import tiles
 from bandweave.training.processes import best_device
 
@@ -43,8 +44,8 @@ class _Tile(NamedTuple):
     corner: tuple[float, float]
 
 
-class Trained:
-    """A run applied to one pair; `Sharpener` says what it does.
+class Trained(Sharpener):
+    """A run applied to one pair.
 
     zero_shot   None: with PAN; else the way in which the model does without (`super_resolve` of
                 the model)
@@ -53,10 +54,12 @@ class Trained:
     Raises SceneMismatch for a pair of other bands or another ratio than the run's.
     """
 
+    single_threaded = True
+
     def __init__(
         self,
         run: SharpenRun,
-        pair: Pair,
+        pair: PairSource,
         *,
         zero_shot: ZeroShot | None = None,
         device: str | torch.device | None = None,
@@ -67,13 +70,16 @@ class Trained:
         self._model = run.model.to(self._device).eval()
         self._step = math.lcm(self._model.tile_step, run.ratio)
         self._around = self._model.local_reach + REMEMBERED
-        self.margin = self._around + self._step
         height, width = pair.grid.height, pair.grid.width
         number = math.ceil(height / run.window) * math.ceil(width / run.window)
         self._share = min(LOOKED_AT / number, 1.0)
         self._statistics: Statistics = {}
-        self.alone = True
         self._one_at_a_time = threading.Lock()  # as scores are taken in several threads
+
+    @property
+    def margin(self) -> int:
+        """As wide as convolutions look and the scan remembers, and a tile's step."""
+        return self._around + self._step
 
     @torch.inference_mode()
     def fit(self, windows: Iterable[PairWindow]) -> None:

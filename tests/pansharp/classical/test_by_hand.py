@@ -7,13 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from bandweave.pansharp.classical import multiresolution, substitution, unmixing
+from bandweave.pansharp.classical.contract import GlobalSharpener
 from bandweave.pansharp.classical.methods import CLASSICAL
+from bandweave.pansharp.classical.multiresolution import a_trous_reach
 from bandweave.pansharp.classical.statistics import Moments
+from bandweave.pansharp.classical.unmixing import find_endmembers, sharpen_abundances, unmix
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import PairWindow
+from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.resample import degrade, upsample
+from bandweave.pansharp.pair.window import PairWindow
 from bandweave.pansharp.sensors import sensor_of
+from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
 SENSOR = sensor_of("generic", 2)
@@ -21,13 +25,6 @@ SENSOR = sensor_of("generic", 2)
 # Four pixels: two bands without covariance, means 4 and 2, variances 16 and 4; and
 # PAN = 3/8 band 1 + 1/4 band 2 + 1, with mean 3, variance 2.5, covariances 6 and 1.
 PIXELS = np.array([[0, 0, 8, 8], [0, 4, 0, 4], [1, 2, 4, 5]], np.float32)
-
-
-@pytest.fixture(autouse=True)
-def four_pixels(monkeypatch):
-    """Statistics of all windows."""
-    for module in (substitution, multiresolution):
-        monkeypatch.setattr(module, "moments", lambda windows, sensor: Moments.of(PIXELS))
 
 
 def window(pan: np.ndarray, ms: tuple[float, ...] = (10, 30), ratio: int = 2) -> PairWindow:
@@ -40,8 +37,11 @@ def window(pan: np.ndarray, ms: tuple[float, ...] = (10, 30), ratio: int = 2) ->
 
 
 def answer(name: str, pair: PairWindow, sensor=SENSOR) -> np.ndarray:
-    method = CLASSICAL[name]
-    return method.apply(pair, method.fit([], sensor, Nesting(2)), sensor)
+    whole = Pair(ArraySource(pair.pan), ArraySource(pair.ms), Nesting(2))
+    method = CLASSICAL[name](whole, sensor)
+    if isinstance(method, GlobalSharpener):
+        method.fit_moments(Moments.of(PIXELS))
+    return method.apply(pair)
 
 
 MATCHED = 17 * math.sqrt(2) + 3  # P′ of PAN 20: (20 - 3) · √(5 / 2.5) + 3; I = (10 + 30) / 2 = 20
@@ -127,13 +127,13 @@ def test_pyramids():
 
 
 def test_wavelet_levels_follow_the_ratio():
-    assert [multiresolution.a_trous_reach(ratio) for ratio in (2, 3, 4, 5, 8)] == [2, 6, 6, 6, 14]
+    assert [a_trous_reach(ratio) for ratio in (2, 3, 4, 5, 8)] == [2, 6, 6, 6, 14]
 
 
 def test_abundances_of_pixels_that_are_mixtures():
     spectra = np.array([[1.0, 0.2, 0.1], [0.3, 0.9, 0.1]])
     mixed = np.array([[0.5, 0.2], [0.3, 0.7], [0.2, 0.1]])
-    found = unmixing._unmixed(spectra @ mixed, spectra, 5000)
+    found = unmix(spectra @ mixed, spectra, 5000)
     np.testing.assert_allclose(found, mixed, atol=0.01)
 
 
@@ -141,7 +141,7 @@ def test_endmembers_are_the_corners_of_a_triangle():
     rng = np.random.default_rng(0)
     corners = np.array([[1.0, 0.2, 0.6], [0.2, 0.9, 0.1]])
     sample = corners @ np.concatenate([np.eye(3), rng.dirichlet([1, 1, 1], 500).T], axis=1)
-    found = unmixing._endmembers(sample)
+    found = find_endmembers(sample)
     apart = np.linalg.norm(found[:, :, None] - corners[:, None, :], axis=0)
     assert sorted(apart.argmin(axis=0)) == [0, 1, 2]
     assert apart.min(axis=0).max() < 0.1
@@ -150,8 +150,8 @@ def test_endmembers_are_the_corners_of_a_triangle():
 def test_pan_brightens_the_bright_endmember():
     seen = np.array([2.0, 0.5], np.float32)
     before = np.full((2, 1), 0.5, np.float32)
-    after = unmixing._sharpened(before, np.array([1.7], np.float32), seen)
+    after = sharpen_abundances(before, np.array([1.7], np.float32), seen)
     # 2 a + 0.5 b = 1.7 and a + b = 1: a = 0.8, b = 0.2
     np.testing.assert_allclose(after[:, 0], (0.8, 0.2), atol=0.05)
-    same = unmixing._sharpened(before, seen @ before, seen)
+    same = sharpen_abundances(before, seen @ before, seen)
     np.testing.assert_allclose(same, before, rtol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandweave.pansharp.classical.statistics import Moments, moments, moments_and_sample
+from bandweave.pansharp.classical.statistics import Moments, measure_and_sample, measure_moments
 from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.resample import degrade
@@ -30,7 +30,7 @@ def noisy(seed: int = 0, holes: bool = False) -> tuple[np.ndarray, np.ndarray, P
 def test_merged_moments_are_those_of_all(first, second, shift):
     values = np.random.default_rng(first + 31 * second).normal(shift, 3, (3, first + second))
     one, other = Moments.of(values[:, :first]), Moments.of(values[:, first:])
-    merged, whole = one.merged(other), Moments.of(values)
+    merged, whole = one.merge(other), Moments.of(values)
     assert merged.count == whole.count == first + second
     np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(merged.scatter, whole.scatter, rtol=1e-6, atol=1e-6)
@@ -41,7 +41,7 @@ def test_they_are_those_of_the_bands_and_the_degraded_pan():
     seen = degrade(pan[None], Nesting(4), (10, 12), [0.3])
     inner = np.concatenate([ms, seen])[:, 3:-3, 3:-3].reshape(3, -1)  # the edges are invalid's
     windows = [pair.read(Window(12, 12, 16, 24), margin=12)]
-    found = moments(windows, SENSOR)
+    found = measure_moments(windows, SENSOR)
     assert found.count == inner.shape[1] == 24
     np.testing.assert_allclose(found.mean, inner.mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose(found.covariance, np.cov(inner, bias=True), rtol=1e-4)
@@ -50,15 +50,13 @@ def test_they_are_those_of_the_bands_and_the_degraded_pan():
 @given(height=st.integers(3, 40), width=st.integers(3, 48))
 def test_every_pixel_counts_once_in_any_tiling(height, width):
     _, _, pair = noisy(holes=True)
-    whole, drawn = moments_and_sample(
-        [pair.read(pair.grid.window, 12)], SENSOR, pair.nesting, size=20, seed=3
-    )
+    whole, drawn = measure_and_sample([pair.read(pair.grid.window, 12)], SENSOR, size=20, seed=3)
     tiles = [
         pair.read(Window(row, col, min(height, 40 - row), min(width, 48 - col)), 12)
         for row in range(0, 40, height)
         for col in range(0, 48, width)
     ]
-    found, again = moments_and_sample(tiles, SENSOR, pair.nesting, size=20, seed=3)
+    found, again = measure_and_sample(tiles, SENSOR, size=20, seed=3)
     assert found.count == whole.count
     np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-6)
     np.testing.assert_allclose(found.scatter, whole.scatter, rtol=1e-5, atol=1)
@@ -70,9 +68,7 @@ def test_a_sample_is_drawn_from_everywhere_and_by_its_seed():
     ramp = np.stack([np.repeat(np.arange(10.0), 12).reshape(10, 12)] * 2)
     pair = Pair(ArraySource(pan), ArraySource(ramp), Nesting(4))
     window = pair.read(pair.grid.window, 12)
-    draws = [
-        moments_and_sample([window], SENSOR, pair.nesting, size=40, seed=seed)[1] for seed in (0, 1)
-    ]
+    draws = [measure_and_sample([window], SENSOR, size=40, seed=seed)[1] for seed in (0, 1)]
     assert draws[0].shape == (2, 40)
     assert len(np.unique(draws[0])) >= 8
     assert (draws[0] != draws[1]).any()

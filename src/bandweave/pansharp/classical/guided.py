@@ -19,74 +19,70 @@ wider box or more components blur the bands that PAN does not follow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from bandweave.pansharp.classical.statistics import moments
-from bandweave.pansharp.classical.substitution import principal
-from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import PairWindow
-from bandweave.pansharp.pair.resample import upsample
-from bandweave.pansharp.sensors import Sensor
+from bandweave.pansharp.classical.contract import GlobalSharpener
+from bandweave.pansharp.classical.statistics import Moments
+from bandweave.pansharp.pair.window import PairWindow
 
 SHARE = 0.9  # of the variance
 EPSILON = 1e-4  # of PAN's variance: He et al. use 1e-2² to 1e-1² of a range of 1
 
 
-class Components(NamedTuple):
-    """Unit vectors (k, C) of the first components, mean of the bands (C,) and PAN's; ε."""
+class GFPCA(GlobalSharpener):
+    """A guided filter on the bands' first principal components.
 
-    vectors: np.ndarray
-    mean: np.ndarray
-    pan_mean: np.float32
-    epsilon: np.float32
+    vectors         (k, C): unit vectors of the first components
+    mean, pan_mean  of the bands (C,), and of PAN
+    epsilon         ε
+    """
 
+    source = "Liao et al. 2015"
 
-def fit_gfpca(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Components:
-    """Components of the bands' covariance; none where the bands or PAN are constant."""
-    found = moments(windows, sensor)
-    covariance = found.covariance
-    variances, vectors = principal(covariance)
-    count = 0
-    if variances.sum() > 0 and covariance[-1, -1] > 0:
-        count = int(np.searchsorted(np.cumsum(variances) / variances.sum(), SHARE)) + 1
-    return Components(
-        vectors[: min(count, len(vectors))].astype(np.float32),
-        found.mean[:-1].astype(np.float32),
-        np.float32(found.mean[-1]),
-        np.float32(EPSILON * covariance[-1, -1]),
-    )
+    @property
+    def margin(self) -> int:
+        """The filter has two boxes, one after the other."""
+        return super().margin + 2 * box_reach(self.ratio)
 
+    def fit_moments(self, moments: Moments) -> None:
+        """Components of the bands' covariance; none where the bands or PAN are constant."""
+        pan_variance = moments.covariance[-1, -1]
+        variances, vectors = moments.principal()
+        count = 0
+        if variances.sum() > 0 and pan_variance > 0:
+            count = int(np.searchsorted(np.cumsum(variances) / variances.sum(), SHARE)) + 1
+        self.vectors = vectors[: min(count, len(vectors))].astype(np.float32)
+        self.mean = moments.mean[:-1].astype(np.float32)
+        self.pan_mean = np.float32(moments.mean[-1])
+        self.epsilon = np.float32(EPSILON * pan_variance)
 
-def apply_gfpca(window: PairWindow, parameters: Components, sensor: Sensor) -> np.ndarray:
-    """Filter each component and put back what it gained."""
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    if not len(parameters.vectors):
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """Filter each component and put back what it gained."""
+        image = window.interpolate()
+        if not len(self.vectors):
+            return image
+        size = 2 * box_reach(self.ratio) + 1
+        guide = window.pan - self.pan_mean
+        guide_mean = _mean(guide, size)
+        variance = _mean(guide * guide, size) - guide_mean * guide_mean
+        np.maximum(variance, 0, out=variance)
+        variance += self.epsilon
+        components = np.tensordot(self.vectors, image, axes=1)
+        components -= (self.vectors @ self.mean)[:, None, None]
+        for component, vector in zip(components, self.vectors, strict=True):
+            mean = _mean(component, size)
+            slope = (_mean(guide * component, size) - guide_mean * mean) / variance
+            gained = _mean(slope, size) * guide
+            gained += _mean(mean - slope * guide_mean, size)
+            gained -= component
+            for band, share in zip(image, vector, strict=True):
+                band += gained * share
         return image
-    size = 2 * box_reach(window.nesting.ratio) + 1
-    guide = window.pan - parameters.pan_mean
-    guide_mean = _mean(guide, size)
-    variance = _mean(guide * guide, size) - guide_mean * guide_mean
-    np.maximum(variance, 0, out=variance)
-    variance += parameters.epsilon
-    components = np.tensordot(parameters.vectors, image, axes=1)
-    components -= (parameters.vectors @ parameters.mean)[:, None, None]
-    for component, vector in zip(components, parameters.vectors, strict=True):
-        mean = _mean(component, size)
-        slope = (_mean(guide * component, size) - guide_mean * mean) / variance
-        gained = _mean(slope, size) * guide
-        gained += _mean(mean - slope * guide_mean, size)
-        gained -= component
-        for band, share in zip(image, vector, strict=True):
-            band += gained * share
-    return image
 
 
 def box_reach(ratio: int) -> int:
-    """PAN pixels that a box reaches from its centre; the filter has two, one after the other."""
+    """PAN pixels that a box reaches from its centre."""
     return ratio
 
 

@@ -28,106 +28,155 @@ log2(r) levels, rounded. Where PAN is constant the interpolated bands are the an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from abc import abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.ndimage import correlate1d
 
-from bandweave.pansharp.classical.statistics import moments
-from bandweave.pansharp.classical.substitution import (
-    DARK,
-    LEAST,
-    add,
-    chunks,
-    deviations,
-    held_ratio,
-)
-from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import PairWindow
-from bandweave.pansharp.pair.resample import lowpass, upsample
-from bandweave.pansharp.sensors import Sensor
+from bandweave.pansharp.classical.arithmetic import DARK, LEAST, add, bounded_ratio, chunks
+from bandweave.pansharp.classical.contract import ClassicalSharpener, GlobalSharpener
+from bandweave.pansharp.classical.statistics import Moments
+from bandweave.pansharp.pair.resample import lowpass
+from bandweave.pansharp.pair.window import PairWindow
 
 SPLINE = np.array([1, 4, 6, 4, 1], np.float32) / 16  # Núñez et al. 1999, in each direction
 
 
-class Matching(NamedTuple):
-    """P_k = scale_k · PAN + offset_k, each (C,) float32, and the least L(P_k) that divides."""
+class SFIM(ClassicalSharpener):
+    """Every band times PAN over its local mean."""
 
-    scales: np.ndarray
-    offsets: np.ndarray
-    floors: np.ndarray
+    source = "Liu 2000"
 
-
-def fit_matching(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Matching:
-    """Means and deviations of every band and of the degraded PAN."""
-    found = moments(windows, sensor)
-    spread = deviations(found.covariance)
-    scales = spread[:-1] / spread[-1] if spread[-1] > 0 else np.zeros(len(spread) - 1)
-    offsets = found.mean[:-1] - scales * found.mean[-1]
-    floors = np.maximum(DARK * found.mean[:-1], LEAST)
-    return Matching(*(values.astype(np.float32) for values in (scales, offsets, floors)))
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """Factors between 0 and 10."""
+        image = window.interpolate()
+        low = box_mean(window.pan, self.ratio)
+        image *= bounded_ratio(window.pan.copy(), low, np.float32(LEAST))
+        return image
 
 
-def fit_regression(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Matching:
-    """The gain of PAN's detail in every band by regression of the band on the degraded PAN."""
-    found = moments(windows, sensor)
-    covariance = found.covariance
-    pan = covariance[-1, -1]
-    gains = covariance[:-1, -1] / pan if pan > 0 else np.zeros(len(covariance) - 1)
-    offsets = found.mean[:-1] - gains * found.mean[-1]
-    return Matching(*(v.astype(np.float32) for v in (gains, offsets, np.zeros_like(gains))))
+class Multiresolution(GlobalSharpener):
+    """A method that weighs PAN's detail for each band.
 
-
-def fit_nothing(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> None:
-    """For methods that look at a pixel's neighbours alone."""
-    return None
-
-
-def apply_hpf(window: PairWindow, parameters: Matching, sensor: Sensor) -> np.ndarray:
-    """Chavez et al. 1991."""
-    return _added(window, parameters, _box(window.pan, window.nesting.ratio))
-
-
-def apply_wavelet(window: PairWindow, parameters: Matching, sensor: Sensor) -> np.ndarray:
-    """Additive wavelet, Núñez et al. 1999, on every band."""
-    return _added(window, parameters, _a_trous(window.pan, window.nesting.ratio))
-
-
-def apply_mtf_glp(window: PairWindow, parameters: Matching, sensor: Sensor) -> np.ndarray:
-    """Generalised Laplacian pyramid tailored to the MTF, Aiazzi et al. 2006."""
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    for places, low in _pyramids(window, sensor):
-        detail = np.subtract(window.pan, low, out=low)
-        for k in places:
-            image[k] += detail * parameters.scales[k]
-    return image
-
-
-def apply_mtf_glp_hpm(window: PairWindow, parameters: Matching, sensor: Sensor) -> np.ndarray:
-    """The same pyramid with high-pass modulation, Aiazzi et al. 2003; factors between 0 and 10.
-
-    Where L(P_k) is below a thousandth of the band's mean the factor is 1.
+    scales   (C,) float32: P_k = scale_k · PAN + offset_k
     """
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    for places, low in _pyramids(window, sensor):
-        for k in places:
-            scale, offset, floor = (values[k] for values in parameters)
-            image[k] *= held_ratio(window.pan * scale + offset, low * scale + offset, floor)
-    return image
+
+    def weigh(self, moments: Moments) -> np.ndarray:
+        """The scales, (C,) float64: by default the bands' deviations over that of PAN."""
+        spread = moments.deviations
+        return spread[:-1] / spread[-1] if spread[-1] > 0 else np.zeros(len(spread) - 1)
+
+    def fit_moments(self, moments: Moments) -> None:
+        """Weigh PAN's detail."""
+        self.scales = self.weigh(moments).astype(np.float32)
 
 
-def apply_sfim(window: PairWindow, parameters: None, sensor: Sensor) -> np.ndarray:
-    """Smoothing-filter-based intensity modulation, Liu 2000; factors between 0 and 10."""
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    low = _box(window.pan, window.nesting.ratio)
-    image *= held_ratio(window.pan.copy(), low, np.float32(LEAST))
-    return image
+class Additive(Multiresolution):
+    """One low-pass of PAN for all bands."""
+
+    @abstractmethod
+    def low_pass(self, pan: np.ndarray) -> np.ndarray:
+        """PAN (H, W) without its detail, an array of its own."""
+
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """The interpolated bands with PAN's detail, weighed for each."""
+        image, low = window.interpolate(), self.low_pass(window.pan)
+        detail = np.subtract(window.pan, low, out=low)
+        for bands, piece in chunks(image, detail):
+            for band, scale in zip(bands, self.scales, strict=True):
+                add(band, piece, scale)
+        return image
 
 
-def box_reach(ratio: int) -> int:
-    """PAN pixels that a box reaches from its centre."""
-    return ratio - 1
+class HPF(Additive):
+    """PAN's detail over its local mean, added to every band."""
+
+    source = "Chavez, Sides and Anderson 1991"
+
+    def low_pass(self, pan: np.ndarray) -> np.ndarray:
+        """The mean of a box."""
+        return box_mean(pan, self.ratio)
+
+
+class Wavelet(Additive):
+    """PAN's wavelet planes, à trous, added to every band."""
+
+    source = "Núñez et al. 1999"
+
+    @property
+    def margin(self) -> int:
+        """As far as all levels look, where that is further than interpolation does."""
+        return max(super().margin, a_trous_reach(self.ratio))
+
+    def low_pass(self, pan: np.ndarray) -> np.ndarray:
+        """The approximation that is left after log2(r) levels."""
+        for level in range(_levels(self.ratio)):
+            kernel = np.zeros(4 * 2**level + 1, np.float32)
+            kernel[:: 2**level] = SPLINE
+            pan = _separable(pan, kernel)
+        return pan
+
+
+class MtfGlp(Multiresolution):
+    """PAN's detail beyond what the sensor's MTF passes, added to every band."""
+
+    source = "Aiazzi et al. 2006"
+
+    @property
+    def margin(self) -> int:
+        """PAN is blurred to MS pixels and interpolated again."""
+        return 6 * self.ratio
+
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """A generalised Laplacian pyramid that is tailored to the MTF."""
+        image = window.interpolate()
+        for places, low in self.pyramids(window):
+            detail = np.subtract(window.pan, low, out=low)
+            for k in places:
+                image[k] += detail * self.scales[k]
+        return image
+
+    def pyramids(self, window: PairWindow) -> Iterator[tuple[list[int], np.ndarray]]:
+        """For each gain of the MTF the bands that have it, and the low-pass of PAN (H, W)."""
+        for gain in dict.fromkeys(self.sensor.mtf):
+            places = [k for k, other in enumerate(self.sensor.mtf) if other == gain]
+            yield places, lowpass(window.pan[None], window.nesting, [gain])[0]
+
+
+class MtfGlpHpm(MtfGlp):
+    """PAN over what the sensor's MTF passes of it, by which every band is multiplied."""
+
+    source = "Aiazzi et al. 2003"
+
+    def fit_moments(self, moments: Moments) -> None:
+        """Match PAN to each band, and find the least L(P_k) that may divide."""
+        super().fit_moments(moments)
+        offsets = moments.mean[:-1] - self.weigh(moments) * moments.mean[-1]
+        floors = np.maximum(DARK * moments.mean[:-1], LEAST)
+        self.offsets, self.floors = offsets.astype(np.float32), floors.astype(np.float32)
+
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """Factors between 0 and 10; 1 where L(P_k) is below a thousandth of the band's mean."""
+        image = window.interpolate()
+        for places, low in self.pyramids(window):
+            for k in places:
+                scale, offset = self.scales[k], self.offsets[k]
+                matched, blurred = window.pan * scale + offset, low * scale + offset
+                image[k] *= bounded_ratio(matched, blurred, self.floors[k])
+        return image
+
+
+class MtfGlpCbd(MtfGlp):
+    """As `mtf-glp`, with a gain by regression of each band on PAN."""
+
+    source = "Alparone et al. 2007"
+
+    def weigh(self, moments: Moments) -> np.ndarray:
+        """cov(M_k, P↓) / var(P↓)."""
+        covariance = moments.covariance
+        pan = covariance[-1, -1]
+        return covariance[:-1, -1] / pan if pan > 0 else np.zeros(len(covariance) - 1)
 
 
 def a_trous_reach(ratio: int) -> int:
@@ -135,36 +184,10 @@ def a_trous_reach(ratio: int) -> int:
     return 2 * (2 ** _levels(ratio) - 1)
 
 
-def _added(window: PairWindow, parameters: Matching, low: np.ndarray) -> np.ndarray:
-    """The interpolated bands with PAN's detail, weighed for each; `low` is used up."""
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    detail = np.subtract(window.pan, low, out=low)
-    for bands, piece in chunks(image, detail):
-        for band, scale in zip(bands, parameters.scales, strict=True):
-            add(band, piece, scale)
-    return image
-
-
-def _pyramids(window: PairWindow, sensor: Sensor) -> Iterator[tuple[list[int], np.ndarray]]:
-    """The low-pass of PAN (H, W) for each gain of the MTF, and the bands that have this gain."""
-    for gain in dict.fromkeys(sensor.mtf):
-        places = [k for k, other in enumerate(sensor.mtf) if other == gain]
-        yield places, lowpass(window.pan[None], window.nesting, [gain])[0]
-
-
-def _box(pan: np.ndarray, ratio: int) -> np.ndarray:
-    """Mean of the square around each pixel."""
-    width = 2 * box_reach(ratio) + 1
+def box_mean(pan: np.ndarray, ratio: int) -> np.ndarray:
+    """The mean of the square of 2r − 1 pixels around each pixel."""
+    width = 2 * ratio - 1
     return _separable(pan, np.full(width, 1 / width, np.float32))
-
-
-def _a_trous(pan: np.ndarray, ratio: int) -> np.ndarray:
-    """The approximation that is left after log2(r) levels."""
-    for level in range(_levels(ratio)):
-        kernel = np.zeros(4 * 2**level + 1, np.float32)
-        kernel[:: 2**level] = SPLINE
-        pan = _separable(pan, kernel)
-    return pan
 
 
 def _levels(ratio: int) -> int:

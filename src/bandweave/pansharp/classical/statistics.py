@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
-from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import PairWindow
 from bandweave.pansharp.pair.resample import degrade
+from bandweave.pansharp.pair.window import PairWindow
 from bandweave.pansharp.sensors import Sensor
 
 SEEN = 0.5  # share of PAN's pixels, weighted as they are blurred, that must be valid
@@ -37,7 +35,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
-        """Of pixels (C + 1, n)."""
+        """The moments of pixels (C + 1, n)."""
         variables, count = values.shape
         if not count:
             return cls(0, np.zeros(variables), np.zeros((variables, variables)))
@@ -46,8 +44,8 @@ class Moments:
         wide -= mean[:, None]
         return cls(count, mean, wide @ wide.T)
 
-    def merged(self, other: Moments) -> Moments:
-        """Of both sets of pixels (Chan, Golub and LeVeque 1979)."""
+    def merge(self, other: Moments) -> Moments:
+        """The moments of both sets of pixels (Chan, Golub and LeVeque 1979)."""
         count = self.count + other.count
         if not count:
             return self
@@ -65,15 +63,32 @@ class Moments:
         covariance[:, noise] = 0
         return covariance
 
+    @property
+    def deviations(self) -> np.ndarray:
+        """Standard deviations (C + 1,) of the bands and of PAN."""
+        return np.sqrt(np.diagonal(self.covariance))
 
-def moments(windows: Iterable[PairWindow], sensor: Sensor) -> Moments:
-    """Of all valid pixels of all windows."""
-    empty = Moments.of(np.zeros((len(sensor.bands) + 1, 0)))
-    return reduce(Moments.merged, (Moments.of(v) for v, _ in _pixels(windows, sensor)), empty)
+    def principal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variances, falling, and unit vectors (C, C), a row each, of the bands' components.
+
+        A component and PAN rise together.
+        """
+        covariance = self.covariance
+        variances, columns = np.linalg.eigh(covariance[:-1, :-1])
+        vectors = columns.T[::-1]
+        along = vectors @ covariance[:-1, -1]
+        sums = vectors.sum(axis=1)
+        signs = np.where(along != 0, np.sign(along), np.where(sums < 0, -1, 1))
+        return np.maximum(variances[::-1], 0), vectors * signs[:, None]
 
 
-def moments_and_sample(
-    windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting, size: int, seed: int
+def measure_moments(windows: Iterable[PairWindow], sensor: Sensor) -> Moments:
+    """The moments of all valid pixels of all windows."""
+    return measure_and_sample(windows, sensor, size=0)[0]
+
+
+def measure_and_sample(
+    windows: Iterable[PairWindow], sensor: Sensor, size: int, seed: int = 0
 ) -> tuple[Moments, np.ndarray]:
     """Moments, and the spectra (bands, at most `size`) of pixels drawn at random from all windows.
 
@@ -82,11 +97,11 @@ def moments_and_sample(
     total = Moments.of(np.zeros((len(sensor.bands) + 1, 0)))
     drawn = np.zeros((len(sensor.bands), 0), np.float32)
     marks = np.zeros(0, np.uint64)
-    for values, places in _pixels(windows, sensor):
-        total = total.merged(Moments.of(values))
-        row = np.rint((places[0] - nesting.row) / nesting.ratio - 0.5)
-        col = np.rint((places[1] - nesting.col) / nesting.ratio - 0.5)
-        marks = np.concatenate([marks, _hash(row, col, seed)])
+    for values, rows, cols in _pixels(windows, sensor):
+        total = total.merge(Moments.of(values))
+        if not size:
+            continue
+        marks = np.concatenate([marks, _hash(rows, cols, seed)])
         drawn = np.concatenate([drawn, values[:-1]], axis=1)
         chosen = np.argsort(marks, kind="stable")[:size]
         marks, drawn = marks[chosen], drawn[:, chosen]
@@ -95,26 +110,17 @@ def moments_and_sample(
 
 def _pixels(
     windows: Iterable[PairWindow], sensor: Sensor
-) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
-    """Valid pixels (bands + 1, n) of each window, PAN last, and their centres in the PAN grid."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Valid pixels (bands + 1, n) of each window, PAN last, and their MS rows and columns."""
     for window in windows:
-        (h, w), ratio = window.ms_valid.shape, window.nesting.ratio
-        rows = window.nesting.row + ratio * (np.arange(h) + 0.5)
-        cols = window.nesting.col + ratio * (np.arange(w) + 0.5)
-        height, width = window.pan.shape
-        margin = window.margin
-        inner_rows = np.flatnonzero((rows >= margin) & (rows < height - margin))
-        inner_cols = np.flatnonzero((cols >= margin) & (cols < width - margin))
-        if not len(inner_rows) or not len(inner_cols) or not window.ms_valid.any():
+        (rows, cols), (top, left) = window.ms_core, window.ms_origin
+        if not len(rows) or not len(cols) or not window.ms_valid.any():
             continue
         pan, seen = _degraded_pan(window, sensor)
-        inner = np.ix_(inner_rows, inner_cols)
-        valid = window.ms_valid[inner] & seen[inner]
-        inside_rows, inside_cols = valid.nonzero()
-        i, j = inner_rows[inside_rows], inner_cols[inside_cols]
-        values = np.concatenate([window.ms[:, i, j], pan[None, i, j]])
-        top, left = window.window.row - margin, window.window.col - margin
-        yield values, (rows[i] + top, cols[j] + left)
+        inner = np.ix_(rows, cols)
+        inside_rows, inside_cols = (window.ms_valid[inner] & seen[inner]).nonzero()
+        i, j = rows[inside_rows], cols[inside_cols]
+        yield np.concatenate([window.ms[:, i, j], pan[None, i, j]]), top + i, left + j
 
 
 def _degraded_pan(window: PairWindow, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +138,7 @@ def _degraded_pan(window: PairWindow, sensor: Sensor) -> tuple[np.ndarray, np.nd
 
 def _hash(row: np.ndarray, col: np.ndarray, seed: int) -> np.ndarray:
     """Well-mixed 64 bits of each place (Steele, Lea and Flood 2014: SplitMix64)."""
-    bits = (row.astype(np.int64) << 32 ^ col.astype(np.int64)).view(np.uint64)
+    bits = (row << 32 ^ col).view(np.uint64)
     bits = bits + np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
     bits = (bits ^ bits >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ bits >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)

@@ -23,195 +23,140 @@ Where PAN or I is constant there is nothing to substitute: the interpolated band
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from abc import abstractmethod
 
 import numpy as np
 
-from bandweave.pansharp.classical.statistics import Moments, moments
-from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import PairWindow
-from bandweave.pansharp.pair.resample import upsample
-from bandweave.pansharp.sensors import Sensor
-
-CHUNK = 1 << 14  # pixels that stay in the cache while all bands are computed
-DARK = 1e-3  # of the mean: an intensity below it says nothing of ratios
-LEAST = 1e-30  # of what divides, where the mean is not positive
-STEEPEST = 10.0  # a band is multiplied by no more
+from bandweave.pansharp.classical.arithmetic import DARK, LEAST, add, bounded_ratio, chunks
+from bandweave.pansharp.classical.contract import GlobalSharpener
+from bandweave.pansharp.classical.statistics import Moments
+from bandweave.pansharp.pair.window import PairWindow
 
 
-class Substitution(NamedTuple):
-    """Weights and gains (C,) float32, and P′ = scale · PAN + offset."""
+class Substitution(GlobalSharpener):
+    """The general form. A method is a way to weigh the bands.
 
-    weights: np.ndarray
-    gains: np.ndarray
-    scale: np.float32
-    offset: np.float32
-
-
-class Modulation(NamedTuple):
-    """Weights (C,) float32, P′ = scale · PAN + offset, and the least intensity that is divided."""
-
-    weights: np.ndarray
-    scale: np.float32
-    offset: np.float32
-    floor: np.float32
-
-
-Weigh = Callable[[Moments, Sensor], tuple[np.ndarray, np.ndarray]]
-
-
-def fit_ihs(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Substitution:
-    """Generalised IHS, Tu et al. 2001: the same detail in every band."""
-    return _matched(moments(windows, sensor), sensor, _ihs)
-
-
-def fit_pca(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Substitution:
-    """PCA, Chavez and Kwarteng 1989: the first component of the bands' covariance gives way."""
-    return _matched(moments(windows, sensor), sensor, _pca)
-
-
-def fit_gs(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Substitution:
-    """Gram-Schmidt, Laben and Brower 2000, with the mean of the covered bands for intensity."""
-    return _matched(moments(windows, sensor), sensor, _gs)
-
-
-def fit_gsa(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Substitution:
-    """Adaptive Gram-Schmidt, Aiazzi et al. 2007: weights by least squares at MS scale."""
-    found = moments(windows, sensor)
-    covariance = found.covariance
-    weights = _regression(covariance)
-    gains = _slopes(covariance, weights)
-    mean = found.mean
-    return _substitution(weights, gains, 1.0, float(weights @ mean[:-1] - mean[-1]))
-
-
-def fit_brovey(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Modulation:
-    """Brovey, Gillespie et al. 1987, with PAN matched to the intensity."""
-    found = moments(windows, sensor)
-    weights = sensor.weights
-    scale, offset, mean = _matching(found, weights)
-    floor = max(DARK * mean, LEAST)
-    if not scale:  # a flat PAN, or a flat intensity: no intensity is high enough to be divided
-        floor = math.inf
-    return Modulation(
-        weights.astype(np.float32), np.float32(scale), np.float32(offset), np.float32(floor)
-    )
-
-
-def apply_bicubic(window: PairWindow, parameters: None, sensor: Sensor) -> np.ndarray:
-    """The bands interpolated to the PAN grid by cubic convolution, Keys 1981."""
-    return upsample(window.ms, window.nesting, window.pan.shape)
-
-
-def apply_substitution(window: PairWindow, parameters: Substitution, sensor: Sensor) -> np.ndarray:
-    """The general form, in place on the interpolated bands."""
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    if not parameters.gains.any():
-        return image
-    for bands, pan in chunks(image, window.pan):
-        detail = parameters.weights @ bands  # (n,) intensity
-        np.negative(detail, out=detail)
-        detail += parameters.offset
-        add(detail, pan, parameters.scale)
-        for band, gain in zip(bands, parameters.gains, strict=True):
-            add(band, detail, gain)
-    return image
-
-
-def apply_brovey(window: PairWindow, parameters: Modulation, sensor: Sensor) -> np.ndarray:
-    """Bands times P′ / I, held to 0 … 10; 1 where I is below a thousandth of its mean."""
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    if np.isinf(parameters.floor):
-        return image
-    for bands, pan in chunks(image, window.pan):
-        intensity = parameters.weights @ bands
-        matched = pan * parameters.scale
-        matched += parameters.offset
-        bands *= held_ratio(matched, intensity, parameters.floor)
-    return image
-
-
-# What methods share -------------------------------------------------------------------------------
-
-
-def chunks(image: np.ndarray, pan: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Views (C, n) of an image and (n,) of PAN, of as many pixels as the cache holds."""
-    bands, flat = image.reshape(len(image), -1), pan.reshape(-1)
-    if not np.shares_memory(bands, image):
-        raise ValueError("the image must be contiguous to be changed in place")
-    for start in range(0, flat.size, CHUNK):
-        piece = slice(start, start + CHUNK)
-        yield bands[:, piece], flat[piece]
-
-
-def add(target: np.ndarray, values: np.ndarray, factor: np.float32) -> None:
-    """target += factor · values, in place."""
-    if factor == 1:
-        target += values
-    elif factor:
-        target += values * factor
-
-
-def held_ratio(numerator: np.ndarray, denominator: np.ndarray, floor: np.float32) -> np.ndarray:
-    """Their ratio between 0 and STEEPEST, in place of the numerator; 1 where there is none."""
-    dark = denominator < floor
-    np.divide(numerator, denominator, out=numerator, where=~dark)
-    numerator[dark] = 1
-    return np.clip(numerator, 0, STEEPEST, out=numerator)
-
-
-def deviations(covariance: np.ndarray) -> np.ndarray:
-    """Standard deviations of what the covariance matrix is of."""
-    return np.sqrt(np.diagonal(covariance))
-
-
-def principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances, falling, and unit vectors (C, C), a row each, of the bands' components.
-
-    covariance (C + 1, C + 1), PAN last: a component and PAN rise together.
+    weights, gains  w and g, (C,) float32
+    scale, offset   P′ = scale · PAN + offset
     """
-    variances, columns = np.linalg.eigh(covariance[:-1, :-1])
-    vectors = columns.T[::-1]
-    along = vectors @ covariance[:-1, -1]
-    sums = vectors.sum(axis=1)
-    signs = np.where(along != 0, np.sign(along), np.where(sums < 0, -1, 1))
-    return np.maximum(variances[::-1], 0), vectors * signs[:, None]
+
+    @abstractmethod
+    def weigh(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and gains of the bands, (C,) float64 each."""
+
+    def match(self, moments: Moments, weights: np.ndarray) -> tuple[float, float]:
+        """Scale and offset of P′: those that give PAN the mean and deviation of the intensity."""
+        return match_intensity(moments, weights)[:2]
+
+    def fit_moments(self, moments: Moments) -> None:
+        """Nothing is added where PAN or the intensity is constant."""
+        weights, gains = self.weigh(moments)
+        scale, offset = self.match(moments, weights)
+        self.weights = weights.astype(np.float32)
+        self.gains = (gains if scale else np.zeros_like(gains)).astype(np.float32)
+        self.scale, self.offset = np.float32(scale), np.float32(offset)
+
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """The general form, in place on the interpolated bands."""
+        image = window.interpolate()
+        if not self.gains.any():
+            return image
+        for bands, pan in chunks(image, window.pan):
+            detail = self.weights @ bands  # (n,) intensity
+            np.negative(detail, out=detail)
+            detail += self.offset
+            add(detail, pan, self.scale)
+            for band, gain in zip(bands, self.gains, strict=True):
+                add(band, detail, gain)
+        return image
 
 
-def _ihs(found: Moments, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
-    return sensor.weights, np.ones(len(sensor.bands))
+class IHS(Substitution):
+    """PAN in the place of the mean of the bands: the same detail in every band."""
+
+    source = "Tu et al. 2001"
+
+    def weigh(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Equal weights, and gains of 1."""
+        return self.sensor.weights, np.ones(len(self.sensor.bands))
 
 
-def _pca(found: Moments, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
-    _, vectors = principal(found.covariance)
-    return vectors[0], vectors[0]
+class PCA(Substitution):
+    """PAN in the place of the bands' first principal component."""
+
+    source = "Chavez and Kwarteng 1989"
+
+    def weigh(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """The first eigenvector, twice."""
+        _, vectors = moments.principal()
+        return vectors[0], vectors[0]
 
 
-def _gs(found: Moments, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
-    return sensor.weights, _slopes(found.covariance, sensor.weights)
+class GramSchmidt(Substitution):
+    """PAN in the place of the mean of the bands, with a gain for each band."""
+
+    source = "Laben and Brower 2000"
+
+    def weigh(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Equal weights, and the bands' regression on the intensity."""
+        return self.sensor.weights, _slopes(moments.covariance, self.sensor.weights)
 
 
-def _matched(found: Moments, sensor: Sensor, weigh: Weigh) -> Substitution:
-    """PAN is given the mean and deviation of the intensity; nothing is added if one is constant."""
-    weights, gains = weigh(found, sensor)
-    scale, offset, _ = _matching(found, weights)
-    return _substitution(weights, gains if scale else np.zeros_like(gains), scale, offset)
+class AdaptiveGramSchmidt(Substitution):
+    """As `gs`, with an intensity that is fitted to PAN by least squares."""
+
+    source = "Aiazzi, Baronti and Selva 2007"
+
+    def weigh(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """PAN's regression on the bands, and the bands' regression on that intensity."""
+        weights = _regression(moments)
+        return weights, _slopes(moments.covariance, weights)
+
+    def match(self, moments: Moments, weights: np.ndarray) -> tuple[float, float]:
+        """The regression's constant is all that PAN needs."""
+        return 1.0, float(weights @ moments.mean[:-1] - moments.mean[-1])
 
 
-def _matching(found: Moments, weights: np.ndarray) -> tuple[float, float, float]:
+class Brovey(GlobalSharpener):
+    """Every band times PAN over the mean of the bands."""
+
+    source = "Gillespie, Kahle and Walker 1987"
+
+    def fit_moments(self, moments: Moments) -> None:
+        """Match PAN to the intensity, and find the least intensity that may divide."""
+        self.weights = self.sensor.weights.astype(np.float32)
+        scale, offset, mean = match_intensity(moments, self.sensor.weights)
+        self.scale, self.offset = np.float32(scale), np.float32(offset)
+        floor = max(DARK * mean, LEAST)
+        # a flat PAN, or a flat intensity: no intensity is high enough to be divided
+        self.floor = np.float32(floor if scale else math.inf)
+
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """Bands times P′ / I, held to 0 … 10; 1 where I is below a thousandth of its mean."""
+        image = window.interpolate()
+        if np.isinf(self.floor):
+            return image
+        for bands, pan in chunks(image, window.pan):
+            intensity = self.weights @ bands
+            matched = pan * self.scale
+            matched += self.offset
+            bands *= bounded_ratio(matched, intensity, self.floor)
+        return image
+
+
+def match_intensity(moments: Moments, weights: np.ndarray) -> tuple[float, float, float]:
     """Scale and offset that give PAN the intensity's mean and deviation, and that mean."""
-    covariance = found.covariance
+    covariance = moments.covariance
     pan = float(covariance[-1, -1])
     intensity = float(weights @ covariance[:-1, :-1] @ weights)
-    mean = float(weights @ found.mean[:-1])
+    mean = float(weights @ moments.mean[:-1])
     scale = (intensity / pan) ** 0.5 if pan > 0 and intensity > 0 else 0.0
-    return scale, mean - scale * float(found.mean[-1]), mean
+    return scale, mean - scale * float(moments.mean[-1]), mean
 
 
-def _regression(covariance: np.ndarray) -> np.ndarray:
+def _regression(moments: Moments) -> np.ndarray:
     """Least-squares weights of the bands for PAN; the shortest where several are as good."""
-    spread = deviations(covariance)[:-1]
+    covariance, spread = moments.covariance, moments.deviations[:-1]
     known = spread > 0
     weights = np.zeros(len(spread))
     if known.any():
@@ -227,10 +172,3 @@ def _slopes(covariance: np.ndarray, weights: np.ndarray) -> np.ndarray:
     with_bands = covariance[:-1, :-1] @ weights
     variance = float(weights @ with_bands)
     return with_bands / variance if variance > 0 else np.zeros_like(with_bands)
-
-
-def _substitution(
-    weights: np.ndarray, gains: np.ndarray, scale: float, offset: float
-) -> Substitution:
-    numbers = np.float32(scale), np.float32(offset)
-    return Substitution(weights.astype(np.float32), gains.astype(np.float32), *numbers)

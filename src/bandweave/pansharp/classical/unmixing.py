@@ -26,16 +26,15 @@ both with a row of the constant δ appended to M, E, P and R E, which holds the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
-from bandweave.pansharp.classical.statistics import Moments, moments_and_sample
-from bandweave.pansharp.classical.substitution import CHUNK
-from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import PairWindow
+from bandweave.pansharp.classical.arithmetic import CHUNK
+from bandweave.pansharp.classical.contract import ClassicalSharpener
+from bandweave.pansharp.classical.statistics import Moments, measure_and_sample
 from bandweave.pansharp.pair.resample import upsample
+from bandweave.pansharp.pair.window import PairWindow
 from bandweave.pansharp.sensors import Sensor
 
 SAMPLE = 4096  # pixels
@@ -45,58 +44,52 @@ SHARPENING = 30  # updates of A on PAN pixels
 TINY = np.float32(1e-12)  # of abundances and of what divides them, of values scaled to 1
 
 
-class Endmembers(NamedTuple):
-    """E (C, m) and R (C,), of values divided by `scale`; R · M + offset is PAN. Empty: bicubic."""
+class CNMF(ClassicalSharpener):
+    """Unmixing of both: abundances of a few spectra take their detail from PAN.
 
-    spectra: np.ndarray
-    response: np.ndarray
-    scale: np.float32
-    offset: np.float32
+    spectra   E (C, m) of values divided by `scale`; m is 0 where there is nothing to unmix
+    response  R (C,): R · M + offset is PAN
+    """
 
+    source = "Yokoya, Yairi and Iwasaki 2012"
 
-def fit_cnmf(windows: Iterable[PairWindow], sensor: Sensor, nesting: Nesting) -> Endmembers:
-    """One pass over the windows, then factors of the sample. The answer is the same every time."""
-    found, sample = moments_and_sample(windows, sensor, nesting, SAMPLE, seed=0)
-    response = _response(found, sensor)
-    scale = float(np.sqrt(np.mean(np.square(sample, dtype=np.float64)))) if sample.size else 0.0
-    spectra = np.zeros((len(sensor.bands), 0))
-    if response.any() and scale > 0:
-        spectra = _endmembers(np.maximum(sample, 0).astype(np.float64) / scale)
-    offset = float(found.mean[-1] - response @ found.mean[:-1])
-    return Endmembers(
-        spectra.astype(np.float32),
-        response.astype(np.float32),
-        np.float32(scale),
-        np.float32(offset),
-    )
+    def fit(self, windows: Iterable[PairWindow]) -> None:
+        """One pass over the windows, then factors of the sample. The answer is always the same."""
+        moments, sample = measure_and_sample(windows, self.sensor, SAMPLE, seed=0)
+        response = regress_response(moments, self.sensor)
+        scale = float(np.sqrt(np.mean(np.square(sample, dtype=np.float64)))) if sample.size else 0.0
+        spectra = np.zeros((len(self.sensor.bands), 0))
+        if response.any() and scale > 0:
+            spectra = find_endmembers(np.maximum(sample, 0).astype(np.float64) / scale)
+        self.spectra, self.response = spectra.astype(np.float32), response.astype(np.float32)
+        self.scale = np.float32(scale)
+        self.offset = np.float32(float(moments.mean[-1] - response @ moments.mean[:-1]))
 
-
-def apply_cnmf(window: PairWindow, parameters: Endmembers, sensor: Sensor) -> np.ndarray:
-    """Unmix the multispectral pixels, interpolate the abundances, fit them to PAN, mix again."""
-    image = upsample(window.ms, window.nesting, window.pan.shape)
-    spectra, response, scale, offset = parameters
-    members = spectra.shape[1]
-    if not members:
+    def apply(self, window: PairWindow) -> np.ndarray:
+        """Unmix the MS pixels, interpolate the abundances, fit them to PAN, and mix again."""
+        image = window.interpolate()
+        spectra, scale = self.spectra, self.scale
+        members = spectra.shape[1]
+        if not members:
+            return image
+        bands = np.maximum(window.ms.reshape(len(window.ms), -1), 0) / scale
+        abundances = unmix(bands, spectra, UNMIXING).reshape(members, *window.ms.shape[1:])
+        fine = upsample(abundances, window.nesting, window.pan.shape).reshape(members, -1)
+        flat, pan = image.reshape(len(image), -1), window.pan.reshape(-1)
+        seen = self.response @ spectra  # (m,): how bright PAN sees each endmember
+        for start in range(0, pan.size, CHUNK):
+            piece = slice(start, start + CHUNK)
+            before = np.maximum(fine[:, piece], TINY)
+            left = pan[piece] - self.offset - self.response @ flat[:, piece]
+            after = sharpen_abundances(before, np.maximum(left / scale + seen @ before, 0), seen)
+            after -= before
+            flat[:, piece] += (spectra * scale) @ after
         return image
-    bands = np.maximum(window.ms.reshape(len(window.ms), -1), 0) / scale
-    abundances = _unmixed(bands, spectra, UNMIXING).reshape(members, *window.ms.shape[1:])
-    fine = upsample(abundances, window.nesting, window.pan.shape).reshape(members, -1)
-    flat, pan = image.reshape(len(image), -1), window.pan.reshape(-1)
-    seen = response @ spectra  # (m,): how bright PAN sees each endmember
-    for start in range(0, pan.size, CHUNK):
-        piece = slice(start, start + CHUNK)
-        before = np.maximum(fine[:, piece], TINY)
-        brightness = seen @ before
-        target = (pan[piece] - offset - response @ flat[:, piece]) / scale + brightness
-        after = _sharpened(before, np.maximum(target, 0), seen)
-        after -= before
-        flat[:, piece] += (spectra * scale) @ after
-    return image
 
 
-def _response(found: Moments, sensor: Sensor) -> np.ndarray:
+def regress_response(moments: Moments, sensor: Sensor) -> np.ndarray:
     """(C,) float64: shares of the covered bands in PAN, none negative."""
-    covariance = found.covariance
+    covariance = moments.covariance
     covered = np.flatnonzero(sensor.weights)
     variances, vectors = np.linalg.eigh(covariance[:-1, :-1][np.ix_(covered, covered)])
     response = np.zeros(len(sensor.bands))
@@ -110,7 +103,7 @@ def _response(found: Moments, sensor: Sensor) -> np.ndarray:
     return response
 
 
-def _endmembers(sample: np.ndarray) -> np.ndarray:
+def find_endmembers(sample: np.ndarray) -> np.ndarray:
     """(C, m) float64: corners of the simplex that holds most of the sample (C, n)."""
     lifted = np.concatenate([sample, np.ones((1, sample.shape[1]))])
     left, first = lifted.copy(), np.linalg.norm(lifted, axis=0).max()
@@ -124,14 +117,14 @@ def _endmembers(sample: np.ndarray) -> np.ndarray:
         along = left[:, corner] / lengths[corner]
         left -= np.outer(along, along @ left)
     spectra = np.maximum(sample[:, corners], TINY)
-    abundances = _unmixed(sample, spectra, UNMIXING)
+    abundances = unmix(sample, spectra, UNMIXING)
     for _ in range(ALTERNATIONS):
         spectra *= (sample @ abundances.T) / (spectra @ (abundances @ abundances.T) + TINY)
-        abundances = _unmixed(sample, spectra, 1, abundances)
+        abundances = unmix(sample, spectra, 1, abundances)
     return spectra
 
 
-def _unmixed(
+def unmix(
     bands: np.ndarray, spectra: np.ndarray, times: int, start: np.ndarray | None = None
 ) -> np.ndarray:
     """Abundances (m, n) of pixels (C, n), not negative, with a sum held near 1."""
@@ -146,7 +139,7 @@ def _unmixed(
     return abundances
 
 
-def _sharpened(before: np.ndarray, target: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def sharpen_abundances(before: np.ndarray, target: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Abundances (m, n) that PAN sees as `target` (n,), with the sum they had."""
     after = before.copy()
     total = before.sum(axis=0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from rasterio.crs import CRS
@@ -25,6 +25,7 @@ from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.pair.holes import calm
 from bandweave.pansharp.pair.nesting import Nesting, common_area
 from bandweave.pansharp.pair.placement import placement
+from bandweave.pansharp.pair.window import PairSource, PairWindow
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.open import PathLike, open_source
@@ -33,54 +34,7 @@ from bandweave.raster.source import BandInfo, WindowSource
 Files = tuple[PathLike, PathLike | Sequence[PathLike]]  # PAN, and MS or one file a band
 
 
-@dataclass
-class PairWindow:
-    """A window of a pair with a margin around it.
-
-    Holes have the values of the nearest valid pixel, and what lies outside the pair's grid those of
-    its edge, so that filters run over them unharmed; both are invalid. The MS pixels are those that
-    the PAN pixels touch, by the nesting rounded to whole MS pixels.
-
-    window     on the pair's grid, without the margin
-    margin     PAN pixels on each of the four sides
-    nesting    of `ms` on `pan`
-    pan        (H, W) float32, margin included
-    ms         (C, h, w) float32
-    pan_valid  (H, W) bool
-    ms_valid   (h, w) bool: all bands are
-    """
-
-    window: Window
-    margin: int
-    nesting: Nesting
-    pan: np.ndarray
-    ms: np.ndarray
-    pan_valid: np.ndarray
-    ms_valid: np.ndarray
-
-    @property
-    def both_valid(self) -> np.ndarray:
-        """(h, w) bool: MS pixels that are valid, and all PAN pixels whose centres they hold."""
-        valid = self.ms_valid.copy()
-        rows, cols = (
-            np.clip(((places + 0.5 - corner) // self.nesting.ratio).astype(int), 0, count - 1)
-            for places, corner, count in zip(
-                np.nonzero(~self.pan_valid),
-                (self.nesting.row, self.nesting.col),
-                valid.shape,
-                strict=True,
-            )
-        )
-        valid[rows, cols] = False
-        return valid
-
-    @property
-    def core(self) -> tuple[slice, slice]:
-        """Where the window lies on `pan` and on any result of its size."""
-        return tuple(slice(self.margin, self.margin + size) for size in self.window[2:])  # type: ignore[return-value]
-
-
-class Pair:
+class Pair(PairSource):
     """A PAN and an MS source, and how their pixels lie to each other; nothing is read yet.
 
     pan, ms      sources; their values are taken as they come, scale and offset applied

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import PairWindow
 from bandweave.pansharp.pair.resample import degrade
+from bandweave.pansharp.pair.window import PairWindow
 
 
 @dataclass
@@ -47,13 +47,14 @@ def reduced(window: PairWindow, gains: Sequence[float], pan_gain: float) -> Redu
     Raises ValueError for a window of less than ratio×ratio MS pixels.
     """
     r = window.nesting.ratio
-    top, left, height, width = _inner(window)
-    h, w = height // r, width // r
+    rows, cols = window.ms_core
+    h, w = len(rows) // r, len(cols) // r
     if h < 1 or w < 1:
         raise ValueError(
-            f"a window of {height}×{width} MS pixels has no pixel {r} times coarser; give it "
-            f"{r}×{r} MS pixels at least"
+            f"a window of {len(rows)}×{len(cols)} MS pixels has no pixel {r} times coarser; "
+            f"give it {r}×{r} MS pixels at least"
         )
+    top, left = int(rows[0]), int(cols[0])
     shape = window.ms_valid.shape
     pan = degrade(window.pan[None], window.nesting, (shape[0], shape[1]), [pan_gain])[0]
     crop = slice(top, top + h * r), slice(left, left + w * r)
@@ -67,20 +68,3 @@ def reduced(window: PairWindow, gains: Sequence[float], pan_gain: float) -> Redu
         nesting=Nesting(r),
         valid=valid & np.kron(whole, np.ones((r, r), bool)),
     )
-
-
-def _inner(window: PairWindow) -> tuple[int, int, int, int]:
-    """The MS pixels (first row and column, rows, columns) whose centres lie in the window."""
-    nesting, size = window.nesting, window.window
-    found = []
-    for corner, length, total in zip(
-        (nesting.row, nesting.col),
-        (size.height, size.width),
-        window.ms_valid.shape,
-        strict=True,
-    ):
-        centres = corner + nesting.ratio * (np.arange(total) + 0.5) - window.margin
-        inside = np.flatnonzero((centres >= 0) & (centres < length))
-        found.append((int(inside[0]), len(inside)) if len(inside) else (0, 0))
-    (top, height), (left, width) = found
-    return top, left, height, width

@@ -13,8 +13,9 @@ from threading import Lock
 import numpy as np
 
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import Pair, PairWindow
+from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.reduced import ReducedPair, reduced
+from bandweave.pansharp.pair.window import PairSource, PairWindow
 from bandweave.pansharp.scores.full import low_pass_reach
 from bandweave.pansharp.sensors import Sensor
 from bandweave.raster.grid import PIXELS, Grid, Window
@@ -22,7 +23,7 @@ from bandweave.raster.grid import PIXELS, Grid, Window
 KEPT = 4  # windows that are made once for all methods, where a scene has so few
 
 
-class ReducedScene:
+class ReducedScene(PairSource):
     """The pair at reduced resolution, by the gains of a sensor.
 
     shape    rows and columns: those of the MS that fill coarser pixels; `grid` has the same

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from bandweave.pansharp.pair.pair import Pair, PairWindow
 from bandweave.pansharp.pair.resample import degrade
-from bandweave.pansharp.threads import in_turn
+from bandweave.pansharp.threads import map_ordered
 from bandweave.raster.grid import Window
 
 SIDE = (40, 128)  # MS pixels of a window: at least, where there are so many, and at most
@@ -134,7 +134,7 @@ def measure_shift(pair: Pair) -> Shift:
     Shifts up to 6 MS pixels are found.
     """
     places = _places(pair)
-    windows = in_turn(lambda place: _of_window(pair, place), places)
+    windows = map_ordered(lambda place: _of_window(pair, place), places)
     found = [one for one in windows if one is not None]
     kept = _agreeing(found)
     if not kept:

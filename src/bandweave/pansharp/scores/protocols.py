@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from bandweave.errors import GridMismatch
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.reduced_scene import ReducedScene
+from bandweave.pansharp.pair.window import PairSource
 from bandweave.pansharp.scores.block_quality import BLOCK, block_windows
 from bandweave.pansharp.scores.full import (
     FullScorer,
@@ -20,15 +21,14 @@ from bandweave.pansharp.scores.full import (
 )
 from bandweave.pansharp.scores.reduced import ReducedScorer
 from bandweave.pansharp.sensors import Sensor
-from bandweave.pansharp.sharpening import Sharpener, partition, valid_pixels
-from bandweave.pansharp.threads import in_turn
+from bandweave.pansharp.sharpener import MakeSharpener, Sharpener
+from bandweave.pansharp.sharpening import partition
+from bandweave.pansharp.threads import map_ordered
 from bandweave.raster.grid import Window
 
 REDUCED_RESOLUTION, FULL_RESOLUTION = "reduced", "full"
 PROTOCOLS = (REDUCED_RESOLUTION, FULL_RESOLUTION)
 WINDOW = 1024  # PAN pixels scored at a time
-
-Maker = Callable[["Pair | ReducedScene", Sensor], Sharpener]
 
 
 class _Windows(NamedTuple):
@@ -52,7 +52,7 @@ class ReducedStage:
         self.shape = self.scene.shape
         self.window = max(window // pair.ratio, BLOCK)
 
-    def fitted(self, make: Maker) -> Sharpener:
+    def fitted(self, make: MakeSharpener) -> Sharpener:
         """A sharpener that has looked at the scene."""
         return _fit(make(self.scene, self.sensor), self.scene, self.shape, self.window)
 
@@ -65,7 +65,9 @@ class ReducedStage:
             truth, valid = self.scene.truth(around)
             return _Windows(window, (truth, self.sharp(sharpener, around), valid))
 
-        for window, (truth, image, valid) in in_turn(make, block_windows(self.shape, self.window)):
+        for window, (truth, image, valid) in map_ordered(
+            make, block_windows(self.shape, self.window)
+        ):
             scorer.add(truth, image, valid, window)
         return scorer.result(), scorer.counted
 
@@ -88,7 +90,7 @@ class FullStage:
         if toolbox:
             self._reach = max(self._reach, toolbox_reach(pair.ratio, sensor.mtf))
 
-    def fitted(self, make: Maker) -> Sharpener:
+    def fitted(self, make: MakeSharpener) -> Sharpener:
         """A sharpener that has looked at the scene."""
         return _fit(make(self.pair, self.sensor), self.pair, self.shape, self.window)
 
@@ -110,7 +112,7 @@ class FullStage:
             seen = pair.read(outer, sharpener.margin)
             core = seen.core
             image, pan = sharpener.apply(seen)[:, *core], seen.pan[core]
-            valid = valid_pixels(seen)[core]
+            valid = seen.valid[core]
             nesting = pair.nesting.cropped((outer.row, outer.col), (coarse.row, coarse.col))
             low = degraded(
                 image, pan, nesting, coarse[2:], self.sensor.mtf, self.sensor.mtf_pan, valid
@@ -126,7 +128,7 @@ class FullStage:
         coarse_windows = block_windows(
             pair.ms_shape, max(self.window // r, scorer.blocks[1]), scorer.blocks[1]
         )
-        for coarse, arrays in in_turn(make, coarse_windows):
+        for coarse, arrays in map_ordered(make, coarse_windows):
             image, pan, valid, ms, image_low, pan_low, seen, *flat = arrays
             scorer.add(image, pan, valid, coarse.finer(r))
             if flat:
@@ -141,9 +143,7 @@ class FullStage:
     ) -> tuple[np.ndarray, ...]:
         """What the toolbox compares, of an image on the window `outer`, cut to a part of it."""
         seen = self.pair.read(outer)
-        made = undecimated(
-            image, seen.pan, seen.ms, seen.nesting, self.sensor.mtf, valid_pixels(seen)
-        )
+        made = undecimated(image, seen.pan, seen.ms, seen.nesting, self.sensor.mtf, seen.valid)
         return tuple(array[..., *cut] for array in made)
 
     def sharp(self, sharpener: Sharpener, window: Window) -> np.ndarray:
@@ -154,16 +154,16 @@ class FullStage:
 STAGES: dict[str, Any] = {REDUCED_RESOLUTION: ReducedStage, FULL_RESOLUTION: FullStage}
 
 
-def _fit(
-    sharpener: Sharpener, scene: Pair | ReducedScene, shape: tuple[int, int], window: int
-) -> Sharpener:
+def _fit(sharpener: Sharpener, scene: PairSource, shape: tuple[int, int], window: int) -> Sharpener:
     def windows() -> Iterator[Any]:
-        yield from in_turn(lambda at: scene.read(at, sharpener.margin), partition(*shape, window))
+        yield from map_ordered(
+            lambda at: scene.read(at, sharpener.margin), partition(*shape, window)
+        )
 
     sharpener.fit(windows())
     return sharpener
 
 
-def _sharp(sharpener: Sharpener, scene: Pair | ReducedScene, window: Window) -> np.ndarray:
+def _sharp(sharpener: Sharpener, scene: PairSource, window: Window) -> np.ndarray:
     seen = scene.read(window, sharpener.margin)
     return sharpener.apply(seen)[:, *seen.core]

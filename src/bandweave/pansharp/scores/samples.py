@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.reduced_scene import ReducedScene
-from bandweave.pansharp.pair.resample import upsample
-from bandweave.pansharp.sharpening import valid_pixels
+from bandweave.pansharp.pair.window import PairSource
 from bandweave.raster.grid import Window
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ class Sample:
         return "full" if self.truth is None else "reduced"
 
 
-def take_sample(scene: Pair | ReducedScene, shape: tuple[int, int], facts: SceneFacts) -> Sample:
+def take_sample(scene: PairSource, shape: tuple[int, int], facts: SceneFacts) -> Sample:
     """The region of a scene where PAN has the most detail, of 25 at most that are looked at."""
     best, place = -1.0, None
     for window in _places(shape):
@@ -62,8 +60,8 @@ def take_sample(scene: Pair | ReducedScene, shape: tuple[int, int], facts: Scene
     assert place is not None
     seen = scene.read(place, 4 * scene.ratio)
     rows, cols = seen.core
-    ms = upsample(seen.ms, seen.nesting, (seen.pan.shape[0], seen.pan.shape[1]))[:, rows, cols]
-    truth, valid = None, valid_pixels(seen)[rows, cols]
+    ms = seen.interpolate()[:, rows, cols]
+    truth, valid = None, seen.valid[rows, cols]
     if isinstance(scene, ReducedScene):
         truth, valid = scene.truth(place)
     pan = seen.pan[rows, cols]
