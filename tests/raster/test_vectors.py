@@ -17,7 +17,9 @@ from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import BandweaveError, FileError, GridMismatch, LabelError
 from bandweave.raster.grid import Grid
 from bandweave.raster.polygons import burn, read_polygons
-from bandweave.raster.vectors import read_table, read_vector, usable_parts
+from bandweave.raster.reader import VectorReader
+from bandweave.raster.readers import recognise
+from bandweave.raster.vectors import read_table, usable_parts
 
 LEFT, TOP = 500_000.0, 4_000_000.0
 SQUARES = [shapely.box(LEFT + 6 * i, TOP - 20, LEFT + 6 * i + 5, TOP - 5) for i in range(4)]
@@ -71,7 +73,7 @@ def test_a_cpg_that_is_wrong_is_one_line_and_encoding_reads_it(tmp_path, layer):
 def test_an_encoding_that_does_not_exist_is_named(tmp_path):
     path = write_vector(tmp_path / "a.shp", names=["a", "b", "c", "d"])
     with pytest.raises(FileError, match="latin99"):
-        read_vector(path, encoding="latin99")
+        recognise(path, VectorReader).read(path, encoding="latin99")
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,14 @@ def same_crs(one: CRS, other: CRS) -> bool:
     return code is not None and code == other.to_epsg()
 
 
+def short_crs(crs: CRS | None) -> str:
+    """'EPSG:32617' where the CRS has a code, else its name; 'no CRS' for None."""
+    if crs is None:
+        return "no CRS"
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else crs.to_wkt().split('"')[1]
+
+
 def fit(
     name: str,
     grid: Grid,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from bandweave.errors import ConfigError, FileError, GridMismatch
-from bandweave.local_files import check_input_file
 from bandweave.raster import bands as band_facts
-from bandweave.raster.alignment import Same, relation, same_crs
-from bandweave.raster.derived import BandSubset
-from bandweave.raster.formats import envi
-from bandweave.raster.formats.array_files import is_array_file
-from bandweave.raster.formats.arrays import StackedSource, StoredArraySource
-from bandweave.raster.formats.drivers import check_address
-from bandweave.raster.formats.gdal import GdalSource
+from bandweave.raster.alignment import Same, relation, same_crs, short_crs
+from bandweave.raster.formats.arrays import StackedSource
 from bandweave.raster.grid import Grid
+from bandweave.raster.reader import RasterReader, Request
+from bandweave.raster.readers import recognise
 from bandweave.raster.source import WindowSource
 
 PathLike = str | os.PathLike[str]
@@ -69,29 +65,30 @@ def open_source(
         raise ConfigError(f"`axis` is {axis}; a 3-D array has axes 0, 1 and 2 (or -1, the last)")
     if bands is not None and (len(bands) == 0 or min(bands) < 1):
         raise ConfigError(f"`bands` is {list(bands)}; give band numbers from 1")
-    several = not isinstance(path, str | os.PathLike)
-    paths = [os.fspath(one) for one in path] if several else [os.fspath(path)]  # type: ignore[union-attr, arg-type]
-    if not paths:
+    paths = [path] if isinstance(path, str | os.PathLike) else path
+    files = [os.fspath(one) for one in paths]
+    if not files:
         raise ConfigError("a layer needs a `path`; the list is empty")
-    chosen = None if bands is None else [band - 1 for band in bands]
-    keys = [key] if key is None or isinstance(key, str) else list(key)
-    if len(paths) == 1 and len(keys) > 1:
-        source = _open_keys(paths[0], keys, chosen, nodata, axis, shape)
-    elif len(keys) != 1:
+    keys = [] if key is None else [key] if isinstance(key, str) else list(key)
+    if (key is not None and not keys) or len(keys) > 1 < len(files):
         raise ConfigError(
             f"`key` names {len(keys)} arrays; give at least one, and several only of one file"
         )
-    elif len(paths) == 1:
-        source = _open_one(paths[0], keys[0], chosen, nodata, axis, shape)
+    chosen = None if bands is None else [band - 1 for band in bands]
+    request = Request(keys[0] if keys else None, chosen, nodata, axis, shape)
+    if len(files) > 1:
+        source = _open_files(files, request)
+    elif len(keys) > 1:
+        source = _open_keys(files[0], keys, request)
     else:
-        source = _open_stack(paths, keys[0], chosen, nodata, axis, shape)
+        source = _open_one(files[0], request)
     if source.control and not control_points:
         raise GridMismatch(
-            f"{paths[0]} has no transform but {source.control}: its rows and columns are no grid "
+            f"{files[0]} has no transform but {source.control}: its rows and columns are no grid "
             "on the ground. Write it to one first (gdalwarp); a layer of a scene can have "
             "`warp: bilinear` instead"
         )
-    source.grid = assign_crs(source.grid, crs, paths[0])
+    source.grid = assign_crs(source.grid, crs, files[0])
     source.info = band_facts.override(source.info, source.bands, wavelengths, units)
     return source
 
@@ -114,101 +111,55 @@ def assign_crs(grid: Grid, crs: CRS | str | int | None, name: str) -> Grid:
     return grid
 
 
-def short_crs(crs: CRS | None) -> str:
-    """'EPSG:32617' where the CRS has a code, else its name; 'no CRS' for None."""
-    if crs is None:
-        return "no CRS"
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code else crs.to_wkt().split('"')[1]
-
-
-def _open_one(
-    path: str,
-    key: str | None,
-    chosen: list[int] | None,
-    nodata: float | None,
-    axis: int | None,
-    shape: tuple[int, int] | None,
-) -> WindowSource:
-    local = Path(path)
-    check_address(path)
-    if path.startswith("/vsi"):
-        return GdalSource(path, key=key, chosen=chosen, nodata=nodata)
+def _open_one(path: str, request: Request) -> WindowSource:
+    reader = recognise(path, RasterReader)
     try:
-        check_input_file(path)
-    except FileError as error:
-        raise FileError(f"{error}{_similar(local)}") from None
-    try:
-        if is_array_file(local):
-            return StoredArraySource(
-                local, key, axis=axis, shape=shape, chosen=chosen, nodata=nodata
-            )
-        if local.suffix.lower() == ".hdr":
-            path = os.fspath(envi.find_data(local))
-        return GdalSource(path, key=key, chosen=chosen, nodata=nodata)
+        return reader.open(path, request)
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _open_keys(
-    path: str,
-    keys: Sequence[str | None],
-    chosen: list[int] | None,
-    nodata: float | None,
-    axis: int | None,
-    shape: tuple[int, int] | None,
-) -> WindowSource:
+def _open_keys(path: str, keys: Sequence[str], request: Request) -> WindowSource:
     """Arrays of one file as the bands of one layer, as a sensor's two cubes are."""
-    sources = [_open_one(path, key, None, nodata, axis, shape) for key in keys]
-    for key, source in zip(keys, sources, strict=True):
-        if not isinstance(relation(source.grid, sources[0].grid), Same):
+    sources = [_open_one(path, replace(request, key=key, bands=None)) for key in keys]
+    _check_alike(sources, keys, "arrays", f"{path}: ")
+    return request.pick_bands(StackedSource(sources), path)
+
+
+def _open_files(paths: list[str], request: Request) -> WindowSource:
+    """Files of one band each as the bands of one layer."""
+    if request.bands is not None:
+        if max(request.bands) >= len(paths):
             raise FileError(
-                f"{path}: {key} is {source.grid}, {keys[0]} is {sources[0].grid}; arrays of one "
-                "layer share size and place: make layers of them"
+                f"the layer has {len(paths)} files, one a band, not {max(request.bands) + 1}"
             )
-    stacked: WindowSource = StackedSource(sources)
-    stacked.notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
-    if chosen is None:
-        return stacked
-    if not all(0 <= band < stacked.bands for band in chosen):
-        raise FileError(f"{path} has {stacked.bands} bands, not {max(chosen) + 1}")
-    picked = BandSubset(stacked, chosen)
-    picked.notes = stacked.notes
-    return picked
-
-
-def _open_stack(
-    paths: list[str],
-    key: str | None,
-    chosen: list[int] | None,
-    nodata: float | None,
-    axis: int | None,
-    shape: tuple[int, int] | None,
-) -> WindowSource:
-    if chosen is not None:
-        if max(chosen) >= len(paths):
-            raise FileError(f"the layer has {len(paths)} files, one a band, not {max(chosen) + 1}")
-        paths = [paths[i] for i in chosen]
-    sources = [_open_one(path, key, None, nodata, axis, shape) for path in paths]
+        paths = [paths[i] for i in request.bands]
+    sources = [_open_one(path, replace(request, bands=None)) for path in paths]
     for path, source in zip(paths, sources, strict=True):
         if source.bands != 1:
             raise FileError(
                 f"{path} has {source.bands} bands; in a list of files each holds one band"
             )
-        if not isinstance(relation(source.grid, sources[0].grid), Same):
-            raise FileError(
-                f"{path} is {source.grid}, {paths[0]} is {sources[0].grid}; "
-                "files of one layer share size and place: make layers of them"
-            )
+    _check_alike(sources, paths, "files")
     names = tuple(
         source.info.names[0] if source.info.names and source.info.names[0] else short
         for short, source in zip(_own_parts(paths), sources, strict=True)
     )
     stacked = StackedSource(sources)
-    stacked.control = next((source.control for source in sources if source.control), "")
-    stacked.notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
     stacked.info = band_facts.named(stacked.info, names)
     return stacked
+
+
+def _check_alike(
+    sources: Sequence[WindowSource], names: Sequence[str], noun: str, where: str = ""
+) -> None:
+    """Raise FileError where one of several sources has another size or place than the first."""
+    for name, source in zip(names, sources, strict=True):
+        if not isinstance(relation(source.grid, sources[0].grid), Same):
+            raise FileError(
+                f"{where}{name} is {source.grid}, {names[0]} is {sources[0].grid}; {noun} of one "
+                "layer share size and place: make layers of them"
+            )
 
 
 def _own_parts(paths: list[str]) -> list[str]:
@@ -217,13 +168,3 @@ def _own_parts(paths: list[str]) -> list[str]:
     shared = os.path.commonprefix(stems)  # noqa: RUF071  stems are names, not paths
     start = max(shared.rfind(separator) for separator in "_-. ") + 1
     return [stem[start:] or stem for stem in stems]
-
-
-def _similar(path: Path) -> str:
-    """What may have been meant by the name of a file that is not there."""
-    if os.path.lexists(path) or len(path.name) > 255:
-        return ""
-    if not path.parent.is_dir():
-        return f"; nor does its folder {path.parent}"
-    near = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()], 1)
-    return f"; did you mean {near[0]}?" if near else ""

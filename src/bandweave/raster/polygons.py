@@ -23,7 +23,9 @@ from rasterio.warp import transform as warp_points
 
 from bandweave.errors import ConfigError, GridMismatch, LabelError
 from bandweave.raster.grid import Grid
-from bandweave.raster.vectors import read_table, read_vector, usable_parts
+from bandweave.raster.reader import VectorReader
+from bandweave.raster.readers import recognise
+from bandweave.raster.vectors import read_table, usable_parts
 
 Overlap = Literal["smallest", "largest", "first", "last", "ignore"]
 OVERLAPS = ("smallest", "largest", "first", "last", "ignore")
@@ -116,7 +118,7 @@ def read_polygons(
     origins: list[int] = []
     systems: list[CRS | None] = []
     for number, file in enumerate(files):
-        vector = read_vector(file, layer, encoding=encoding, crs=crs)
+        vector = recognise(file, VectorReader).read(file, layer, encoding=encoding, crs=crs)
         geometries, columns = vector.shapes, vector.fields
         systems.append(vector.crs)
         if vector.note:

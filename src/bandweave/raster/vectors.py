@@ -19,17 +19,9 @@ from rasterio.crs import CRS
 
 from bandweave.errors import FileError
 from bandweave.local_files import check_input_file
+from bandweave.raster.facts import Facts
+from bandweave.raster.reader import TableReader, VectorReader
 
-# The first bytes of each format that is opened; what leads to other files or a network is none.
-_BEGINNINGS = {
-    ".shp": re.compile(rb"\x00\x00\x27\x0a"),
-    ".gpkg": re.compile(rb"SQLite format 3\x00"),
-    ".geojson": re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]"),
-    ".json": re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]"),
-    ".fgb": re.compile(rb"fgb"),
-    ".kml": re.compile(rb"(?s)(?:\xef\xbb\xbf)?\s*<.*?<kml[\s>]|\s*<kml[\s>]"),
-}
-VECTORS = tuple(_BEGINNINGS)
 _LOOKED_AT = 16 * 2**20  # bytes of a table's text that tell its encoding
 _ANSI = (b"\x03", b"\x57")  # a dBASE table's byte for the code page of western Windows
 _DELIMITERS = (",", ";", "\t", "|")
@@ -51,121 +43,128 @@ class Vector:
     note: str = ""
 
 
-def read_vector(
-    path: Path,
-    layer: str | None = None,
-    *,
-    encoding: str | None = None,
-    crs: CRS | None = None,
-) -> Vector:
-    """The features of a layer.
+class OgrReader(VectorReader):
+    """A format that OGR reads from one file and its sidecars, without following other addresses.
 
-    layer     of a file with several
-    encoding  of a shapefile's text, where the file says none or another one
-    crs       assigned where the file states none, or one that its coordinates cannot be in
-
-    Raises FileError for a file that is missing, damaged or of another kind, for text in another
-    encoding, and for coordinates that are no degrees in a file whose CRS is.
+    begins  a regular expression of a file's first bytes
+    dbf     attributes lie in a dBASE table beside the file
     """
-    import pyogrio
 
-    check_vector(path)
-    try:
-        codecs.lookup(encoding or "utf-8")
-    except LookupError:
-        raise FileError(f"{path}: `encoding: {encoding}` is no encoding that is known") from None
-    note, given = "", encoding
-    if encoding is None and path.suffix.lower() == ".shp":
-        encoding, note = _encoding_of_dbf(_sibling(path, ".dbf"))
-    with _naming(path, given):
-        names = [str(name) for name, _ in pyogrio.list_layers(path)]
-        if layer is None and len(names) > 1:
-            raise FileError(f"{path} has layers {', '.join(names)}; choose one with `key`")
-        if layer is not None and layer not in names:
+    def __init__(
+        self, noun: str, endings: tuple[str, ...], begins: bytes, *, dbf: bool = False
+    ) -> None:
+        self.noun, self.endings = noun, endings
+        self._begins, self._dbf = re.compile(begins), dbf
+
+    def read(
+        self,
+        path: Path,
+        layer: str | None = None,
+        *,
+        encoding: str | None = None,
+        crs: CRS | None = None,
+    ) -> Vector:
+        import pyogrio
+
+        self._check(path)
+        try:
+            codecs.lookup(encoding or "utf-8")
+        except LookupError:
             raise FileError(
-                f"{path} cannot be read at layer {layer!r}, which it has not; it has "
-                f"{', '.join(names) or 'none'}"
-            )
-        meta, _, geometry, values = pyogrio.raw.read(path, layer=layer, encoding=encoding)
-        if geometry is None:
-            raise FileError(f"{path} has no geometries")
-        shapes = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
-        stated = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
-    fields = dict(zip(map(str, meta["fields"]), values, strict=True))
-    return Vector(shapes, fields, _crs_of(path, shapes, stated, crs), note)
+                f"{path}: `encoding: {encoding}` is no encoding that is known"
+            ) from None
+        note, given = "", encoding
+        if encoding is None:
+            encoding, note = self._find_encoding(path)
+        with self._naming(path, given):
+            names = [str(name) for name, _ in pyogrio.list_layers(path)]
+            if layer is None and len(names) > 1:
+                raise FileError(f"{path} has layers {', '.join(names)}; choose one with `key`")
+            if layer is not None and layer not in names:
+                raise FileError(
+                    f"{path} cannot be read at layer {layer!r}, which it has not; it has "
+                    f"{', '.join(names) or 'none'}"
+                )
+            meta, _, geometry, values = pyogrio.raw.read(path, layer=layer, encoding=encoding)
+            if geometry is None:
+                raise FileError(f"{path} has no geometries")
+            shapes = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
+            stated = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
+        fields = dict(zip(map(str, meta["fields"]), values, strict=True))
+        return Vector(shapes, fields, _crs_of(path, shapes, stated, crs), note)
 
+    def read_fields(self, path: Path) -> dict[str, np.ndarray]:
+        self._check(path)
+        with self._naming(path):
+            return _read_columns(path, self._find_encoding(path)[0])
 
-def describe_vector(path: Path) -> dict[str, Any]:
-    """What a vector file holds: driver, features, crs, fields and more of pyogrio's `read_info`."""
-    import pyogrio
+    def describe(self, path: str) -> Facts:
+        import pyogrio
 
-    check_vector(path, "polygons")
-    with _naming(path, None):
-        return pyogrio.read_info(path)
+        self._check(Path(path), "polygons")
+        with self._naming(Path(path)):
+            info = pyogrio.read_info(path)
+        names = zip(info["fields"], info["dtypes"], strict=True)
+        return [
+            ("driver", info["driver"]),
+            ("features", f"{info['features']} {info['geometry_type'] or 'rows'}"),
+            ("CRS", str(info["crs"] or "no CRS")),
+            ("fields", ", ".join(f"{name} ({kind})" for name, kind in names) or "none"),
+        ]
 
+    def _check(self, path: Path, content: str = VectorReader.content) -> None:
+        """Raise FileError unless a file begins as the format's do."""
+        with check_input_file(path).open("rb") as file:
+            head = file.read(2048)
+        if not self._begins.match(head):
+            found = f"it begins with {head[:20]!r}" if head else "it is empty"
+            raise FileError(f"{path} cannot be read as {content}: it is no {self.noun}, {found}")
 
-def read_fields(path: Path) -> dict[str, np.ndarray]:
-    """The values of each attribute, without the geometries."""
-    import pyogrio
+    def _find_encoding(self, path: Path) -> tuple[str | None, str]:
+        return _encoding_of_dbf(_sibling(path, ".dbf")) if self._dbf else (None, "")
 
-    check_vector(path)
-    dbf = _sibling(path, ".dbf") if path.suffix.lower() == ".shp" else None
-    encoding = _encoding_of_dbf(dbf)[0] if dbf else None
-    with _naming(path, None):
-        meta, _, _, values = pyogrio.raw.read(path, read_geometry=False, encoding=encoding)
-    return dict(zip(map(str, meta["fields"]), values, strict=True))
+    @contextmanager
+    def _naming(self, path: Path, encoding: str | None = None) -> Iterator[None]:
+        """Whatever reading raises, as a FileError that names the file."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except (FileError, MemoryError):
+            raise
+        except UnicodeDecodeError as error:
+            said = f"`encoding: {encoding}`" if encoding else f"UTF-8{_said_by(path)}"
+            raise FileError(
+                f"{path}: its text is not in {said} (byte {error.object[error.start]:#04x}); add "
+                "`encoding:` to the labels, for instance `encoding: latin1`"
+            ) from error
+        except Exception as error:  # readers raise whatever the damage leads to
+            text = " ".join(str(error).split())[:300]
+            if "crs" in type(error).__name__.lower() or isinstance(error, UnboundLocalError):
+                sidecar = path.with_suffix(".prj").name if self._dbf else "its CRS"
+                raise FileError(f"{path}: {sidecar} is damaged and names no CRS: {text}") from error
+            raise FileError(f"{path} cannot be read as vector data: {text}") from error
 
 
 def read_dbf(path: Path) -> dict[str, np.ndarray]:
     """The columns of a dBASE table that stands alone."""
-    import pyogrio
-
     check_input_file(path)
-    with _naming(path, None):
-        meta, _, _, values = pyogrio.raw.read(
-            path, read_geometry=False, encoding=_encoding_of_dbf(path)[0]
-        )
-    return dict(zip(map(str, meta["fields"]), values, strict=True))
-
-
-def check_vector(path: Path, what: str = "vector data") -> None:
-    """Raise FileError unless a file is of a format that reads itself and its sidecars alone."""
-    check_input_file(path)
-    suffix = path.suffix.lower()
-    beginning = _BEGINNINGS.get(suffix)
-    if beginning is None:
-        raise FileError(
-            f"{path} cannot be read as {what}: give a shapefile, GeoPackage, GeoJSON, FlatGeobuf "
-            "or KML file"
-        )
-    with path.open("rb") as file:
-        head = file.read(2048)
-    if not beginning.match(head):
-        found = f"it begins with {head[:20]!r}" if head else "it is empty"
-        raise FileError(f"{path} cannot be read as {what}: it is no {suffix[1:]} file, {found}")
-
-
-@contextmanager
-def _naming(path: Path, encoding: str | None) -> Iterator[None]:
-    """Whatever a reader raises of a vector file, as a FileError that names it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        return _read_columns(path, _encoding_of_dbf(path)[0])
     except (FileError, MemoryError):
         raise
-    except UnicodeDecodeError as error:
-        said = f"`encoding: {encoding}`" if encoding else f"UTF-8{_said_by(path)}"
-        raise FileError(
-            f"{path}: its text is not in {said} (byte {error.object[error.start]:#04x}); add "
-            "`encoding:` to the labels, for instance `encoding: latin1`"
-        ) from error
     except Exception as error:  # readers raise whatever the damage leads to
         text = " ".join(str(error).split())[:300]
-        if "crs" in type(error).__name__.lower() or isinstance(error, UnboundLocalError):
-            sidecar = path.with_suffix(".prj").name if path.suffix.lower() == ".shp" else "its CRS"
-            raise FileError(f"{path}: {sidecar} is damaged and names no CRS: {text}") from error
-        raise FileError(f"{path} cannot be read as vector data: {text}") from error
+        raise FileError(f"{path} cannot be read as a dBASE table: {text}") from error
+
+
+def _read_columns(path: Path, encoding: str | None) -> dict[str, np.ndarray]:
+    import pyogrio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        meta, _, _, values = pyogrio.raw.read(path, read_geometry=False, encoding=encoding)
+    return dict(zip(map(str, meta["fields"]), values, strict=True))
 
 
 def _sibling(path: Path, suffix: str) -> Path:
@@ -262,6 +261,15 @@ class Table:
     columns: tuple[str, ...]
     rows: list[dict[str, str]]
     note: str = ""
+
+
+class CsvReader(TableReader):
+    """Tables of text, whatever stands between their values."""
+
+    noun, endings = "CSV", (".csv",)
+
+    def read(self, path: Path) -> Table:
+        return read_table(path)
 
 
 def read_table(

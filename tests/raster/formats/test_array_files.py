@@ -18,9 +18,10 @@ from bandweave.cli.main import main
 from bandweave.data.draft.write import draft_scene
 from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import ConfigError, FileError
-from bandweave.raster.formats.array_files import list_arrays
 from bandweave.raster.grid import Window
 from bandweave.raster.open import open_source
+from bandweave.raster.reader import RasterReader
+from bandweave.raster.readers import recognise
 
 CUBE = np.arange(8 * 30 * 40, dtype=np.uint16).reshape(8, 30, 40)  # bands, rows, columns
 FIELDS = "HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields"
@@ -138,7 +139,10 @@ def test_structs_and_cells_of_matlab_7_3(tmp_path, write_mat73):
         cell = file.create_dataset("c", (1, 1), dtype=h5py.ref_dtype)
         cell[0, 0] = file["#refs#/a"].ref
         cell.attrs["MATLAB_class"] = np.bytes_("cell")
-    assert [entry.key for entry in list_arrays(path)] == ["c{1}", "hsi/Data"]
+    assert [entry.key for entry in recognise(path, RasterReader).list_arrays(str(path))] == [
+        "c{1}",
+        "hsi/Data",
+    ]
     np.testing.assert_array_equal(read(open_source(path, key="hsi.Data")), CUBE)
     np.testing.assert_array_equal(read(open_source(path, key="c{1}"))[0], CUBE[3])
 
@@ -555,7 +559,7 @@ def test_damage_is_an_error_of_ours_that_names_the_file(whole_files, tmp_path, k
     path.write_bytes(raw)
     told = f"a{kind}"
     try:
-        list_arrays(path)
+        recognise(path, RasterReader).list_arrays(str(path))
         source = open_source(path, axis=0)
         source.read(source.grid.window)
     except FileError as error:

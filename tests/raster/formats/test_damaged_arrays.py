@@ -8,9 +8,10 @@ import pytest
 from scipy.io import savemat
 
 from bandweave.errors import FileError
-from bandweave.raster.formats.array_files import list_arrays, open_array
+from bandweave.raster.formats.array_files import ArrayReader
 from bandweave.raster.formats.hdf5_heaps import check_heaps
 from bandweave.raster.open import open_source
+from bandweave.raster.readers import recognise
 
 CUBE = np.arange(120, dtype=np.float32).reshape(4, 6, 5)
 
@@ -29,9 +30,12 @@ def test_every_kind_of_variable_of_matlab_5_is_looked_over(tmp_path, packed):
         "cells": cells,
     }
     savemat(tmp_path / "a.mat", content, do_compression=packed)
-    keys = [entry.key for entry in list_arrays(tmp_path / "a.mat")]
-    assert {"cube", "struct.a", "cells{1}"} <= set(keys)
-    np.testing.assert_array_equal(open_array(tmp_path / "a.mat", "struct.a").array, CUBE)
+    path = tmp_path / "a.mat"
+    reader = recognise(path, ArrayReader)
+    assert {"cube", "struct.a", "cells{1}"} <= {
+        entry.key for entry in reader.list_arrays(str(path))
+    }
+    np.testing.assert_array_equal(reader.open_array(path, "struct.a").array, CUBE)
 
 
 @pytest.mark.parametrize(

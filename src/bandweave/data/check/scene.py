@@ -15,7 +15,7 @@ from bandweave.data.scene import Scene
 from bandweave.data.scenefile.open import open_scene
 from bandweave.data.scenefile.schema import SceneFile, read_scene_file
 from bandweave.errors import BandweaveError
-from bandweave.raster.open import short_crs
+from bandweave.raster.alignment import short_crs
 
 __all__ = ["PROBLEM", "check_scene", "look_at_scene"]
 

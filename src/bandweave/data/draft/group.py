@@ -11,6 +11,7 @@ from pathlib import Path
 from bandweave.data.draft.look import FLAGS, HEIGHTS, LABELS, PANS, RADAR, RGB, THERMAL, Raster
 from bandweave.data.scenefile.parts import PATTERN
 from bandweave.raster.alignment import Same, relation
+from bandweave.raster.formats.rasters import EnviReader
 from bandweave.raster.grid import Grid
 
 _BAND = re.compile(r"^(?P<before>.*?)(?:b|band)_?(?P<band>\d+[a-z]?)$", re.I)
@@ -91,7 +92,7 @@ def _without_envi_twins(rasters: Sequence[Raster]) -> list[Raster]:
 
 
 def _is_header(raster: Raster) -> bool:
-    return Path(raster.path).suffix.lower() == ".hdr"
+    return isinstance(raster.reader, EnviReader)
 
 
 def _by_band(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:

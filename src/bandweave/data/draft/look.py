@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from bandweave.errors import FileError
-from bandweave.raster.formats.array_files import is_array_file, list_arrays
+from bandweave.raster.formats.array_files import ArrayReader
+from bandweave.raster.formats.stored import Entry
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.open import open_source
+from bandweave.raster.reader import RasterReader, Reader, TableReader, VectorReader
+from bandweave.raster.readers import SIDECARS, WRITTEN, recognise
 from bandweave.raster.source import Source, read_nan
-from bandweave.raster.vectors import VECTORS, read_fields, read_table
 
 MOST_FILES = 10_000  # of a folder
 MOST_CODES = 64  # more distinct values are measurements, not classes
@@ -38,6 +40,7 @@ class Raster:
     """A raster, or one array of a file with several."""
 
     path: str
+    reader: RasterReader
     key: str | None
     bands: int
     dtype: np.dtype
@@ -93,14 +96,16 @@ def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
         path = Path(file)
         if not path.is_file():
             raise FileError(f"{file} does not exist")
-        suffix = path.suffix.lower()
+        if file.lower().endswith(SIDECARS):
+            continue
         try:
-            if suffix in VECTORS:
-                found.vectors.append(_look_vector(file))
-            elif suffix == ".csv":
-                found.tables.append(_look_table(file))
-            elif suffix not in _BESIDE:
-                found.rasters.extend(_without_twins(_look_rasters(file), found.unused))
+            reader = recognise(file, Reader)
+            if isinstance(reader, VectorReader):
+                found.vectors.append(_look_vector(file, reader))
+            elif isinstance(reader, TableReader):
+                found.tables.append(_look_table(file, reader))
+            elif isinstance(reader, RasterReader):
+                found.rasters.extend(_without_twins(_look_rasters(file, reader), found.unused))
         except FileError as error:
             found.unused.append(str(error))
     flat = next((one.grid for one in found.rasters if one.codes), None)
@@ -120,7 +125,7 @@ def _files_of(name: str) -> list[str]:
         found += [
             os.path.join(folder, each)
             for each in sorted(files)
-            if not each.startswith(".") and not each.lower().endswith((*_BESIDE, *_WRITTEN))
+            if not each.startswith(".") and not each.lower().endswith((*SIDECARS, *WRITTEN))
         ]
         if len(found) > MOST_FILES:
             raise FileError(
@@ -162,18 +167,16 @@ def _is_twin(raster: Raster, other: Raster) -> bool:
     return True
 
 
-_WRITTEN = (".yaml", ".yml", ".qml", ".html", ".csv.gz", ".safetensors", ".ckpt", ".log")
-_BESIDE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".xml", ".txt", ".md")
-
-
-def _look_rasters(file: str) -> list[Raster]:
-    keys = _arrays(Path(file)) if is_array_file(Path(file)) else [None]
+def _look_rasters(file: str, reader: RasterReader) -> list[Raster]:
+    entries = reader.list_arrays(file)
+    keys = _choose_keys(file, entries) if isinstance(reader, ArrayReader) else [None]
     rasters = []
     for key in keys:
         source: Source = open_source(file, key=key)
         rasters.append(
             Raster(
                 path=file,
+                reader=reader,
                 key=key if len(keys) > 1 else None,
                 bands=source.bands,
                 dtype=source.dtype,
@@ -186,9 +189,8 @@ def _look_rasters(file: str) -> list[Raster]:
     return rasters
 
 
-def _arrays(path: Path) -> list[str | None]:
-    """Arrays of a file that can be rasters: 2-D or 3-D, and no mere list."""
-    entries = list_arrays(path)
+def _choose_keys(path: str, entries: Sequence[Entry]) -> list[str | None]:
+    """The keys of arrays that can be rasters: 2-D or 3-D, and no mere list."""
     fits: list[str | None] = [
         entry.key
         for entry in entries
@@ -216,14 +218,14 @@ def _codes(source: Source) -> Counter[int] | None:
     return counts
 
 
-def _look_vector(file: str) -> Vector:
+def _look_vector(file: str, reader: VectorReader) -> Vector:
     fields = {
         name: Counter(str(value) for value in values if value is not None)
-        for name, values in read_fields(Path(file)).items()
+        for name, values in reader.read_fields(Path(file)).items()
     }
     return Vector(file, fields)
 
 
-def _look_table(file: str) -> Table:
-    table = read_table(Path(file))
+def _look_table(file: str, reader: TableReader) -> Table:
+    table = reader.read(Path(file))
     return Table(file, {name: [row.get(name, "") for row in table.rows] for name in table.columns})

@@ -16,9 +16,8 @@ from bandweave.data.draft.look import Looked, Table, Vector, look
 from bandweave.data.scenefile.parts import PATTERN, discover_parts
 from bandweave.data.scenefile.schema import Code
 from bandweave.errors import FileError
-from bandweave.raster.alignment import Finer, Same, relation
+from bandweave.raster.alignment import Finer, Same, relation, short_crs
 from bandweave.raster.grid import Grid
-from bandweave.raster.open import short_crs
 from bandweave.raster.polygons import read_polygons
 
 _TRAIN = re.compile(r"(?:^|[_\W])(?:tr|train|training)(?=$|[_\W\d]|lab|gt|mask|roi)", re.I)

@@ -13,6 +13,8 @@ from bandweave.errors import ConfigError, FileError
 if TYPE_CHECKING:
     from bandweave.data.scene import Scene
 
+SCENE_FILES = (".yaml", ".yml")
+
 
 def scene_from(text: str, folder: str | None = None) -> Scene:
     """Open the scene that a user named.
@@ -45,12 +47,17 @@ def scene_from(text: str, folder: str | None = None) -> Scene:
     path = Path(text)
     if not path.exists():
         raise _no_scene(text, benchmark_names())
-    if path.is_file() and path.suffix.lower() not in (".yaml", ".yml"):
+    if path.is_file() and not is_scene_file(text):
         raise FileError(
             f"{text} is no scene file (.yaml); `bandweave scenes make {text} … > scene.yaml` "
             f"drafts one from the files of a scene"
         )
     return open_scene(path)
+
+
+def is_scene_file(name: str) -> bool:
+    """Whether a file is called as scene files are."""
+    return name.lower().endswith(SCENE_FILES)
 
 
 def _called(text: str, makers: dict) -> Scene:

@@ -14,18 +14,19 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
 from bandweave.data.scene import Part
-from bandweave.data.scenefile.categories import Categories, read_categories
 from bandweave.data.scenefile.parts import PATTERN
 from bandweave.data.scenefile.schema import ClassFile, Code, LabelFile, SceneFile, label_files
 from bandweave.errors import BandweaveError, ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
-from bandweave.raster.formats.array_files import is_array_file
+from bandweave.raster.formats.array_files import ArrayReader
+from bandweave.raster.formats.categories import Categories
 from bandweave.raster.formats.gdal import open_dataset
 from bandweave.raster.grid import Window, tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons
+from bandweave.raster.reader import RasterReader, Reader, VectorReader
+from bandweave.raster.readers import recognise
 from bandweave.raster.source import Source
-from bandweave.raster.vectors import VECTORS
 from bandweave.raster.warp import WarpedSource
 
 LARGEST_CODE = 2**24  # whole numbers beyond it are not exact in float32
@@ -60,11 +61,16 @@ def code_parts(
     entry: LabelFile, key: str, file: SceneFile, parts: Sequence[Part], notes: list[str]
 ) -> list[Coded]:
     """The codes of a label file, or of one file a part, on the grids of the parts."""
-    if entry.field is not None or Path(entry.path[0]).suffix.lower() in VECTORS:
+    first = entry.path[0].replace(PATTERN, parts[0].name)
+    if entry.field is not None or _holds_polygons(first):
         return _code_polygons(entry, key, file, parts, notes)
     if len(entry.path) > 1:
         raise ConfigError(f"{key}.path: {len(entry.path)} rasters; labels are one raster a part")
     return [_code_raster(entry, key, file, part, notes) for part in parts]
+
+
+def _holds_polygons(path: str) -> bool:
+    return os.path.isfile(path) and isinstance(recognise(path, Reader), VectorReader)
 
 
 # ---------------------------------------------------------------------------------------- polygons
@@ -161,8 +167,10 @@ def _rule(noun: str, entry: LabelFile) -> str:
 def label_shape(file: SceneFile, part: str) -> tuple[int, int] | None:
     """Rows and columns of the grid, as label rasters have them: tells how a MATLAB cube lies."""
     for entry in label_files(file).values():
-        path = Path(entry.path[0].replace(PATTERN, part))
-        if not entry.warp and os.path.isfile(path) and is_array_file(path):
+        path = entry.path[0].replace(PATTERN, part)
+        if entry.warp or not os.path.isfile(path):
+            continue
+        if isinstance(recognise(path, Reader), ArrayReader):
             grid = open_source(path, key=entry.key, axis=entry.axis).grid
             ratio = entry.ratio or 1
             return grid.height // ratio, grid.width // ratio
@@ -205,7 +213,7 @@ def _code_raster(
             notes.append(f"{key}: {ratio} times finer than the grid '{file.grid}'")
     if source.bands > 1:
         return _code_bands(source, key, path, ratio, file)
-    known = Categories() if is_array_file(Path(path)) else read_categories(Path(path))
+    known = recognise(path, RasterReader).read_categories(path) or Categories()
     return replace(_coded(source, key, path, ratio), known=known)
 
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from bandweave.data.palette import colors
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Part
-from bandweave.data.scenefile.categories import Categories, class_name
 from bandweave.data.scenefile.label_codes import Coded, code_parts, is_color
 from bandweave.data.scenefile.schema import ClassFile, Code, LabelFile, SceneFile, label_files
 from bandweave.data.splits.roles import TEST, TRAIN
 from bandweave.errors import LabelError
+from bandweave.raster.formats.categories import Categories, class_name
 
 MANY_CLASSES = 100  # so many without names are asked about
 FEW_CLASSES = 10  # so many are never taken for identifiers

@@ -20,12 +20,12 @@ from bandweave.data.scenefile.labels import label_scene
 from bandweave.data.scenefile.parts import PATTERN, find_parts, of_part
 from bandweave.data.scenefile.schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
-from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs
+from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs, short_crs
 from bandweave.raster.derived import Rescaled
 from bandweave.raster.formats.arrays import StackedSource
 from bandweave.raster.formats.gdal import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid
-from bandweave.raster.open import assign_crs, open_source, short_crs
+from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.source import WindowSource
 from bandweave.raster.warp import WarpedSource
 

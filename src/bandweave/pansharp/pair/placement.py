@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.raster.alignment import same_crs
+from bandweave.raster.alignment import same_crs, short_crs
 from bandweave.raster.grid import Grid
-from bandweave.raster.open import short_crs
 
 DRIFT = 0.1  # PAN pixels that two transforms may drift apart over the whole image
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.raster import bands as band_facts
-from bandweave.raster.formats.array_files import open_array
 from bandweave.raster.formats.handles import handle, stamp
 from bandweave.raster.formats.slabs import read_from_rows
 from bandweave.raster.formats.stored import NUMBERS, OpenArray, chunk_row, show_shape
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.source import BandInfo, WindowSource, decode
+
+if TYPE_CHECKING:
+    from bandweave.raster.formats.array_files import ArrayReader
+    from bandweave.raster.reader import Request
 
 
 class ArraySource(WindowSource):
@@ -56,21 +59,13 @@ class StoredArraySource(WindowSource):
     .npy and HDF5 are read by window; a .mat v5 and a .npz are compressed as a whole and stay in
     memory. The file is opened anew in every thread and process.
 
-    axis   which axis counts bands; where it is None and nothing tells, a cube is refused
-    shape  rows and columns of the reference grid, if known, which may tell
+    A cube is refused where neither the request, nor the file, nor the request's shape tells which
+    axis counts bands.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        key: str | None,
-        *,
-        axis: int | None = None,
-        shape: tuple[int, int] | None = None,
-        chosen: Sequence[int] | None = None,
-        nodata: float | None = None,
-    ) -> None:
-        self.path, self.key = path, key
+    def __init__(self, reader: ArrayReader, path: Path, request: Request) -> None:
+        self.path, self.key, self._reader = path, request.key, reader
+        key, axis, chosen = request.key, request.axis, request.bands
         self._stamp = stamp(str(path))
         opened = self._opened()
         array = opened.array
@@ -88,7 +83,7 @@ class StoredArraySource(WindowSource):
                 "a layer is 2-D or 3-D and of real numbers"
             )
         notes = list(opened.notes)
-        self._axes = _axes_of(name, opened, axis, shape, notes)
+        self._axes = _axes_of(name, opened, axis, request.shape, notes)
         self._placed = opened.place is None or self._axes[-2:] == opened.place
         total = 1 if len(self._axes) == 2 else shape_stored[self._axes[0]]
         if chosen is None and opened.good is not None and axis is None:
@@ -106,11 +101,11 @@ class StoredArraySource(WindowSource):
         transform, crs = (opened.transform, opened.crs) if self._placed else (None, None)
         self.grid = Grid(height, width, transform or PIXELS, crs)
         self.info = _info(opened, total, self._chosen)
-        self.nodata = (opened.nodata if nodata is None else nodata,) * self.bands
+        self.nodata = (opened.nodata if request.nodata is None else request.nodata,) * self.bands
         self.notes = tuple(notes)
 
     def _open(self, path: str) -> OpenArray:
-        return open_array(Path(path), self.key)
+        return self._reader.open_array(Path(path), self.key)
 
     def _opened(self) -> OpenArray:
         return handle(f"{self.path}", hash((self._stamp, self.key)), self._open)
@@ -295,6 +290,8 @@ class StackedSource(WindowSource):
         self.dtype = np.result_type(*(source.dtype for source in sources))
         self.info = band_facts.stack([s.info for s in sources], [s.bands for s in sources])
         self.nodata = tuple(value for source in sources for value in source.nodata)
+        self.notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
+        self.control = next((source.control for source in sources if source.control), "")
 
     def _inside(self, window: Window) -> np.ndarray:
         return np.concatenate([source.read_nan(window) for source in self.sources])

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse
 
 from bandweave.errors import FileError
+from bandweave.raster.formats.array_files import ArrayFile
 from bandweave.raster.formats.hdf5_facts import read_facts
 from bandweave.raster.formats.hdf5_heaps import check_heaps
 from bandweave.raster.formats.stored import (
@@ -34,7 +35,7 @@ CHUNKS_KEPT = 256 * 2**20  # bytes of decompressed chunks that an open file keep
 _DEPTH = 40  # of groups in groups and cells in cells
 
 
-class Hdf5File:
+class Hdf5File(ArrayFile):
     """An HDF5 file: arrays in its groups, and in the structs and cells of MATLAB."""
 
     def __init__(self, path: Path) -> None:

@@ -13,10 +13,9 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
 from bandweave.errors import FileError, GridMismatch
-from bandweave.raster.alignment import same_crs
+from bandweave.raster.alignment import same_crs, short_crs
 from bandweave.raster.formats.gdal import open_dataset
 from bandweave.raster.grid import Grid
-from bandweave.raster.open import short_crs
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.raster.writing.raster import GDAL_TYPES, rgb
 from bandweave.raster.writing.xml_text import xml_attribute, xml_text

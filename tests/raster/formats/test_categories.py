@@ -6,9 +6,9 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from bandweave.data.scenefile.categories import read_categories
 from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import FileError, LabelError
+from bandweave.raster.formats.categories import read_categories
 from bandweave.raster.writing.style import build_vrt
 
 CODES = np.array([[1, 2, 5, 5], [1, 2, 2, 0], [1, 1, 5, 0]], np.uint8)

@@ -146,8 +146,8 @@ def _from_vat(path: Path) -> Categories:
 
 def _from_envi(path: Path) -> Categories:
     """From the `class names` and `class lookup` of an ENVI classification."""
-    header = path if path.suffix.lower() == ".hdr" else envi.find_header(path)
-    if header is None or not envi.is_header(header):
+    header = path if envi.is_header(path) else envi.find_header(path)
+    if header is None:
         return Categories()
     facts = envi.read_header(header)
     names = [class_name(name) for name in facts.get("class names", "").split(",")]
