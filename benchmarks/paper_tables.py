@@ -24,7 +24,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bandweave.comparison.making import threads_of_a_cell
+from bandweave.comparison.making import share_threads
+from bandweave.comparison.plan import Sharing
 from bandweave.errors import BandweaveError, ConfigError
 from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.schema import nearest
@@ -146,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             block=options.block,
             guard=options.guard,
             processes=options.processes,
-            threads=threads_of_a_cell(options.processes, options.threads, None),
+            threads=share_threads(Sharing(options.processes), options.threads),
             command=shlex.join(["python", "benchmarks/paper_tables.py", *argv]),
         )
         scenes = find_scenes(papers, options.folder, options.scenes)

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.cell import Means, run_cell
-from bandweave.comparison.making import failures_of, made_cells
-from bandweave.comparison.plan import Plan
-from bandweave.comparison.results import Result, read_results
-from bandweave.comparison.summary import SCORES, Comparisons, Row, Summary, summarise
+from bandweave.comparison.making import follow_cells
+from bandweave.comparison.panels import Panel, Row, Summary
+from bandweave.comparison.plan import CellOptions, Sharing
+from bandweave.comparison.results import ALL, Result, read_results
+from bandweave.comparison.summary import summarise
 from bandweave.data.scene import Scene
 from bandweave.landcover.baselines.methods import BASELINES
+from bandweave.landcover.comparison.plan import Plan
+from bandweave.landcover.comparison.task import SCORES, LandCoverTask
 from bandweave.training.sections import merged
 from papers.printed import ClassTable, Ours, Paper, Table
 from papers.scenes import Scenes, layers_of, place_of, splits_of
@@ -64,23 +66,22 @@ class Settings:
 class Measured:
     """What came of a paper's rows.
 
-    summaries  by scene, one for each split
     failed     how many cells failed
     """
 
     results: list[Result] = field(default_factory=list)
-    comparisons: Comparisons = field(default_factory=lambda: Comparisons([], [], ""))
+    summary: Summary = field(default_factory=lambda: Summary([], [], ""))
     failed: int = 0
 
-    def of(self, scene: str, model: str) -> Iterator[tuple[Summary, Row]]:
+    def of(self, scene: str, model: str) -> Iterator[tuple[Panel, Row]]:
         """The rows of a model on a scene, one for each split."""
-        for summary in self.comparisons.panels:
-            if summary.panel.scene == scene:
-                yield from ((summary, row) for row in summary.rows if row.model == model)
+        for panel in self.summary.panels:
+            if panel.case[0] == scene:
+                yield from ((panel, row) for row in panel.rows if row.model == model)
 
     @property
     def scenes(self) -> set[str]:
-        return {summary.panel.scene for summary in self.comparisons.panels}
+        return {panel.case[0] for panel in self.summary.panels}
 
 
 def name_of(settings: Settings, paper: Paper, ours: Ours) -> str:
@@ -154,8 +155,10 @@ def plan_of(
         {name: (scene.origin, scene)},
         splits_of(paper, name, scene, settings.protocols, settings.block, settings.guard),
         settings.seeds,
-        options={"train": {"steps": settings.steps}} if settings.steps else None,
-        layers=layers,
+        {
+            **({"train": {"steps": settings.steps}} if settings.steps else {}),
+            "layers": layers,
+        },
     )
 
 
@@ -200,26 +203,24 @@ def measure(
     """
     root, results = settings.out / paper.model, []
     names = [*(name for name in paper.scenes if name in scenes.here), *scenes.others]
-    means = Means(settings.command, maps=False, pictured=None, threads=settings.threads)
+    options = CellOptions(settings.command, None, maps=False, threads=settings.threads)
+    task = LandCoverTask(Plan({}, {}, {}, ()))
     for name in names:
         plan = plan_of(settings, paper, tables, name, scenes.here[name])
         if plan is None:
             continue
         failures: dict[str, str] = {}
+        task, cells = LandCoverTask(plan), [*plan.cells()]
         if run:
-            cells = [
-                each.cell for each in read_results(root, plan) if each.scores is None
-            ]  # finished ones are not made again
-            if settings.processes > 1:
-                made = made_cells(root, cells, means, run_cell, settings.processes, None)
-            else:
-                scene = scenes.here[name]
-                made = ((cell, run_cell(root, cell, means, scene)) for cell in cells)
-            failures = failures_of(made, len(cells), len(list(plan.cells())), quiet=False)
-        results += read_results(root, plan, failures)
+            todo = [each.cell for each in read_results(root, cells, task.read_result)
+                    if not each.done]  # fmt: skip
+            made = task.make_cells(root, todo, options, Sharing(settings.processes))
+            failures = follow_cells(made, len(todo), len(cells), quiet=False)
+        found = read_results(root, cells, task.read_result, failures)
+        task.check_same_pixels(root, found)
+        results += found
     begun = [each for each in results if each.failed != NOT_DONE]
-    failed = sum(each.scores is None for each in begun)
-    return Measured(results, summarise(begun), failed)
+    return Measured(results, summarise(task, begun), sum(not each.done for each in begun))
 
 
 def average(measured: Measured, paper: Paper, model: str) -> dict[str, list[float]] | None:
@@ -227,12 +228,12 @@ def average(measured: Measured, paper: Paper, model: str) -> dict[str, list[floa
     by_scene: list[dict[int, Result]] = []
     for scene, place in paper.scenes.items():
         done = {
-            each.cell.seed: each
+            each.cell.seed or 0: each
             for each in measured.results
-            if each.cell.scene == scene
+            if each.cell.case[0] == scene
             and each.cell.model == model
-            and each.scores is not None
-            and all(each.cell.split_config.get(k) == v for k, v in place.split.items())
+            and each.done
+            and all(each.cell.work["split"].get(k) == v for k, v in place.split.items())
         }
         by_scene.append(done)
     seeds = sorted(set.intersection(*(set(done) for done in by_scene)))
@@ -242,8 +243,8 @@ def average(measured: Measured, paper: Paper, model: str) -> dict[str, list[floa
     def means(value: Callable[[Result], float]) -> list[float]:
         return [sum(value(done[s]) for done in by_scene) / len(by_scene) for s in seeds]
 
-    found = {
-        score: means(lambda each, score=score: 100 * getattr(each.scores, score))  # type: ignore[misc]
-        for score in SCORES
-    }
-    return {**found, "minutes": means(lambda each: (each.facts or {})["seconds"]["train"] / 60)}
+    def percent(metric: str) -> Callable[[Result], float]:
+        return lambda each: 100 * each.values[each.cell.case][ALL][metric]
+
+    found = {column.metric: means(percent(column.metric)) for column in SCORES}
+    return {**found, "minutes": means(lambda each: (each.seconds["train"] or 0) / 60)}

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandweave.comparison.summary import SCORES, Entry, Row, Summary
+from bandweave.comparison.panels import Entry, Panel, Row
 from bandweave.data.benchmarks.catalogue import describe
+from bandweave.landcover.comparison.task import SCORES
 from papers.entries import Measured, Settings, average, name_of, others_of
 from papers.printed import AVERAGE, ClassTable, Paper, PrintedRow, Table, flat, misfits
 from papers.scenes import Scenes, in_words
 
 HEADS = {"OA": "OA", "AA": "AA", "kappa": "κ×100", "parameters": "parameters (M)",
          "minutes": "training (min)"}  # fmt: skip
-KEYS = dict(zip(("OA", "AA", "kappa"), SCORES, strict=True))
+KEYS = dict(zip(("OA", "AA", "kappa"), [each.metric for each in SCORES], strict=True))
 DASH = "–"
 ABSENT, NOT_RUN = "the scene is not here", "not run"
 
@@ -84,8 +85,8 @@ class Writer:
         rows = list(self.measured.of(scene, model))
         if not rows:
             yield [text, of, *nothing, ABSENT if scene in self.scenes.absent else NOT_RUN, DASH]
-        for summary, row in rows:
-            split = split_of(summary, model)
+        for panel, row in rows:
+            split = split_of(panel, model)
             cells = [_figure(row, column) for column in table.columns]
             runs = f"`{self.paper.model}/{row.runs}`"
             yield [text, of, *cells, str(row.seeds), split, runs]
@@ -119,7 +120,7 @@ class Writer:
             labels = ["not in the paper"] * len(table.methods)
         columns = [*self._class_columns(table, name)]
         for i, row in enumerate(rows):
-            row += [str(each.classes[i]) if each else DASH for _, each, _ in columns]
+            row += [str(each.parts[i]) if each else DASH for _, each, _ in columns]
         ours = [[_figure(each, key) if each else DASH for _, each, _ in columns] for key in KEYS]
         body = [[str(i + 1), *own_name(own, i, printed), *row] for i, row in enumerate(rows)]
         blank = [""] * (2 if printed else 1)
@@ -143,8 +144,8 @@ class Writer:
             rows = list(self.measured.of(scene, model))
             if not rows:
                 yield model, None, ABSENT if scene in self.scenes.absent else NOT_RUN
-            for summary, row in rows:
-                yield model, row, split_of(summary, model)
+            for panel, row in rows:
+                yield model, row, split_of(panel, model)
 
     # What stands below ----------------------------------------------------------------------------
 
@@ -155,12 +156,12 @@ class Writer:
         for key in used:
             protocol = self.paper.protocols[key]
             lines.append(f"- {protocol.label}: {protocol.text}.")
-        for summary in self.measured.comparisons.panels:
-            split = split_of(summary, next(iter(summary.panel.results)))
-            said = "; ".join(f"{term}: {text}" for term, text in summary.protocol)
-            lines.append(f"- Ours, {summary.panel.scene}, {split}: every test pixel once. {said}.")
-            lines += [f"    - {note}." for note in summary.notes]
-        notes = self.measured.comparisons.footnotes
+        for panel in self.measured.summary.panels:
+            split = split_of(panel, next(iter(panel.results)))
+            said = "; ".join(f"{term}: {text}" for term, text in panel.protocol)
+            lines.append(f"- Ours, {panel.case[0]}, {split}: every test pixel once. {said}.")
+            lines += [f"    - {note}." for note in panel.notes]
+        notes = self.measured.summary.footnotes
         lines += ["", *(f"[{i}] {text}\n" for i, text in enumerate(notes, 1))]
         return "\n".join(lines).rstrip()
 
@@ -171,11 +172,11 @@ def _keys(table: Table | ClassTable) -> Iterable[str]:
     return [table.protocol_of(row, scene) for row in table.rows for scene in row.figures]
 
 
-def split_of(summary: Summary, model: str) -> str:
+def split_of(panel: Panel, model: str) -> str:
     """The split in a few words, and how many classes it leaves out."""
-    results = summary.panel.results[model]
-    dropped = {len(r.scores.protocol["dropped"]) for r in results if r.scores is not None} - {0}
-    text = in_words(results[0].cell.split_config)
+    results = panel.results[model]
+    dropped = {len(each.facts["protocol"]["dropped"]) for each in results if each.facts} - {0}
+    text = in_words(results[0].cell.work["split"])
     if dropped:
         numbers = " or ".join(str(number) for number in sorted(dropped))
         text += f", without {numbers} class{'es' if max(dropped) > 1 else ''}"

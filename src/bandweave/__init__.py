@@ -13,16 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bandweave.comparison.comparing import compare
-    from bandweave.comparison.sharpening.comparing import compare_sharpeners
     from bandweave.data.benchmarks.scenes import benchmark_scene
     from bandweave.data.scenefile.open import open_scene
     from bandweave.data.simulation.scene import simulated_scene
     from bandweave.data.splits.splitting import split
+    from bandweave.landcover.comparison.comparing import compare
     from bandweave.landcover.mapping import map_scene
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
     from bandweave.landcover.training import train
+    from bandweave.pansharp.comparison.comparing import compare_sharpeners
     from bandweave.pansharp.run import SharpenRun
     from bandweave.pansharp.scoring import score_sharpeners
     from bandweave.pansharp.sharpening import sharpen, super_resolve
@@ -32,8 +32,8 @@ _HOME = {
     "Run": "bandweave.landcover.run",
     "SharpenRun": "bandweave.pansharp.run",
     "benchmark_scene": "bandweave.data.benchmarks.scenes",
-    "compare": "bandweave.comparison.comparing",
-    "compare_sharpeners": "bandweave.comparison.sharpening.comparing",
+    "compare": "bandweave.landcover.comparison.comparing",
+    "compare_sharpeners": "bandweave.pansharp.comparison.comparing",
     "map_scene": "bandweave.landcover.mapping",
     "open_scene": "bandweave.data.scenefile.open",
     "score": "bandweave.landcover.scoring",

@@ -51,7 +51,7 @@ def prepare() -> None:
     for name in (
         *("cli.run_facts", "cli.file_facts", "data.check.scene", "data.draft.write"),
         *("pansharp.sharpening", "landcover.audit.shortcuts"),
-        *("comparison.results", "comparison.comparing", "comparison.sharpening.comparing"),
+        *("landcover.comparison.comparing", "pansharp.comparison.comparing"),
         *("landcover.mapping", "landcover.report.page", "landcover.scoring"),
         *(
             "landcover.run",

@@ -402,17 +402,15 @@ def parsed(module: str, *words: str) -> Read:
 def planned(folder: Path) -> None:
     """The plan of `compare`, from its file to its cells."""
     from bandweave.cli.compare import parse
-    from bandweave.comparison.plan import Plan
+    from bandweave.landcover.comparison.plan import Plan
 
     args = parse(["--config", str(folder / "plan.yaml"), "--out", str(folder / "out")])
     sections = {name: getattr(args, name, None) or {} for name in ("samples", "train")}
     scenes = {str(name): (str(name), None) for name in args.scenes}
     plan = Plan.make(
         *(args.models, scenes, args.splits or ["blocks"], args.seeds),
-        options=sections,
-        split_options=getattr(args, "split", None) or {},
-        layers=args.layers or [],
-        pca=args.pca or {},
+        {**sections, "layers": args.layers, "pca": args.pca},
+        getattr(args, "split", None) or {},
     )
     for _, cell in zip(range(100), plan.cells(), strict=False):
         _ = cell.place, cell.identity
@@ -582,17 +580,20 @@ def compared(folder: Path) -> None:
 
 def results(folder: Path) -> None:
     """The finished cells, as `compare` reads them."""
-    from bandweave.comparison.plan import Plan
-    from bandweave.comparison.results import read_results, results_csv, times_csv
+    from bandweave.comparison.results import read_results
+    from bandweave.comparison.tables import results_csv, times_csv
+    from bandweave.landcover.comparison.plan import Plan
+    from bandweave.landcover.comparison.task import LandCoverTask
     from bandweave.yaml_files import read_yaml
 
     stored = read_yaml(next(folder.glob("out/compare.yaml")))
     scenes = {name: (origin, None) for name, origin in stored["scenes"].items()}
     options = {"size": 8, "guard": 1}
     plan = Plan.make(["random_forest"], scenes, ["blocks"], 1, split_options=options)
-    found = read_results(folder / "out", plan)
-    results_csv(found)
-    times_csv(found)
+    task = LandCoverTask(plan)
+    found = read_results(folder / "out", plan.cells(), task.read_result)
+    results_csv(task, found)
+    times_csv(task, found)
 
 
 def in_cell(name: str) -> Callable[[Path, random.Random], None]:

@@ -89,7 +89,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the table."""
-    from bandweave.comparison.comparing import compare
+    from bandweave.landcover.comparison.comparing import compare
 
     sections = {name: getattr(args, name, None) or {} for name in ("samples", "train")}
     made = compare(

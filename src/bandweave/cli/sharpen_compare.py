@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from bandweave.comparison.sharpening.comparing import compare_sharpeners
+    from bandweave.pansharp.comparison.comparing import compare_sharpeners
 
     made = compare_sharpeners(
         args.models,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from bandweave.errors import ConfigError
 
 C = TypeVar("C")  # a cell
-M = TypeVar("M")  # by what means cells are made
+Options = TypeVar("Options")  # how cells are made
 
 PATIENCE = "20s"  # for the scheduler to answer
 DEATHS = 3  # of workers, that a cell survives beyond what the scheduler itself allows
@@ -23,9 +23,9 @@ DEATHS = 3  # of workers, that a cell survives beyond what the scheduler itself 
 def on_cluster(
     root: Path,
     cells: Sequence[C],
-    means: M,
+    options: Options,
     address: str,
-    run_cell: Callable[[Path, C, M], dict[str, Any]],
+    run_cell: Callable[[Path, C, Options], dict[str, Any]],
 ) -> Iterator[tuple[C, dict[str, Any]]]:
     """Make the cells on a cluster by `run_cell`; each with what came of it, as they are done.
 
@@ -54,7 +54,7 @@ def on_cluster(
         deaths: dict[str, int] = {}
 
         def give(cell: C) -> Any:
-            future = client.submit(run_cell, place, cell, means, pure=False, retries=1)
+            future = client.submit(run_cell, place, cell, options, pure=False, retries=1)
             waiting[future] = cell
             return future
 

@@ -25,17 +25,17 @@ RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "SLURM_P
 
 
 def in_processes(
-    root: Path, cells: Iterable[C], means: Any, processes: int, module: str
+    root: Path, cells: Iterable[C], options: Any, processes: int, module: str
 ) -> Iterator[tuple[C, dict[str, Any]]]:
     """Make the cells, `processes` at a time; each with what came of it, as they are done.
 
-    cells, means   dataclasses of plain values
-    module         has `run_cell`, and their classes as `Cell` and `Means`
+    cells, options   dataclasses of plain values
+    module           has `run_cell`, and their classes as `Cell` and `CellOptions`
     """
-    workers = _Workers(means.threads or 1, module)
+    workers = _Workers(options.threads or 1, module)
     pool = ThreadPoolExecutor(processes)
     try:
-        waiting = {pool.submit(workers.make, root, cell, means): cell for cell in cells}
+        waiting = {pool.submit(workers.make, root, cell, options): cell for cell in cells}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     finally:
@@ -67,9 +67,9 @@ class _Workers:
         self._all: list[subprocess.Popen[str]] = []
         self._stopped = False
 
-    def make(self, root: Path, cell: Any, means: Any) -> dict[str, Any]:
+    def make(self, root: Path, cell: Any, options: Any) -> dict[str, Any]:
         """What came of a cell."""
-        work = {"root": str(root.absolute()), "cell": asdict(cell), "means": asdict(means)}
+        work = {"root": str(root.absolute()), "cell": asdict(cell), "options": asdict(options)}
         work["module"] = self.module
         ended = 0
         for _ in range(TRIES):

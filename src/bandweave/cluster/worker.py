@@ -31,8 +31,8 @@ def main() -> None:
     while True:
         work = json.loads(asked.get())
         kind = import_module(work["module"])
-        cell, means = kind.Cell(**work["cell"]), kind.Means(**work["means"])
-        answer = kind.run_cell(Path(work["root"]), cell, means)
+        cell, options = kind.Cell(**work["cell"]), kind.CellOptions(**work["options"])
+        answer = kind.run_cell(Path(work["root"]), cell, options)
         print(json.dumps(answer), file=answers, flush=True)
 
 

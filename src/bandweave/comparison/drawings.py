@@ -1,4 +1,4 @@
-"""Drawings of a page: box plots, what accuracy costs, and features in two dimensions."""
+"""Drawings of a page: box plots, what scores cost, and features in two dimensions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bandweave.comparison.results import Panel, Result
-from bandweave.comparison.summary import values_of
 from bandweave.report.curves import INK, draw
 from bandweave.report.pictures import Picture, picture
 
@@ -28,19 +26,26 @@ def model_colours(models: Sequence[str]) -> dict[str, str]:
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(models)}
 
 
-def box_plots(name: str, panel: Panel, colours: Mapping[str, str]) -> str:
-    """Accuracy of each class over the seeds: a box a model, its seeds as points."""
-    models = [m for m, own in panel.results.items() if any(r.scores for r in own)]
-    share = 0.8 / max(len(models), 1)
+def draw_boxes(
+    name: str,
+    parts: Sequence[str],
+    values: Mapping[str, np.ndarray],
+    colours: Mapping[str, str],
+    label: str,
+) -> str:
+    """A metric of each part over the seeds: a box a model, its seeds as points.
+
+    values   (seeds, parts) of each model
+    label    of the metric's axis
+    """
+    share = 0.8 / max(len(values), 1)
 
     def plot(axes: Axes) -> None:
-        for number, model in enumerate(models):
-            done = [r.scores for r in panel.results[model] if r.scores is not None]
-            table = 100 * np.array([scores.accuracy for scores in done])  # (seeds, K)
+        for number, (model, table) in enumerate(values.items()):
             places = np.arange(table.shape[1]) - 0.4 + share * (number + 0.5)
             columns = [column[~np.isnan(column)] for column in table.T]
             line: dict[str, Any] = {"color": colours[model], "linewidth": 1.1}
-            if len(done) > 1:
+            if len(table) > 1:
                 axes.boxplot(
                     columns,
                     positions=places,
@@ -62,26 +67,12 @@ def box_plots(name: str, panel: Panel, colours: Mapping[str, str]) -> str:
                     color=colours[model],
                     alpha=0.7,
                 )
-        axes.set_xticks(range(len(panel.classes)), panel.classes, rotation=30, ha="right")
-        axes.set_xlim(-0.5, len(panel.classes) - 0.5)
-        axes.set_ylabel("accuracy, %")
+        axes.set_xticks(range(len(parts)), parts, rotation=30, ha="right")
+        axes.set_xlim(-0.5, len(parts) - 0.5)
+        axes.set_ylabel(label)
 
-    width = max(11.0, 0.12 * len(panel.classes) * (len(models) + 2))
+    width = max(11.0, 0.12 * len(parts) * (len(values) + 2))
     return draw(name, plot, (min(width, 30.0), 3.4))
-
-
-def cost_plot(name: str, panel: Panel, colours: Mapping[str, str], cost: str) -> str:
-    """Overall accuracy over seconds of training, or over parameters, each axis of its own scale.
-
-    cost  'train' or 'parameters'
-    """
-
-    points = {
-        model: [(_cost(r, cost) or math.nan, v) for r, v in _with_accuracy(results)]
-        for model, results in panel.results.items()
-    }
-    what = {"train": "seconds of training", "parameters": "parameters"}[cost]
-    return scatter(name, points, colours, (what, "overall accuracy, %"))
 
 
 def scatter(
@@ -129,22 +120,7 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def has_cost(panel: Panel, cost: str) -> bool:
-    """Whether any model has such a number."""
-    return any(_cost(result, cost) for result in panel.done)
-
-
-def _with_accuracy(results: Sequence[Result]) -> list[tuple[Result, float]]:
-    values = values_of(results, "overall_accuracy")
-    return [(r, values[r.cell.seed]) for r in results if r.cell.seed in values]
-
-
-def _cost(result: Result, cost: str) -> float | None:
-    facts = result.facts or {}
-    return facts.get("parameters") if cost == "parameters" else facts["seconds"].get("train")
-
-
-def feature_picture(title: str, stored: Mapping[str, Any], colours: Sequence[str]) -> Picture:
+def draw_points(title: str, stored: Mapping[str, Any], colours: Sequence[str]) -> Picture:
     """Points of features.json in the colours of their classes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bandweave.cluster.processes import in_processes, share_of_threads
-from bandweave.comparison.cell_folder import AnyCell
+from bandweave.comparison.plan import Cell, CellOptions, Sharing
 from bandweave.errors import ConfigError, OutputError, RunError
 from bandweave.output_files import stands_in
 from bandweave.schema import differences, listed
@@ -20,9 +20,6 @@ log = logging.getLogger(__name__)
 
 PLAN = "compare.yaml"
 SHOWN = 5  # differences that an error names
-
-C = TypeVar("C", bound=AnyCell)
-M = TypeVar("M")
 
 
 # The folder --------------------------------------------------------------------------------------
@@ -80,11 +77,12 @@ def _conflicts(
 # Its cells ---------------------------------------------------------------------------------------
 
 
-def threads_of_a_cell(processes: int, threads: int | None, dask: str | None) -> int | None:
-    """What a cell may compute with; None for what the process has.
+def share_threads(sharing: Sharing, threads: int | None) -> int | None:
+    """The threads that a cell may compute with; None for what the process has.
 
     Raises ConfigError for numbers below 1.
     """
+    processes, dask = sharing.processes, sharing.dask
     if processes < 1 or (threads is not None and threads < 1):
         raise ConfigError(f"processes {processes}, threads {threads}: at least 1 of each")
     if threads is None and (processes > 1 or dask):
@@ -92,31 +90,31 @@ def threads_of_a_cell(processes: int, threads: int | None, dask: str | None) -> 
     return threads
 
 
-def made_cells(
+def make_cells(
     root: Path,
-    cells: Sequence[C],
-    means: M,
-    run_cell: Callable[[Path, C, M], dict[str, Any]],
-    processes: int,
-    dask: str | None,
-) -> Iterator[tuple[C, dict[str, Any]]]:
-    """The cells and what came of them, as they are done.
+    cells: Sequence[Cell],
+    options: CellOptions,
+    run_cell: Callable[[Path, Cell, CellOptions], dict[str, Any]],
+    sharing: Sharing,
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Make the cells; each with what came of it, as they are done.
 
-    run_cell   of a module that has the classes of `cells` and `means` as `Cell` and `Means`
+    run_cell   a function of a module, by which other processes find it
     """
-    if dask is not None:
+    if sharing.dask is not None:
         from bandweave.cluster.dask import on_cluster
 
-        return on_cluster(root, cells, means, dask, run_cell)
-    if processes > 1 and len(cells) > 1:
-        return in_processes(root, cells, means, min(processes, len(cells)), run_cell.__module__)
-    return ((cell, run_cell(root, cell, means)) for cell in cells)
+        return on_cluster(root, cells, options, sharing.dask, run_cell)
+    if sharing.processes > 1 and len(cells) > 1:
+        processes = min(sharing.processes, len(cells))
+        return in_processes(root, cells, options, processes, run_cell.__module__)
+    return ((cell, run_cell(root, cell, options)) for cell in cells)
 
 
-def failures_of(
-    made: Iterable[tuple[C, dict[str, Any]]], missing: int, total: int, *, quiet: bool
+def follow_cells(
+    made: Iterable[tuple[Cell, dict[str, Any]]], missing: int, total: int, *, quiet: bool
 ) -> dict[str, str]:
-    """Make them all, and say of each that it is done; why some are not, by their place."""
+    """Wait for cells, say of each that it is done, and return why some failed, by their place."""
     failures: dict[str, str] = {}
     done = total - missing
     if done:

@@ -1,261 +1,163 @@
-"""Means over seeds, which differences hold, and what must be said beside them."""
+"""Means over seeds and parts, which differences hold, and what must be said beside them."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from bandweave.comparison.results import Panel, Result, panels
-from bandweave.data.splits.protocols import SPLITS
-from bandweave.landcover.report.text import protocol_lines
-from bandweave.significance import LEAST_SEEDS, LEVEL, bests_that_hold, corrected_p
+from bandweave.comparison.panels import Column, Entry, Panel, Row, Summary
+from bandweave.comparison.results import Result
+from bandweave.comparison.task import Task
+from bandweave.significance import LEAST_SEEDS, bests_that_hold
 
-SCORES = ("overall_accuracy", "average_accuracy", "kappa")
-HEADS = {"overall_accuracy": "OA", "average_accuracy": "AA", "kappa": "κ×100"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A number of a table: percent, over the seeds; NaN where there is none.
-
-    holds     it is the best of its column, and better than each other by a difference that holds
-    footnote  number of the note that says why there is a dash; None where there is a number
-    """
-
-    mean: float
-    std: float
-    seeds: int
-    holds: bool = False
-    footnote: int | None = None
-
-    def __str__(self) -> str:
-        if math.isnan(self.mean):
-            return "–"
-        return f"{self.mean:.2f}" + (f" ± {self.std:.2f}" if self.seeds > 1 else "")
+SINGLE_SEED = (
+    "A single seed: nothing tells how much of a difference is chance; compare over five or more"
+)
 
 
-@dataclass
-class Row:
-    """A model in a panel.
-
-    scores    by the names of SCORES
-    classes   accuracy of each class
-    reach     px of the grid, the share of test pixels with a training pixel within it
-    runs      the folders of its runs, as a pattern
-    """
-
-    model: str
-    scores: dict[str, Entry]
-    classes: list[Entry]
-    parameters: int | None
-    reach: str
-    runs: str
-    seeds: int
-    seconds: float | None
-
-
-@dataclass
-class Summary:
-    """A panel as its tables show it.
-
-    protocol  terms and what they are, the same for all models
-    notes     what must be said: absent classes, a single seed, what the split itself notes
-    """
-
-    panel: Panel
-    rows: list[Row]
-    protocol: list[tuple[str, str]]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def title(self) -> str:
-        return self.panel.title
+def summarise(task: Task, results: Sequence[Result]) -> Summary:
+    """Panels with means, tests, notes and footnotes."""
+    panels = task.make_panels(results)
+    counted = [_find_counted_parts(panel) for panel in panels]
+    holds: set[tuple[int, str, str]] = set()
+    tested = 0
+    for numbers in [[*range(len(panels))]] if task.joint else [[i] for i in range(len(panels))]:
+        for column in panels[numbers[0]].columns if numbers else ():
+            best, pairs = _find_best(task, panels, numbers, column, counted)
+            holds |= {(number, column.metric, model) for number, model in best}
+            tested = max(tested, pairs)
+    footnotes: dict[tuple[str, ...], str] = {}
+    for number, panel in enumerate(panels):
+        for model, own in panel.results.items():
+            if not panel.whole(model):
+                footnotes.setdefault((*own[0].cell.case, model), explain_dash(panel, model))
+        for model in panel.results:
+            metrics = {m for (i, m, name) in holds if (i, name) == (number, model)}
+            panel.rows.append(_make_row(task, panel, model, counted[number], metrics, [*footnotes]))
+        task.describe_panel(panel)
+    summary = Summary(panels, list(footnotes.values()), task.claim(panels, tested))
+    task.describe_all(results, summary)
+    return summary
 
 
-@dataclass
-class Comparisons:
-    """All panels, the footnotes of dashes, and what the bold numbers mean."""
-
-    panels: list[Summary]
-    footnotes: list[str]
-    claims: str
-
-
-def summarise(results: Sequence[Result]) -> Comparisons:
-    """Panels with means, tests and notes."""
-    found = panels(list(results))
-    tests = {score: _differences_that_hold(found, score) for score in SCORES}
-    footnotes: list[str] = []
-    summaries = []
-    for number, panel in enumerate(found):
-        rows = [
-            _row(model, own, panel, {s: (number, model) in tests[s][0] for s in SCORES}, footnotes)
-            for model, own in panel.results.items()
-        ]
-        summaries.append(Summary(panel, rows, _protocol(panel), _notes(panel)))
-    return Comparisons(summaries, footnotes, _claims(found, tests["overall_accuracy"][1]))
-
-
-def values_of(results: Sequence[Result], score: str) -> dict[int, float]:
-    """A score in percent by seed."""
+def _find_counted_parts(panel: Panel) -> dict[str, list[str]]:
+    """Of each metric the parts that are averaged: those for which no model lacks it."""
     return {
-        each.cell.seed: 100 * getattr(each.scores, score)
-        for each in results
-        if each.scores is not None
+        column.metric: [part for part in panel.averaged if part not in panel.left_out(column)]
+        for column in panel.columns
     }
 
 
-def _differences_that_hold(found: Sequence[Panel], score: str) -> tuple[set[tuple[int, str]], int]:
-    """(panel, model) where the model is better than each other by a difference that holds."""
-    means = [
+def _find_best(
+    task: Task,
+    panels: Sequence[Panel],
+    numbers: Sequence[int],
+    column: Column,
+    counted: Sequence[Mapping[str, Sequence[str]]],
+) -> tuple[set[tuple[int, str]], int]:
+    """(panel, model) where a model is better than each other by a difference that holds."""
+    tables = [
         {
-            model: float(np.mean([*values_of(own, score).values()]))
-            for model, own in panel.results.items()
-            if _whole(own)
+            model: panels[number].values(model, column, counted[number][column.metric])
+            for model in panels[number].results
+            if panels[number].whole(model) and counted[number][column.metric]
         }
-        for panel in found
+        for number in numbers
     ]
 
-    def p(number: int, one: str, other: str) -> float:
-        return _compared(found[number].results[one], found[number].results[other], score)
+    def p(place: int, one: str, other: str) -> float:
+        return task.p_of_difference(panels[numbers[place]], one, other, tables[place])
 
-    return bests_that_hold(means, p)
-
-
-def _whole(results: Sequence[Result]) -> bool:
-    return all(each.scores is not None for each in results)
+    means = [{model: float(own.mean()) for model, own in table.items()} for table in tables]
+    best, tested = bests_that_hold(means, p, column.higher)
+    return {(numbers[place], model) for place, model in best}, tested
 
 
-def _compared(one: Sequence[Result], other: Sequence[Result], score: str) -> float:
-    """The test's p; NaN where nothing can be claimed."""
-    if not (_whole(one) and _whole(other)) or len(one) < LEAST_SEEDS:
-        return math.nan
-    first, second = values_of(one, score), values_of(other, score)
-    ratio = float(np.mean([each.test_to_train for each in one]))
-    return corrected_p([first[seed] - second[seed] for seed in first], ratio)
-
-
-def _row(
-    model: str,
-    results: list[Result],
+def _make_row(
+    task: Task,
     panel: Panel,
-    holds: dict[str, bool],
-    footnotes: list[str],
+    model: str,
+    counted: Mapping[str, Sequence[str]],
+    best: set[str],
+    footnotes: Sequence[tuple[str, ...]],
 ) -> Row:
-    note = None if _whole(results) else _footnote(results, footnotes)
-    done = [each for each in results if each.scores is not None]
+    results = panel.results[model]
+    cell = results[0].cell
+    key = (*cell.case, model)
+    note = None if panel.whole(model) else footnotes.index(key) + 1
 
-    def entry(values: Sequence[float], holds: bool = False) -> Entry:
-        if note is not None:
-            return Entry(math.nan, math.nan, len(done), footnote=note)
-        known = [value for value in values if not math.isnan(value)]  # a class may be absent
-        if not known:
-            return Entry(math.nan, math.nan, 0)
-        std = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
-        return Entry(float(np.mean(known)), std, len(known), holds)
+    def entry(column: Column, values: np.ndarray, holds: bool = False) -> Entry:
+        """values: (seeds,)"""
+        known = values[~np.isnan(values)]
+        if note is not None or not known.size:
+            done = sum(each.done for each in results)
+            return Entry(math.nan, math.nan, done, footnote=note, show=column.show)
+        spread = known.size > 1 and bool(np.isfinite(known).all())
+        std = float(known.std(ddof=1)) if spread else 0.0
+        return Entry(float(known.mean()), std, known.size, holds, show=column.show)
 
-    facts = [each.facts for each in done if each.facts is not None]
-    seconds = [f["seconds"]["train"] for f in facts if f["seconds"].get("train") is not None]
+    scores = {}
+    for column in panel.columns:
+        table = panel.values(model, column, counted[column.metric])
+        means = table.mean(axis=1) if table.size else np.empty(0)
+        scores[column.metric] = entry(column, means, column.metric in best)
+    parts = panel.values(model, panel.by_part, panel.parts)
+    facts = [each.facts for each in results if each.facts is not None]
+    trained = [s for each in results if (s := each.seconds.get("train")) is not None]
     return Row(
         model,
-        {s: entry([*values_of(results, s).values()], holds[s]) for s in SCORES},
-        [
-            entry([100 * float(r.scores.accuracy[k]) for r in done if r.scores is not None])
-            for k in range(len(panel.classes))
-        ],
+        scores,
+        [entry(panel.by_part, column) for column in parts.T],
         parameters=facts[0]["parameters"] if facts else None,
-        reach=_reach(facts[0]["protocol"]) if facts else "–",
-        runs=(results[0].cell.place.parent / "seed-*").as_posix(),
-        seeds=len(done),
-        seconds=float(np.mean(seconds)) if seconds else None,
+        seeds=None if cell.seed is None else len(facts),
+        seconds=float(np.mean(trained)) if trained else None,
+        runs=(cell.place if cell.seed is None else cell.place.parent / "seed-*").as_posix(),
+        facts=task.describe_model(panel, results),
     )
 
 
-def _footnote(results: list[Result], footnotes: list[str]) -> int:
-    """The number of a note on why a model has no mean; equal reasons of seeds stand once."""
-    done = values_of(results, "overall_accuracy")
+def explain_dash(panel: Panel, model: str) -> str:
+    """Why a model has no mean; equal reasons of seeds stand once."""
     reasons: dict[str, list[str]] = {}
+    results = panel.results[model]
     for each in results:
         if each.failed:
-            reasons.setdefault(each.failed, []).append(str(each.cell.seed))
-    cell = results[0].cell
-    why = "; ".join(f"seed {', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
-    text = f"{cell.scene}, {cell.split}, {cell.model}: {why}"
-    if done:
-        finished = ", ".join(f"{value:.2f} (seed {seed})" for seed, value in done.items())
-        text += f". Overall accuracy of those that are done: {finished}"
-    footnotes.append(text)
-    return len(footnotes)
-
-
-def _reach(protocol: dict[str, Any]) -> str:
-    share = protocol.get("test_share_within_reach")
-    text = f"{protocol['reach_label_px']:g} px"
-    return text if share is None else f"{text}, {100 * share:.0f} %"
-
-
-def _protocol(panel: Panel) -> list[tuple[str, str]]:
-    """What is the same for all models; hashes by seed, pixels of the first."""
-    done = panel.done
-    if not done or done[0].scores is None:
-        return [("Split", f"{panel.split}: no cell is done")]
-    first = done[0].scores.protocol
-    config = done[0].cell.split_config
-    shared = {key: value for key, value in first.items() if not key.startswith("reach")}
-    hashes = {r.cell.seed: r.facts["split_hash"] for r in done if r.facts is not None}
-    several = len(set(hashes.values())) > 1
-    if several:
-        shared.pop("seed", None)
-    lines = [line for line in protocol_lines(shared) if not line[0].startswith("Hash")]
-    lines = [(f"{t} (seed {done[0].cell.seed})" if several and t == "Labelled pixels" else t, w)
-             for t, w in lines]  # fmt: skip
-    seeds = ", ".join(str(seed) for seed in sorted(hashes))
-    what = "of split and training" if SPLITS[config["name"]].drawn else "of training; one split"
-    lines.append(("Seeds", f"{seeds} ({what})"))
-    if several:
-        text = ", ".join(f"{own[:12]}… (seed {seed})" for seed, own in sorted(hashes.items()))
-        lines.append(("Hashes of the splits", text))
-    else:
-        lines.append(("Hash of the split", next(iter(hashes.values()))))
-    return lines
-
-
-def _notes(panel: Panel) -> list[str]:
-    """What must be said of a panel."""
-    notes: list[str] = []
-    done = panel.done
-    seeds = sorted({each.cell.seed for each in done})
-    if len(seeds) == 1:
-        notes.append(
-            "A single seed: nothing tells how much of a difference is chance; compare over five "
-            "or more"
+            seed = "" if each.cell.seed is None else str(each.cell.seed)
+            reasons.setdefault(each.failed, []).append(seed)
+    why = "; ".join(
+        f"seed {', '.join(seeds)}: {reason}" if seeds[0] else reason
+        for reason, seeds in reasons.items()
+    )
+    text = f"{', '.join((*results[0].cell.case, model))}: {why}"
+    column = panel.leading
+    values = panel.values(model, column, panel.averaged)
+    if values.size:
+        seeds = [each.cell.seed for each in results if each.done]
+        means = zip(values.mean(axis=1), seeds, strict=True)
+        finished = ", ".join(
+            f"{column.show(value)}{column.unit} (seed {seed})" for value, seed in means
         )
-    lacking: dict[str, list[int]] = {}
-    said: dict[str, list[int]] = {}
-    for seed, scores in {r.cell.seed: r.scores for r in done if r.scores}.items():
-        for name in scores.absent:
-            lacking.setdefault(name, []).append(seed)
-        for note in scores.protocol["notes"]:
-            said.setdefault(note, []).append(seed)
-        for name in scores.protocol.get("dropped", []):
-            said.setdefault(f"class {name!r} is left out: not on both sides", []).append(seed)
-    for name, where in lacking.items():
-        said[f"class {name!r} has no test pixel, and takes no part in the average accuracy"] = where
-    return notes + said_once(said, seeds, "seed")
+        text += f". {column.words} of those that are done: {finished}"
+    return text
 
 
-def said_once(said: Mapping[str, Sequence[Any]], everywhere: Sequence[Any], what: str) -> list[str]:
+def too_few_seeds(panels: Sequence[Panel]) -> int | None:
+    """The smallest number of seeds, where it is too small to claim anything."""
+    seeds = [len(own) for p in panels for own in p.results.values() if own[0].cell.seed is not None]
+    return min(seeds) if seeds and min(seeds) < LEAST_SEEDS else None
+
+
+def say_once(said: Mapping[str, Sequence[Any]], everywhere: Sequence[Any], what: str) -> list[str]:
     """Notes, each with where it holds unless everywhere; those alike but for numbers stand once.
 
     said   where each was said, such as by which seeds
     what   is named before these, such as 'seed'
 
-    >>> said_once({"guard: 30 px": [0], "guard: 31 px": [1], "odd": [1]}, [0, 1], "seed")
+    >>> say_once({"guard: 30 px": [0], "guard: 31 px": [1], "odd": [1]}, [0, 1], "seed")
     ['Guard: 30 px (seed 0; alike with 1)', 'Odd (seed 1)']
     """
     alike: dict[str, tuple[str, list[Any]]] = {}
@@ -269,21 +171,3 @@ def said_once(said: Mapping[str, Sequence[Any]], everywhere: Sequence[Any], what
             which = f" ({what} {said[note][0]}; alike with {others})"
         notes.append(f"{note[:1].upper()}{note[1:]}{which}")
     return notes
-
-
-def _claims(found: Sequence[Panel], pairs: int) -> str:
-    """What a bold number says, or why none is."""
-    seeds = max((len(own) for panel in found for own in panel.results.values()), default=0)
-    if seeds < LEAST_SEEDS:
-        return (
-            f"Nothing is bold: with {seeds} seed{'s' if seeds != 1 else ''} no difference can be "
-            f"claimed; compare over {LEAST_SEEDS} or more."
-        )
-    if not pairs:
-        return "Nothing is bold: there are no two models whose cells are all done."
-    return (
-        f"Bold: better than each other model of its table, by a difference that holds at "
-        f"{LEVEL:g} in the corrected resampled t-test (Nadeau and Bengio 2003) over seeds, "
-        f"adjusted by Holm's method for the {pairs} pair{'s' if pairs != 1 else ''} of models in "
-        f"all tables."
-    )

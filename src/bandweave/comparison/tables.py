@@ -1,56 +1,54 @@
-"""The tables of a comparison: Markdown, and LaTeX with booktabs."""
+"""The tables of a comparison: Markdown, LaTeX with booktabs, and CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
-from bandweave.comparison.results import Result
-from bandweave.comparison.summary import HEADS, SCORES, Comparisons, Entry, Row, Summary, summarise
-from bandweave.report.words import counted
+from bandweave.comparison.results import Result, time_row
+from bandweave.comparison.summary import Entry, Panel, Summary, Task
+from bandweave.csv_text import csv_of
 
-SCORE_WORDS = "In percent: mean ± standard deviation over seeds; every test pixel counts once."
+# CSV ---------------------------------------------------------------------------------------------
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """table.md: for each scene and split the scores, the protocol, and the classes."""
-    found = summarise(results)
-    pieces = ["# Comparison", "", SCORE_WORDS + " " + found.claims, ""]
-    for summary in found.panels:
-        pieces += _panel(summary)
-    if found.footnotes:
-        pieces += [f"[{i}] {text}\n" for i, text in enumerate(found.footnotes, 1)]
+def results_csv(task: Task, results: Sequence[Result]) -> str:
+    """results.csv: scores of every cell, and nothing that depends on when it was made."""
+    return csv_of(task.columns, (row for result in results for row in task.csv_rows(result)))
+
+
+def times_csv(task: Task, results: Sequence[Result]) -> str:
+    """times.csv: seconds of every cell, and what they depend on."""
+    return csv_of(task.times, (time_row(task.case_names, each) for each in results if each.done))
+
+
+# Markdown ----------------------------------------------------------------------------------------
+
+
+def markdown(task: Task, summary: Summary) -> str:
+    """table.md: what all panels share, their tables, and footnotes."""
+    pieces = [f"# {task.title}", "", f"{task.words} {summary.claims}", ""]
+    if summary.protocol:
+        pieces += [*list_terms(summary.protocol), *list_notes(summary.notes), ""]
+    for panel in summary.panels:
+        pieces += [f"## {panel.title}", "", *task.panel_lines(panel)]
+    pieces += task.closing_lines(summary)
+    pieces += [f"[{i}] {text}\n" for i, text in enumerate(summary.footnotes, 1)]
     return "\n".join(pieces).rstrip() + "\n"
 
 
-def _panel(summary: Summary) -> list[str]:
-    heads = ["model", *HEADS.values(), "seeds", "parameters", "reach, test px within it", "runs"]
-    rows = [_line(row) for row in summary.rows]
-    lines = [f"## {summary.title}", "", *markdown_rows(heads, rows), ""]
-    if summary.panel.classes:
-        heads = ["accuracy of class", *(row.model for row in summary.rows)]
-        lines += markdown_rows(heads, [
-            [name, *(marked(row.classes[k]) for row in summary.rows)]
-            for k, name in enumerate(summary.panel.classes)
-        ])  # fmt: skip
-        lines.append("")
-    lines += [f"- {term}: {text}" for term, text in summary.protocol]
-    lines += [f"- Note: {note}" for note in summary.notes]
-    return [*lines, ""]
+def list_terms(terms: Iterable[tuple[str, str]]) -> list[str]:
+    """Terms and what they are, as a list in Markdown."""
+    return [f"- {term}: {text}" for term, text in terms]
 
 
-def _line(row: Row) -> list[str]:
-    return [
-        row.model,
-        *(marked(row.scores[score]) for score in SCORES),
-        str(row.seeds),
-        "–" if row.parameters is None else counted(row.parameters),
-        row.reach,
-        f"`{row.runs}`",
-    ]
+def list_notes(notes: Iterable[str]) -> list[str]:
+    """Notes as a list in Markdown."""
+    return [f"- Note: {note}" for note in notes]
 
 
-def marked(entry: Entry) -> str:
-    """An entry in Markdown."""
+def mark_entry(entry: Entry) -> str:
+    """An entry in Markdown: bold where it holds."""
     if entry.footnote is not None:
         return f"– [{entry.footnote}]"
     return f"**{entry}**" if entry.holds else str(entry)
@@ -63,56 +61,41 @@ def markdown_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
 
 
-# LaTeX --------------------------------------------------------------------------------------------
+# LaTeX -------------------------------------------------------------------------------------------
 
 
-def tex(results: Sequence[Result]) -> str:
-    """table.tex: classes by models for each scene and split, as papers print them."""
-    found = summarise(results)
+def tex(task: Task, summary: Summary) -> str:
+    """table.tex: a table for each panel, as papers print them."""
     pieces = ["% needs \\usepackage{booktabs}"]
-    for summary in found.panels:
-        pieces += ["", *_table(summary, found)]
+    for panel in summary.panels:
+        pieces += ["", *_tex_table(task, panel, summary)]
     return "\n".join(pieces) + "\n"
 
 
-def _table(summary: Summary, found: Comparisons) -> list[str]:
-    rows = summary.rows
-    lines = ["% " + " ".join(f"{row.model}: {row.runs}".split()) for row in rows]
+def _tex_table(task: Task, panel: Panel, summary: Summary) -> list[str]:
+    (heads, *groups) = task.tex_groups(panel)
+    lines = ["% " + " ".join(f"{row.model}: {row.runs}".split()) for row in panel.rows]
     lines += [
         "\\begin{table}",
         "\\centering",
-        f"\\caption{{{escaped(_caption(summary, found))}}}",
-        f"\\begin{{tabular}}{{l{'r' * len(rows)}}}",
+        f"\\caption{{{escape_tex(task.caption(panel, summary), task.signs)}}}",
+        f"\\begin{{tabular}}{{l{'r' * (len(heads[0]) - 1)}}}",
         "\\toprule",
-        " & ".join(["Class", *(escaped(row.model) for row in rows)]) + " \\\\",
-        "\\midrule",
     ]
-    for k, name in enumerate(summary.panel.classes):
-        lines.append(" & ".join([escaped(name), *(tex_cell(r.classes[k]) for r in rows)]) + " \\\\")
-    if summary.panel.classes:
-        lines.append("\\midrule")
-    for score, head in HEADS.items():
-        cells = [tex_cell(row.scores[score]) for row in rows]
-        lines.append(" & ".join([head.replace("κ×100", "$\\kappa \\times 100$"), *cells]) + " \\\\")
+    for number, group in enumerate([heads, *filter(None, groups)]):
+        lines += ["\\midrule"] if number else []
+        lines += [" & ".join(cells) + " \\\\" for cells in group]
     lines += ["\\bottomrule", "\\end{tabular}"]
-    for note in (row.scores[SCORES[0]].footnote for row in rows):
-        if note is None:
-            continue
-        lines.append(f"\\\\[2pt] {{\\footnotesize [{note}] {escaped(found.footnotes[note - 1])}}}")
+    for row in panel.rows:
+        note = row.scores[panel.leading.metric].footnote
+        if note is not None:
+            text = escape_tex(summary.footnotes[note - 1], task.signs)
+            lines.append(f"\\\\[2pt] {{\\footnotesize [{note}] {text}}}")
     return [*lines, "\\end{table}"]
 
 
-def _caption(summary: Summary, found: Comparisons) -> str:
-    lines = [f"{term}: {text}" for term, text in summary.protocol if not term.startswith("Hash")]
-    hashes = [text for term, text in summary.protocol if term.startswith("Hash")]
-    notes = [f"{note}." for note in summary.notes]
-    parts = [f"{summary.title}.", SCORE_WORDS, found.claims, "; ".join(lines) + "."]
-    parts += [f"Hash: {hashes[0]}."] if hashes else []
-    return " ".join([*parts, *notes])
-
-
-def tex_cell(entry: Entry) -> str:
-    """An entry in LaTeX."""
+def tex_entry(entry: Entry) -> str:
+    """An entry in LaTeX: bold where it holds."""
     if entry.footnote is not None:
         return f"-- [{entry.footnote}]"
     text = str(entry).replace("–", "--").replace("±", "$\\pm$")
@@ -139,15 +122,20 @@ TEX = {
 }
 
 
-def escaped(text: str) -> str:
+def escape_tex(text: str, signs: Mapping[str, str] | None = None) -> str:
     """Text for LaTeX.
 
-    >>> escaped("m3amba_tiny & 50 %")
+    signs   how signs of metrics are written, such as κ×100; longer ones first
+
+    >>> escape_tex("m3amba_tiny & 50 %")
     'm3amba\\\\_tiny \\\\& 50 \\\\%'
 
     A star or bracket at the beginning of a row would be an option of the row before.
 
-    >>> escaped("[a]*")
+    >>> escape_tex("[a]*")
     '{[}a{]}{*}'
     """
-    return "".join(TEX.get(sign, sign) for sign in text)
+    if not signs:
+        return "".join(TEX.get(sign, sign) for sign in text)
+    pieces = re.split(f"({'|'.join(map(re.escape, signs))})", text)
+    return "".join(signs.get(piece) or escape_tex(piece) for piece in pieces)

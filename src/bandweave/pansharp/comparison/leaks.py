@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from bandweave.comparison.sharpening.plan import Plan
 from bandweave.errors import ConfigError
+from bandweave.pansharp.comparison.plan import Plan
 from bandweave.pansharp.config import PairFiles
 from bandweave.pansharp.pair.pair import Pair, split_key
 

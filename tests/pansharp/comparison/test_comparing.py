@@ -161,8 +161,8 @@ def test_the_page_shows_all_methods_and_says_the_protocol(made):
 
 def test_what_is_finished_is_not_repeated(copy, asked, monkeypatch):
     before = contents(copy)
-    monkeypatch.setattr("bandweave.comparison.sharpening.cell.train_sharpener", None)
-    monkeypatch.setattr("bandweave.comparison.sharpening.cell.score_sharpeners", None)
+    monkeypatch.setattr("bandweave.pansharp.comparison.cell.train_sharpener", None)
+    monkeypatch.setattr("bandweave.pansharp.comparison.cell.score_sharpeners", None)
     bw.compare_sharpeners(**asked, out=copy)
     assert contents(copy) == before
 

@@ -4,11 +4,14 @@ import re
 
 import numpy as np
 
-from bandweave.comparison.sharpening.plan import Cell
-from bandweave.comparison.sharpening.results import Result
-from bandweave.comparison.sharpening.summary import summarise
-from bandweave.comparison.sharpening.tables import markdown, tex
+from bandweave.comparison import summary, tables
+from bandweave.comparison.plan import Cell
+from bandweave.comparison.results import Result
+from bandweave.pansharp.comparison.plan import Options, Plan
+from bandweave.pansharp.comparison.task import SharpeningTask
 from bandweave.pansharp.scores.names import FULL, REDUCED
+
+TASK = SharpeningTask(Plan({}, [], [], {}, Options(), ()), {})
 
 PAIRS = np.arange(6.0)  # what a pair adds to a score: large beside what methods differ by
 
@@ -33,10 +36,24 @@ def of(model, psnr, classical=False):
         }
         seconds = {"train": None if classical else 3.0}
         facts = {"seconds": seconds, "parameters": None if classical else 1000}
-        cell = Cell(model, None if classical else seed, {}, {}, {})
-        took = {pair: {"reduced": 1.0, "full": 2.0} for pair in scores}
-        found.append(Result(cell, facts, scores, dict.fromkeys(scores, depends), took))
+        cell = Cell((), model, None if classical else seed, {})
+        values = {(p,): {pair: own[p] for pair, own in scores.items()} for p in ("reduced", "full")}
+        took = {"reduced": 1.0, "full": 2.0}
+        details = {pair: {"facts": depends, "seconds": took} for pair in scores}
+        found.append(Result(cell, facts, values, details))
     return found
+
+
+def summarise(results):
+    return summary.summarise(TASK, results)
+
+
+def markdown(found):
+    return tables.markdown(TASK, found)
+
+
+def tex(found):
+    return tables.tex(TASK, found)
 
 
 def jitter(seeds, pairs=6, size=0.05, key=0):
@@ -97,19 +114,19 @@ def test_classical_methods_alone_are_compared_over_pairs():
 def test_a_lower_error_is_the_better_one():
     results = [*of("a", 30 + jitter(5)), *of("b", 30 + jitter(5, key=1))]
     for result in results[:5]:
-        for pair, found in enumerate(result.scores.values()):
-            found["reduced"]["ergas"] = 0.3 + 0.01 * pair + 0.001 * result.cell.seed
+        for pair, found in enumerate(result.values["reduced",].values()):
+            found["ergas"] = 0.3 + 0.01 * pair + 0.001 * result.cell.seed
     panel = summarise(results).panels[0]
     assert [row.scores["ergas"].holds for row in panel.rows] == [True, False]
 
 
 def test_a_pair_without_a_score_counts_for_none():
     results = [*of("a", 30 + PAIRS, True), *of("b", 30 + PAIRS, True)]
-    results[0].scores["p5"]["reduced"]["psnr"] = np.nan
+    results[0].values["reduced",]["p5"]["psnr"] = np.nan
     panel = summarise(results).panels[0]
     assert [row.scores["psnr"].mean for row in panel.rows] == [32.0, 32.0]
     assert panel.notes == ["PSNR: without p5, where a method has none"]
-    assert str(panel.rows[0].pairs[5]) == "–"
+    assert str(panel.rows[0].parts[5]) == "–"
 
 
 def test_a_perfect_image_is_no_error():
@@ -131,6 +148,6 @@ def test_a_failed_seed_is_a_dash_and_the_others_stand_in_the_note():
 
 
 def test_nothing_done():
-    found = summarise([Result(Cell("gsa", None, {}, {}, {}), failed="it broke")])
+    found = summarise([Result(Cell((), "gsa", None, {}), failed="it broke")])
     assert "| gsa | – [1] |" in markdown(found)
     assert tex(found).count("-- [1]") > 7

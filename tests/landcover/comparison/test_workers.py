@@ -123,8 +123,9 @@ def test_a_cluster_of_two_workers_of_which_one_is_killed(undisturbed, tmp_path):
 
 def test_no_worker_is_started_once_all_were_ended(tmp_path):
     """A signal ends the workers of a terminal's command too: their cells are not begun again."""
-    from bandweave.cluster.processes import _Workers
     from bandweave.comparison.cell import Means
+
+    from bandweave.cluster.processes import _Workers
     from bandweave.comparison.plan import Cell
 
     workers = _Workers(1, "bandweave.comparison.cell")

@@ -15,7 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.plan import file_name, once, preset_of, seeds_of
+from bandweave.comparison.plan import (
+    Cell,
+    check_folders,
+    file_name,
+    find_method,
+    options_by_name,
+    read_model,
+    read_seeds,
+)
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.classical.methods import CLASSICAL
@@ -23,48 +31,7 @@ from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option
 from bandweave.pansharp.pair.pair import Files
 from bandweave.pansharp.training import as_pair_files, check_pairs
 from bandweave.schema import to_dict
-from bandweave.training.sections import grouped, merged
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A method, trained by a seed where it is trained, and scored on all test pairs.
-
-    seed     None of a classical method
-    config   of a model, as config.yaml holds it; {"method": …} of a classical method
-    test     by name, the PAN file and the MS files
-    options  how pairs are opened and scored: those of `Options`
-    """
-
-    model: str
-    seed: int | None
-    config: dict[str, Any]
-    test: dict[str, dict[str, Any]]
-    options: dict[str, Any]
-
-    @property
-    def method(self) -> str | None:
-        """The classical method, where it is one."""
-        return self.config.get("method")
-
-    @property
-    def place(self) -> Path:
-        """Its run folder inside that of the comparison."""
-        folder = Path("runs", file_name(self.model))
-        return folder if self.seed is None else folder / f"seed-{self.seed}"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for a folder to be this cell's."""
-        return {
-            "config": self.config,
-            "seed": self.seed,
-            "test": self.test,
-            "options": self.options,
-        }
-
-    def __str__(self) -> str:
-        return self.model if self.seed is None else f"{self.model}, seed {self.seed}"
+from bandweave.training.sections import merged
 
 
 @dataclass(frozen=True)
@@ -110,20 +77,19 @@ class Plan:
 
         Raises ConfigError for a name or option that does not exist, with the nearest right one.
         """
-        named = models if isinstance(models, Mapping) else dict.fromkeys(once(models, "model"))
+        named = options_by_name(models, "model")
         if not named:
             raise ConfigError("nothing to compare: name some models")
         plan = cls(
-            models={name: _model(name, own, shared or {}) for name, own in named.items()},
-            pairs=[_absolute(pair) for pair in pairs],
-            validation=[_absolute(pair) for pair in validation],
-            test=_test(test),
+            models={name: _read_model(name, own, shared or {}) for name, own in named.items()},
+            pairs=[_make_absolute(pair) for pair in pairs],
+            validation=[_make_absolute(pair) for pair in validation],
+            test=_name_pairs(test),
             options=options,
-            seeds=seeds_of(seeds),
+            seeds=read_seeds(seeds),
         )
         for what, names in (("models", plan.models), ("test pairs", plan.test)):
-            if len({file_name(name).lower() for name in names}) < len(names):
-                raise ConfigError(f"two {what} have names that make the same folder")
+            check_folders(map(file_name, names), what)
         for name in plan.trained:
             try:
                 check_pairs(plan.config(name))
@@ -154,16 +120,18 @@ class Plan:
         )
 
     def cells(self) -> Iterator[Cell]:
-        """Every cell, in the order of the table."""
-        test = {name: to_dict(files) for name, files in self.test.items()}
+        """Every cell, in the order of the table; a cell answers for all test pairs."""
+        scored = {
+            "test": {name: to_dict(files) for name, files in self.test.items()},
+            "options": asdict(self.options),
+        }
         for name, own in self.models.items():
             if "method" in own:
-                yield Cell(name, None, own, test, asdict(self.options))
+                yield Cell((), name, None, {"config": own, **scored})
                 continue
             for seed in self.seeds:
-                yield Cell(
-                    name, seed, self.config(name, seed).to_dict(), test, asdict(self.options)
-                )
+                config = self.config(name, seed).to_dict()
+                yield Cell((), name, seed, {"config": config, **scored})
 
     def to_dict(self) -> dict[str, Any]:
         """As compare.yaml holds it; pairs that nothing is trained on are left out."""
@@ -180,22 +148,22 @@ class Plan:
         }
 
 
-def _absolute(pair: Files | PairFiles) -> PairFiles:
+def _make_absolute(pair: Files | PairFiles) -> PairFiles:
     """The same files from any folder."""
     files = as_pair_files(pair)
     return PairFiles(os.path.abspath(files.pan), tuple(map(os.path.abspath, files.ms)))
 
 
-def _test(
+def _name_pairs(
     test: Mapping[str, Files | PairFiles] | Sequence[Files | PairFiles],
 ) -> dict[str, PairFiles]:
     """Test pairs by name; by default that of the PAN file."""
     if not test:
         raise ConfigError("there is no test pair; give at least one PAN and its MS file")
     if isinstance(test, Mapping):
-        return {str(name): _absolute(pair) for name, pair in test.items()}
+        return {str(name): _make_absolute(pair) for name, pair in test.items()}
     named: dict[str, PairFiles] = {}
-    for pair in map(_absolute, test):
+    for pair in map(_make_absolute, test):
         name = Path(pair.pan).stem
         if name in named:
             raise ConfigError(
@@ -205,16 +173,13 @@ def _test(
     return named
 
 
-def _model(name: str, own: Mapping[str, Any] | None, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a model, or {"method": …}."""
-    preset, options = preset_of(name, own, SHARPENERS, CLASSICAL)
+def _read_model(name: str, own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a trained model, or {"method": …} of a classical method."""
+    preset, options = find_method(name, own, SHARPENERS, CLASSICAL)
     if preset in CLASSICAL:
         return {"method": preset}
-    stored: dict[str, Any] = {"model": {"name": preset}}
-    stored = merged(stored, {key: dict(shared.get(key) or {}) for key in SECTIONS})
-    try:
-        stored = merged(stored, grouped(option_groups(preset), options))
-        config = SharpenConfig.read(stored).to_dict()
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from None
+    stored = merged(
+        {"model": {"name": preset}}, {key: dict(shared.get(key) or {}) for key in SECTIONS}
+    )
+    config = read_model(name, stored, options, option_groups(preset), SharpenConfig.read)
     return {section: config[section] for section in SECTIONS}

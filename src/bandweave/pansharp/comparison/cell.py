@@ -14,15 +14,13 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bandweave.comparison.cell_folder import attempt, versions
-from bandweave.comparison.plan import file_name
-from bandweave.comparison.sharpening.plan import Cell
+from bandweave.comparison.cells import attempt, versions
+from bandweave.comparison.plan import Cell, CellOptions, file_name
 from bandweave.errors import RunError
 from bandweave.pansharp.config import SharpenConfig
 from bandweave.pansharp.pair.pair import Pair, open_pair
@@ -36,27 +34,11 @@ from bandweave.training.config import conflicts
 from bandweave.training.folder import RunFolder, machine
 
 
-@dataclass(frozen=True)
-class Means:
-    """How cells are made; nothing here may change a score.
-
-    command   as the user gave it
-    pictured  the seed that is pictured, and classical methods beside it; None for none at all
-    threads   that a cell may compute with; None for what the process has
-    quiet     nothing but errors is logged
-    """
-
-    command: str = ""
-    pictured: int | None = 0
-    threads: int | None = None
-    quiet: bool = False
-
-
-def run_cell(root: Path, cell: Cell, means: Means) -> dict[str, Any]:
+def run_cell(root: Path, cell: Cell, options: CellOptions) -> dict[str, Any]:
     """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds."""
     folder = RunFolder(root / cell.place)
-    with _quiet(means.quiet):
-        return attempt(root, cell, lambda: _made(folder, cell, means))
+    with _quiet(options.quiet):
+        return attempt(root, cell, lambda: _make(folder, cell, options))
 
 
 @contextmanager
@@ -82,39 +64,39 @@ def open_test_pair(files: Mapping[str, Any], options: Mapping[str, Any]) -> Pair
     return open_pair(files["pan"], list(files["ms"]), **given)
 
 
-def _made(folder: RunFolder, cell: Cell, means: Means) -> dict[str, Any]:
-    if means.threads is not None:
+def _make(folder: RunFolder, cell: Cell, options: CellOptions) -> dict[str, Any]:
+    if options.threads is not None:
         import torch
 
-        torch.set_num_threads(means.threads)
-    run = None
-    if cell.method is None:
-        run = _trained(folder, cell)
+        torch.set_num_threads(options.threads)
+    run, method, asked = None, cell.work["config"].get("method"), cell.work["options"]
+    if method is None:
+        run = _train(folder, cell)
     else:
-        write_yaml(folder.config, {**cell.config, **cell.options})
-    pairs = _stored(folder, cell)
-    pictured = means.pictured is not None and cell.seed in (None, means.pictured)
-    for number, (name, files) in enumerate(cell.test.items()):
+        write_yaml(folder.config, {**cell.work["config"], **asked})
+    pairs = _read_scores(folder, cell)
+    pictured = options.pictured is not None and cell.seed in (None, options.pictured)
+    for number, (name, files) in enumerate(cell.work["test"].items()):
         shown = pictured and number < SAMPLES
         if name in pairs and not (shown and _lacks_images(folder, name)):
             continue
         scores = score_sharpeners(
-            {name: open_test_pair(files, cell.options)},
-            [] if cell.method is None else [cell.method],
+            {name: open_test_pair(files, asked)},
+            [] if method is None else [method],
             runs={} if run is None else {cell.model: trained(run)},
-            sensor=cell.options["sensor"],
-            register=cell.options["register"],
-            peak=cell.options["peak"],
+            sensor=asked["sensor"],
+            register=asked["register"],
+            peak=asked["peak"],
             samples=int(shown),
             quiet=True,
         )
         _keep_images(folder, name, scores)
-        pairs[name] = _as_plain(scores)
+        pairs[name] = _plain_scores(scores)
         folder.write_scores({"identity": cell.identity, "pairs": pairs})
     facts = {
         "identity": cell.identity,
         "seed": cell.seed,
-        "command": means.command,
+        "command": options.command,
         "parameters": None if run is None else run.parameters,
         "versions": versions(),
         "machine": machine(),
@@ -128,20 +110,20 @@ def _made(folder: RunFolder, cell: Cell, means: Means) -> dict[str, Any]:
     return facts
 
 
-def _trained(folder: RunFolder, cell: Cell) -> SharpenRun:
+def _train(folder: RunFolder, cell: Cell) -> SharpenRun:
     """The run of a model: read where it is whole, else trained from where it stands."""
     if folder.finished:
         run = SharpenRun.open(folder.path)
-        if not conflicts(run.config.to_dict(), cell.config):
+        if not conflicts(run.config.to_dict(), cell.work["config"]):
             return run
         raise RunError(
             f"{folder.path} holds a run of another configuration; compare into another folder"
         )
-    config = SharpenConfig.read(cell.config)
+    config = SharpenConfig.read(cell.work["config"])
     return train_sharpener(out=folder.path, config=config, resume=True, quiet=True)
 
 
-def _stored(folder: RunFolder, cell: Cell) -> dict[str, Any]:
+def _read_scores(folder: RunFolder, cell: Cell) -> dict[str, Any]:
     """The scores that stand in the folder, if they are whole and this cell's."""
     try:
         stored = json.loads(folder.scores.read_text(encoding="utf-8"))
@@ -151,7 +133,7 @@ def _stored(folder: RunFolder, cell: Cell) -> dict[str, Any]:
         return {}
 
 
-def _as_plain(scores: SharpeningScores) -> dict[str, Any]:
+def _plain_scores(scores: SharpeningScores) -> dict[str, Any]:
     """Scores of one method on one pair as JSON holds them."""
     (facts,) = scores.scenes
     return {

@@ -6,9 +6,21 @@ import re
 
 import pytest
 
-from bandweave.comparison.results import results_csv, times_csv
+from bandweave.comparison import tables
 from bandweave.comparison.summary import summarise
-from bandweave.comparison.tables import escaped, markdown, markdown_rows, tex
+from bandweave.comparison.tables import escape_tex, markdown_rows
+from bandweave.landcover.comparison.plan import Plan
+from bandweave.landcover.comparison.task import LandCoverTask
+
+TASK = LandCoverTask(Plan({}, {}, {}, ()))
+
+
+def markdown(results):
+    return tables.markdown(TASK, summarise(TASK, results))
+
+
+def tex(results):
+    return tables.tex(TASK, summarise(TASK, results))
 
 
 def of(result, rights, **more):
@@ -26,7 +38,7 @@ CLEAR = {"good": [90, 91, 92, 90, 91], "bad": [50, 52, 51, 53, 50]}
 def bold(results):
     return {
         row.model: {score for score, entry in row.scores.items() if entry.holds}
-        for panel in summarise(results).panels
+        for panel in summarise(TASK, results).panels
         for row in panel.rows
     }
 
@@ -78,8 +90,8 @@ def test_more_panels_are_more_comparisons(result):
     results = of(result, scattered, train=10_000)
     for number in range(40):
         results += of(result, {"one": [50] * 5, "other": [50] * 5}, scene=f"other-{number}")
-    assert summarise(results[:10]).panels[0].rows[0].scores["overall_accuracy"].holds
-    assert not summarise(results).panels[0].rows[0].scores["overall_accuracy"].holds
+    assert summarise(TASK, results[:10]).panels[0].rows[0].scores["overall_accuracy"].holds
+    assert not summarise(TASK, results).panels[0].rows[0].scores["overall_accuracy"].holds
     assert "for the 41 pairs of models" in markdown(results)
 
 
@@ -133,7 +145,7 @@ def test_what_must_stand_beside_the_numbers(result):
 
 def test_csv_has_a_row_for_each_class_and_one_of_totals(result):
     results = of(result, {"one": [90, None]})
-    rows = list(csv.DictReader(io.StringIO(results_csv(results))))
+    rows = list(csv.DictReader(io.StringIO(tables.results_csv(TASK, results))))
     assert [(row["seed"], row["row"], row["class"]) for row in rows] == [
         ("0", "class", "a & b"),
         ("0", "class", "b_c"),
@@ -147,13 +159,13 @@ def test_csv_has_a_row_for_each_class_and_one_of_totals(result):
     assert rows[3]["run"] == "runs/town/blocks/one/seed-0"
     assert rows[4]["failed"] == "it broke"
     assert not {"seconds", "time"} & set(rows[0]), "what depends on when is in times.csv"
-    times = list(csv.DictReader(io.StringIO(times_csv(results))))
+    times = list(csv.DictReader(io.StringIO(tables.times_csv(TASK, results))))
     assert [(row["seed"], row["train"], row["cpu"]) for row in times] == [("0", "2.0", "c")]
 
 
 @pytest.mark.parametrize("name", ["[2pt]", "*", "*[9cm]", "a & b%", "\\input{x}", "{x", "~^#$_"])
 def test_no_name_is_a_command_of_latex(name):
-    text = escaped(name)
+    text = escape_tex(name)
     bare = re.sub(r"\\textbackslash\{\}|\\textascii(tilde|circum)\{\}|\\[&%$#_{}]", "", text)
     bare = re.sub(r"\{[\[\]*]\}", "", bare)  # a star or bracket in braces is no option of `\\`
     assert not set(bare) & set("\\{}[]*&%$#_~^")

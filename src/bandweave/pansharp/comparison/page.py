@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from bandweave.comparison.drawings import model_colours, scatter
-from bandweave.comparison.results import said_of
-from bandweave.comparison.sharpening.cell import image_file
-from bandweave.comparison.sharpening.plan import Plan
-from bandweave.comparison.sharpening.results import Result, by_model, values_of
-from bandweave.comparison.sharpening.summary import Comparisons, Panel
+from bandweave.comparison.page import done_words, render_comparison
+from bandweave.comparison.panels import Panel, Summary
+from bandweave.comparison.results import Result
+from bandweave.pansharp.comparison.cell import image_file
+from bandweave.pansharp.comparison.plan import Plan
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.report.page import plate_of
+from bandweave.pansharp.report.page import plate_of, strip_name
 from bandweave.pansharp.report.pictures import FRAME_COLOURS, Plate, error_ramp
-from bandweave.pansharp.scores.names import SCORES
 from bandweave.pansharp.scores.pairs import peak_of, prepared
 from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW
 from bandweave.pansharp.scores.samples import take_sample
 from bandweave.pansharp.scores.tables import NAMES, ScoreRow
 from bandweave.pansharp.scoring import BLOCKS, SAMPLES
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.report.page import render
-from bandweave.report.words import counted, seconds_in_words
+from bandweave.report.words import counted
+from bandweave.training.atomic import whole
 
-PACKAGES = ("comparison/sharpening", "comparison", "pansharp/report")
+
+@dataclass
+class PanelPage:
+    """What the page shows of a protocol.
+
+    costs   drawings of the leading score over what it costs, and what they show
+    """
+
+    panel: Panel
+    costs: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -43,98 +51,102 @@ class Pictures:
 
     @property
     def title(self) -> str:
+        """The pair and the resolution."""
         sample = self.plate.sample
         return f"{sample.facts.name}, {sample.protocol} resolution"
 
 
-def page(
+def write_page(
+    root: Path,
     plan: Plan,
+    opened: Mapping[str, Pair],
     results: Sequence[Result],
-    found: Comparisons,
-    pictures: Sequence[Pictures],
+    summary: Summary,
 ) -> str:
-    """The page's HTML."""
+    """The page's HTML; its picture strips are written beside it.
+
+    opened   the test pairs
+    """
     colours = model_colours(list(plan.models))
-    done = sum(result.done for result in results)
-    facts = [result.facts for result in results]
-    pairs = counted(len(plan.test))
-    return render(
-        PACKAGES,
-        "sharpeners.html.j2",
-        title=f"{len(plan.models)} methods on {pairs} pair{'s' if len(plan.test) > 1 else ''}",
-        cells=f"Pan-sharpening: {counted(done)} of {counted(len(results))} cells are done",
-        found=found,
-        costs={panel.protocol: _costs(panel, results, colours) for panel in found.panels},
-        colours=colours,
+    pictures = _draw_pictures(root, plan, opened, results, summary)
+    for each in pictures:
+        with whole(root / strip_name(each.plate.sample)) as beside:
+            beside.write_bytes(each.plate.png)
+    number = counted(len(plan.test))
+    done = next((each for each in results if each.done), None)
+    return render_comparison(
+        ("pansharp/comparison", "pansharp/report"),
+        "pairs.html.j2",
+        results,
+        summary,
+        colours,
+        title=f"{len(plan.models)} methods on {number} pair{'s' if len(plan.test) > 1 else ''}",
+        kind="comparison of sharpening",
+        called="methods",
+        cells=f"Pan-sharpening: {done_words(results)}",
+        panels=[PanelPage(panel, _draw_costs(panel, colours)) for panel in summary.panels],
         pictures=pictures,
         unpictured=len(plan.test) - len({each.plate.sample.facts.name for each in pictures}),
         frames=FRAME_COLOURS,
         ramp=error_ramp(),
         blocks=BLOCKS,
         formulas=[(s, protocol) for protocol in PROTOCOLS for s in NAMES[protocol].values()],
-        seconds=seconds_in_words,
-        depends=next((list(r.depends.items()) for r in results if r.done), []),
-        files=list(plan.test.items()),
-        versions=said_of(facts, "versions"),
-        machines=said_of(facts, "machine"),
-        commands=said_of(facts, "command"),
+        depends=[(name, each["facts"]) for name, each in done.details.items()] if done else [],
+        origins=[
+            (f"Test pair {name}", f"{each.pan}, {', '.join(each.ms)}")
+            for name, each in plan.test.items()
+        ],
     )
 
 
-def _costs(
-    panel: Panel, results: Sequence[Result], colours: Mapping[str, str]
-) -> list[tuple[str, str]]:
+def _draw_costs(panel: Panel, colours: Mapping[str, str]) -> list[tuple[str, str]]:
     """Drawings of the leading score over what it costs, and what they show."""
-    leading = SCORES[panel.leading]
-    what = f"{leading.symbol} {leading.unit}".rstrip()
+    what = f"{panel.leading.words}{panel.leading.unit}"
     points: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for model, own in by_model(list(results)).items():
+    for model, own in panel.results.items():
         done = [each for each in own if each.done]
-        means = [float(row.mean()) for row in values_of(own, panel.protocol, panel.leading)]
+        means = panel.values(model, panel.leading, panel.averaged).mean(axis=1)
         costs: dict[str, list[float]] = {"parameters": [], "seconds of training": []}
         costs["seconds a pair"] = []
         for each in done:
-            assert each.facts is not None
-            costs["parameters"].append(each.facts["parameters"] or np.nan)
-            costs["seconds of training"].append(each.facts["seconds"]["train"] or np.nan)
-            paces = [pair[panel.protocol] for pair in each.seconds.values()]
+            costs["parameters"].append((each.facts or {})["parameters"] or np.nan)
+            costs["seconds of training"].append(each.seconds["train"] or np.nan)
+            paces = [pair["seconds"][panel.case[0]] for pair in each.details.values()]
             costs["seconds a pair"].append(float(np.mean(paces)))
         for cost, values in costs.items():
             points.setdefault(cost, {})[model] = [
-                (x, y) for x, y in zip(values, means, strict=True) if np.isfinite(y)
+                (x, float(y)) for x, y in zip(values, means, strict=True) if np.isfinite(y)
             ]
     return [
         (
             f"{what} against {cost}",
-            scatter(f"{panel.protocol} {cost}", found, colours, (cost, what), lines=True),
+            scatter(f"{panel.case[0]} {cost}", found, colours, (cost, what), lines=True),
         )
         for cost, found in points.items()
         if any(not np.isnan(x) for own in found.values() for x, _ in own)
     ]
 
 
-def pictures_of(
+def _draw_pictures(
     root: Path,
     plan: Plan,
     opened: Mapping[str, Pair],
     results: Sequence[Result],
-    found: Comparisons,
+    summary: Summary,
 ) -> list[Pictures]:
-    """The first test pairs as every method made them, where cells have kept it.
-
-    opened   the test pairs
-    """
+    """The first test pairs as every method made them, where cells have kept it."""
     made = []
     for name in list(plan.test)[:SAMPLES]:
         pair = opened[name]
         sensor = sensor_of(plan.options.sensor, pair.names)
         peak = peak_of(name, pair, sensor, plan.options.peak)
-        shown = {p: _shown(root, results, name, p) for p in PROTOCOLS}
+        shown = {p: _kept_images(root, results, name, p) for p in PROTOCOLS}
         if not any(shown.values()):
             continue
         pair, facts = prepared(name, pair, sensor, peak, plan.options.register)
-        for panel in found.panels:
-            protocol, own = panel.protocol, shown[panel.protocol]
+        for panel in summary.panels:
+            (protocol,) = panel.case
+            own = shown[protocol]
             if not own:
                 continue
             stage = STAGES[protocol](pair, sensor, peak, WINDOW)
@@ -143,7 +155,8 @@ def pictures_of(
             for result, path in own:
                 image = np.load(path, allow_pickle=False)
                 sample.images[result.cell.model] = image
-                scores, seconds = result.scores[name][protocol], result.seconds[name][protocol]
+                scores = result.values[panel.case][name]
+                seconds = result.details[name]["seconds"][protocol]
                 rows.append(ScoreRow(result.cell.model, name, protocol, scores, seconds))
             seeds = [r.cell.seed for r, _ in own if r.cell.seed is not None]
             trained = [r.cell.model for r, _ in own if r.cell.seed is not None]
@@ -152,7 +165,7 @@ def pictures_of(
     return made
 
 
-def _shown(
+def _kept_images(
     root: Path, results: Sequence[Result], pair: str, protocol: str
 ) -> list[tuple[Result, Path]]:
     """Of each method the first cell that kept a picture."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bandweave.comparison.plan import Plan
 from bandweave.errors import ConfigError, SplitError
+from bandweave.landcover.comparison.plan import Plan
 
 SCENES = {"town": ("simulated:0", None)}
 
@@ -24,17 +24,16 @@ def test_every_cell_in_the_order_of_the_table():
 
 def test_a_seed_draws_the_split_unless_masks_are_given():
     cells = list(plan(["m3amba_tiny"], ["blocks", "given"], [3]).cells())
-    assert [cell.split_config["seed"] for cell in cells] == [3, 0]
-    assert [cell.config["train"]["seed"] for cell in cells] == [3, 3]
+    assert [cell.work["split"]["seed"] for cell in cells] == [3, 0]
+    assert [cell.work["config"]["train"]["seed"] for cell in cells] == [3, 3]
 
 
 def test_options_reach_whom_they_are_for():
     made = plan(
         {"wide": {"model": "m3amba_tiny", "width": 64}, "m3amba_tiny": None, "svm": {}},
         {"near": {"name": "blocks", "guard": 0}, "blocks": {}, "given": {}},
-        options={"train": {"steps": 7}},
+        shared={"train": {"steps": 7}, "layers": ["hsi"]},
         split_options={"guard": 3, "train": 0.4},
-        layers=["hsi"],
     )
     assert made.models["wide"]["model"]["width"] == 64
     assert made.models["m3amba_tiny"]["model"]["width"] == 32

@@ -1,10 +1,7 @@
 """The folder of a cell: whose turn it is, whether it is done, and why it is not.
 
-    cell.json     what the cell was, when all is done
-    failed.json   why it is not done
-
-Any kind of cell has a place inside the folder of the comparison, and an identity: what must be the
-same for a folder to be this cell's.
+cell.json     what the cell was, when all is done
+failed.json   why it is not done
 """
 
 from __future__ import annotations
@@ -12,33 +9,20 @@ from __future__ import annotations
 import json
 import platform
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bandweave.cluster.lock import only_one
+from bandweave.comparison.plan import Cell
 from bandweave.errors import BandweaveError, RunError
 from bandweave.training.atomic import write_json
 from bandweave.training.config import conflicts
 from bandweave.training.folder import VERSIONS
 
 
-class AnyCell(Protocol):
-    """What all kinds of cells have."""
-
-    @property
-    def place(self) -> Path:
-        """Its folder inside that of the comparison."""
-        ...
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for a folder to be this cell's."""
-        ...
-
-
-def attempt(root: Path, cell: AnyCell, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def attempt(root: Path, cell: Cell, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `cell.json` or `failed.json` holds in the end, made by `make` where it is not there.
 
     An error is written down and returned: it is this cell's alone. Raises nothing but what is no
@@ -61,7 +45,7 @@ def attempt(root: Path, cell: AnyCell, make: Callable[[], dict[str, Any]]) -> di
         return {"failed": reason(error)}
 
 
-def finished(root: Path, cell: AnyCell) -> dict[str, Any] | None:
+def finished(root: Path, cell: Cell) -> dict[str, Any] | None:
     """What stands in cell.json, None where the cell is not done.
 
     Raises RunError where the folder is of another configuration.
@@ -86,7 +70,7 @@ def finished(root: Path, cell: AnyCell) -> dict[str, Any] | None:
     return stored
 
 
-def failure(root: Path, cell: AnyCell) -> dict[str, Any] | None:
+def failure(root: Path, cell: Cell) -> dict[str, Any] | None:
     """What stands in failed.json, None where the cell did not fail."""
     try:
         return json.loads((root / cell.place / "failed.json").read_text(encoding="utf-8"))
@@ -94,7 +78,7 @@ def failure(root: Path, cell: AnyCell) -> dict[str, Any] | None:
         return None
 
 
-def why_not_done(root: Path, cell: AnyCell, failures: dict[str, str]) -> str:
+def why_not_done(root: Path, cell: Cell, failures: Mapping[str, str]) -> str:
     """In words.
 
     failures  of cells whose folders could not even hold why, by their place
@@ -120,7 +104,7 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def _failed(folder: Path, cell: AnyCell, error: Exception) -> dict[str, Any]:
+def _failed(folder: Path, cell: Cell, error: Exception) -> dict[str, Any]:
     stored = {
         "failed": reason(error),
         "identity": cell.identity,

@@ -15,19 +15,25 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.cell_folder import attempt, reason, versions
-from bandweave.comparison.features import Features, baseline_features, picture_of, run_features
-from bandweave.comparison.plan import Cell
+from bandweave.comparison.cells import attempt, reason, versions
+from bandweave.comparison.plan import Cell, CellOptions
 from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.data.splits.splitting import Split, split
 from bandweave.errors import RunError
 from bandweave.landcover.baselines.methods import fit_baseline
 from bandweave.landcover.baselines.run import BaselineRun
+from bandweave.landcover.comparison.features import (
+    Features,
+    baseline_features,
+    picture_of,
+    run_features,
+)
+from bandweave.landcover.comparison.plan import NUMBERS
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.mapping import map_scene
 from bandweave.landcover.run import Run
@@ -42,51 +48,51 @@ log = logging.getLogger(__name__)
 LARGEST_MAP = 4_000_000  # px of the labels' grid: larger scenes are scored and not mapped
 
 
-@dataclass(frozen=True)
-class Means:
-    """How cells are made; nothing here may change a score.
-
-    command   as the user gave it
-    maps      whether scenes that are not too large are mapped
-    pictured  the seed whose features are pictured; None for none
-    threads   that a cell may compute with; None for what the process has
-    """
-
-    command: str = ""
-    maps: bool = True
-    pictured: int | None = 0
-    threads: int | None = None
-
-
-def run_cell(root: Path, cell: Cell, means: Means, scene: Scene | None = None) -> dict[str, Any]:
+def run_cell(
+    root: Path, cell: Cell, options: CellOptions, scene: Scene | None = None
+) -> dict[str, Any]:
     """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds."""
     folder = RunFolder(root / cell.place)
-    return attempt(root, cell, lambda: _made(folder, cell, means, scene))
+    return attempt(root, cell, lambda: _make(folder, cell, options, scene))
 
 
-_last: dict[str, Any] = {}  # the scene and the split that this process had last
+class _Loaded:
+    """The scene and the split of the last cell, which the next one may have too."""
+
+    key: tuple[str, int | None] | None = None
+    split_key = ""
+    scene: Scene
+    split: Split
+
+    def load(self, cell: Cell, scene: Scene | None) -> tuple[Scene, Split]:
+        """Open the scene of a cell and draw its split, where they are not those of the last one."""
+        key = cell.work["scene"], id(scene) if scene is not None else None
+        if self.key != key:
+            self.key, self.split_key = None, ""
+            self.scene = scene or scene_from(cell.work["scene"])
+            self.key = key
+        split_key = json.dumps(cell.work["split"], sort_keys=True)
+        if self.split_key != split_key:
+            self.split_key = ""
+            self.split = split(self.scene, **cell.work["split"])
+            self.split_key = split_key
+        return self.scene, self.split
 
 
-def _scene_and_split(cell: Cell, scene: Scene | None) -> tuple[Scene, Split]:
-    """Opened and drawn, or what this process had for the cell before."""
-    key = cell.origin, id(scene) if scene is not None else None
-    if _last.get("scene_key") != key:
-        _last.clear()
-        _last.update(scene_key=key, scene=scene or scene_from(cell.origin))
-    key_of_split = json.dumps(cell.split_config, sort_keys=True)
-    if _last.get("split_key") != key_of_split:
-        _last.pop("split_key", None)
-        _last["split"] = split(_last["scene"], **cell.split_config)
-        _last["split_key"] = key_of_split
-    return _last["scene"], _last["split"]
+_LOADED = _Loaded()
 
 
-def _made(folder: RunFolder, cell: Cell, means: Means, scene: Scene | None) -> dict[str, Any]:
-    if means.threads is not None:
+def _make(
+    folder: RunFolder, cell: Cell, options: CellOptions, scene: Scene | None
+) -> dict[str, Any]:
+    if options.threads is not None:
         import torch
 
-        torch.set_num_threads(means.threads)
-    scene, drawn = _scene_and_split(cell, scene)
+        torch.set_num_threads(options.threads)
+    scene, drawn = _LOADED.load(cell, scene)
+    if cell.work["config"].get("class_names") == NUMBERS:
+        numbered = tuple(replace(each, name=f"class {each.code}") for each in scene.classes)
+        scene = replace(scene, classes=numbered)
     seconds: dict[str, float | None] = {}
 
     def timed(name: str, do: Callable[[], Any]) -> Any:
@@ -95,17 +101,16 @@ def _made(folder: RunFolder, cell: Cell, means: Means, scene: Scene | None) -> d
         seconds[name] = round(time.monotonic() - began, 3)
         return result
 
-    mapped = means.maps and _map_size(scene) <= LARGEST_MAP
-    made = (_baseline if cell.baseline else _model)(
-        folder, cell, scene, drawn, mapped, timed, means
-    )
+    mapped = options.maps and _map_size(scene) <= LARGEST_MAP
+    make = _make_baseline if "baseline" in cell.work["config"] else _make_model
+    made = make(folder, cell, scene, drawn, mapped, timed, options)
     return {
         "identity": cell.identity,
         "scene": scene.name,
         "protocol": made.pop("protocol"),
         "split_hash": drawn.hash,
         "seed": cell.seed,
-        "command": means.command,
+        "command": options.command,
         "mapped": mapped,
         **made,
         "versions": versions("scikit-learn", "scikit-image"),
@@ -114,23 +119,26 @@ def _made(folder: RunFolder, cell: Cell, means: Means, scene: Scene | None) -> d
     }
 
 
-def _model(
+def _make_model(
     folder: RunFolder,
     cell: Cell,
     scene: Scene,
     drawn: Split,
     mapped: bool,
     timed: Callable[[str, Callable[[], Any]], Any],
-    means: Means,
+    options: CellOptions,
 ) -> dict[str, Any]:
-    run = _trained(folder, cell, scene, drawn)
-    scores = _stored_scores(folder, drawn)
+    run = _train(folder, cell, scene, drawn)
+    scores = _read_scores(folder, drawn)
     if scores is None:
         scores = timed("score", lambda: score(run, scene, drawn, quiet=True))
     if mapped and not _has_map(folder, scene):
-        timed("map", lambda: map_scene(run, scene, _map(folder, scene), overwrite=True, quiet=True))
-    if means.pictured == cell.seed:
-        _picture(folder, lambda: run_features(run, scene, drawn))
+        timed(
+            "map",
+            lambda: map_scene(run, scene, _map_path(folder, scene), overwrite=True, quiet=True),
+        )
+    if options.pictured == cell.seed:
+        _draw_features(folder, lambda: run_features(run, scene, drawn))
     return {
         "protocol": scores.pixels.protocol,
         "parameters": run.parameters,
@@ -139,13 +147,14 @@ def _model(
     }
 
 
-def _trained(folder: RunFolder, cell: Cell, scene: Scene, drawn: Split) -> Run:
+def _train(folder: RunFolder, cell: Cell, scene: Scene, drawn: Split) -> Run:
     """The run of a model: read where it is whole, else trained from where it stands."""
-    config = LandCoverConfig.read(cell.config)
+    asked = {k: v for k, v in cell.work["config"].items() if k != "class_names"}
+    config = LandCoverConfig.read(asked)
     if folder.finished:
         run = Run.open(folder.path)
         stored = {k: v for k, v in run.config.to_dict().items() if k not in ("scene", "split")}
-        if run.facts["split_hash"] == drawn.hash and not conflicts(stored, cell.config):
+        if run.facts["split_hash"] == drawn.hash and not conflicts(stored, asked):
             return run
         raise RunError(
             f"{folder.path} holds a run of another split or configuration; compare into another "
@@ -154,37 +163,45 @@ def _trained(folder: RunFolder, cell: Cell, scene: Scene, drawn: Split) -> Run:
     return train(scene, drawn, out=folder.path, config=config, resume=True, quiet=True)
 
 
-def _baseline(
+def _make_baseline(
     folder: RunFolder,
     cell: Cell,
     scene: Scene,
     drawn: Split,
     mapped: bool,
     timed: Callable[[str, Callable[[], Any]], Any],
-    means: Means,
+    options: CellOptions,
 ) -> dict[str, Any]:
     """A classical method, from its beginning: what it leaves half done is not worth keeping."""
-    name, layers, threads = cell.baseline, cell.config["layers"], means.threads or 1
-    assert name is not None
+    name, layers = cell.work["config"]["baseline"], cell.work["config"]["layers"]
+    threads, seed = options.threads or 1, cell.seed or 0
     write_yaml(
         folder.config,
-        {**cell.config, "scene": cell.origin, "split": cell.split_config, "seed": cell.seed},
+        {
+            **cell.work["config"],
+            "scene": cell.work["scene"],
+            "split": cell.work["split"],
+            "seed": cell.seed,
+        },
     )
     fitted = timed(
         "train",
-        lambda: fit_baseline(name, scene, drawn, layers, seed=cell.seed, threads=threads),
+        lambda: fit_baseline(name, scene, drawn, layers, seed=seed, threads=threads),
     )
     scores = timed("score", fitted.score)
     folder.write_scores(SceneScores(scores).to_dict())
     if mapped:
         run = BaselineRun.of(fitted)
-        timed("map", lambda: map_scene(run, scene, _map(folder, scene), overwrite=True, quiet=True))
-    if means.pictured == cell.seed:
-        _picture(folder, lambda: baseline_features(fitted))
+        timed(
+            "map",
+            lambda: map_scene(run, scene, _map_path(folder, scene), overwrite=True, quiet=True),
+        )
+    if options.pictured == cell.seed:
+        _draw_features(folder, lambda: baseline_features(fitted))
     return {"protocol": scores.protocol, "parameters": None}
 
 
-def _stored_scores(folder: RunFolder, drawn: Split) -> SceneScores | None:
+def _read_scores(folder: RunFolder, drawn: Split) -> SceneScores | None:
     """The scores that stand in the folder, if they are whole and of this split."""
     try:
         scores = SceneScores.from_dict(json.loads(folder.scores.read_text(encoding="utf-8")))
@@ -193,7 +210,7 @@ def _stored_scores(folder: RunFolder, drawn: Split) -> SceneScores | None:
     return scores if scores.pixels.protocol.get("hash") == drawn.hash else None
 
 
-def _map(folder: RunFolder, scene: Scene) -> Path:
+def _map_path(folder: RunFolder, scene: Scene) -> Path:
     """A file, or a folder for the parts of a scene that has many."""
     return folder.map if len(scene.parts) == 1 else folder.map.with_suffix("")
 
@@ -204,7 +221,7 @@ def _has_map(folder: RunFolder, scene: Scene) -> bool:
     return len(scene.parts) == 1 and all(file.exists() for file in files)
 
 
-def _picture(folder: RunFolder, features: Callable[[], Features]) -> None:
+def _draw_features(folder: RunFolder, features: Callable[[], Features]) -> None:
     """Write features.json; where that fails, why: scores do not hang on a picture."""
     path = folder.path / "features.json"
     if path.exists():

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import bandweave as bw
-from bandweave.comparison.comparing import Comparison
 from bandweave.comparison.plan import Cell
 from bandweave.comparison.results import Result
+from bandweave.landcover.comparison.comparing import SceneComparison
+from bandweave.landcover.comparison.plan import Plan
+from bandweave.landcover.comparison.task import LandCoverTask
 from bandweave.landcover.metrics import Scores
 
 SCENE = "simulated_scene(seed=0, height=32, width=48, bands=4)"
@@ -27,19 +29,25 @@ TWO: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def made(tmp_path_factory: pytest.TempPathFactory) -> SceneComparison:
     """Two models, two seeds; for reading only."""
     return bw.compare(**TWO, out=tmp_path_factory.mktemp("compare") / "made")
 
 
 @pytest.fixture
-def result() -> Callable[..., Result]:
+def task() -> LandCoverTask:
+    """What the tables of made-up results are written by."""
+    return LandCoverTask(Plan({}, {}, {}, ()))
+
+
+@pytest.fixture
+def result(task: LandCoverTask) -> Callable[..., Result]:
     """result("a", seed=0, right=90): of 100 test pixels, of which so many are right."""
 
     def make(model: str, seed: int, right: int | None, **more: Any) -> Result:
         scene, split = more.pop("scene", "town"), more.pop("split", "blocks")
         options = {"name": more.pop("name", "blocks"), "seed": seed}
-        cell = Cell(scene, split, model, seed, "somewhere", options, {})
+        cell = Cell((scene, split), model, seed, {"scene": "somewhere", "split": options})
         if right is None:
             return Result(cell, failed=more.pop("failed", "it broke"))
         confusion = np.array([[right // 2, 50 - right // 2, 0], [50 - (right + 1) // 2] * 2 + [0]])
@@ -69,7 +77,8 @@ def result() -> Callable[..., Result]:
             "command": "bandweave compare",
         }
         names = ("a & b", "b_c", "absent")
-        return Result(cell, facts, Scores(confusion, names, protocol))
+        scores = {"pixels": Scores(confusion, names, protocol).to_dict()}
+        return task.read_result(cell, facts, scores)
 
     return make
 

@@ -81,8 +81,8 @@ def test_the_page_needs_nothing_else_and_says_the_protocol(made):
 
 def test_what_is_finished_is_not_repeated(copy, files, monkeypatch):
     before = files(copy)
-    monkeypatch.setattr("bandweave.comparison.cell.train", None)
-    monkeypatch.setattr("bandweave.comparison.cell.fit_baseline", None)
+    monkeypatch.setattr("bandweave.landcover.comparison.cell.train", None)
+    monkeypatch.setattr("bandweave.landcover.comparison.cell.fit_baseline", None)
     bw.compare(**TWO, out=copy)
     assert files(copy) == before
 
@@ -166,7 +166,7 @@ def test_models_on_other_pixels_are_not_put_side_by_side(copy):
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_tried_again(made, tmp_path, monkeypatch, files):
-    from bandweave.comparison import cell
+    from bandweave.landcover.comparison import cell
 
     train = cell.train
 
@@ -195,7 +195,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_tried_again(made, tmp_path, mon
 def test_a_split_that_a_scene_has_not_fails_there_alone(tmp_path):
     asked = {**TWO, "models": ["knn"], "splits": ["official", "given"], "seeds": 1}
     found = bw.compare(**{**asked, "scenes": [SCENE]}, out=tmp_path / "c", maps=False)
-    assert {r.cell.split for r in found.failed} == {"official", "given"}
+    assert {r.cell.case[1] for r in found.failed} == {"official", "given"}
     assert "has no official masks" in str(found)
 
 
@@ -206,7 +206,7 @@ def test_scenes_that_are_open(tmp_path):
     scene = replace(bw.simulated_scene(seed=1, height=32, width=32, bands=3), origin="")
     asked = {**TWO, "models": ["knn"], "scenes": [scene, scene], "seeds": 1}
     found = bw.compare(**asked, out=tmp_path / "c", features=False, maps=False)
-    assert list({r.cell.scene: 0 for r in found.results}) == ["simulated-1", "simulated-1-2"]
+    assert list({r.cell.case[0]: 0 for r in found.results}) == ["simulated-1", "simulated-1-2"]
     with pytest.raises(ConfigError, match="was made in this process, and others cannot open it"):
         bw.compare(**{**asked, "seeds": 2}, out=tmp_path / "d", processes=2)
     with pytest.raises(ConfigError, match="is named twice"):

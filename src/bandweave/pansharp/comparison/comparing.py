@@ -10,64 +10,40 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.cell_folder import finished
-from bandweave.comparison.making import claim, failures_of, made_cells, threads_of_a_cell
-from bandweave.comparison.sharpening.cell import Means, open_test_pair, run_cell
-from bandweave.comparison.sharpening.leaks import check_apart, shared_ground
-from bandweave.comparison.sharpening.page import page, pictures_of
-from bandweave.comparison.sharpening.plan import Options, Plan
-from bandweave.comparison.sharpening.results import (
-    Result,
-    read_results,
-    results_csv,
-    times_csv,
-)
-from bandweave.comparison.sharpening.summary import summarise
-from bandweave.comparison.sharpening.tables import markdown, tex
+from bandweave.comparison.comparing import Comparison, make_comparison
+from bandweave.comparison.making import share_threads
+from bandweave.comparison.plan import CellOptions, Sharing
 from bandweave.errors import ConfigError, FileError
-from bandweave.output_files import only_writer_of_folder
+from bandweave.pansharp.comparison.cell import open_test_pair
+from bandweave.pansharp.comparison.leaks import check_apart, shared_ground
+from bandweave.pansharp.comparison.plan import Options, Plan
+from bandweave.pansharp.comparison.task import SharpeningTask
 from bandweave.pansharp.config import PairFiles
 from bandweave.pansharp.pair.lists import pair_files, pairs_to_train
 from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair
 from bandweave.pansharp.pair.survey import survey_pair
-from bandweave.pansharp.report.page import strip_name
 from bandweave.pansharp.scores.pairs import peak_of
 from bandweave.pansharp.scores.protocols import STAGES, WINDOW
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.pansharp.training import common_sensor
 from bandweave.schema import from_dict, to_dict
-from bandweave.training.atomic import whole, write_text
 
 log = logging.getLogger(__name__)
 
-GROWING = ("models", "seeds")  # may be added to a comparison
-
 
 @dataclass(frozen=True)
-class SharpenerComparison:
-    """What came of a comparison."""
-
-    folder: Path
-    results: list[Result]
-    table: str
-
-    @property
-    def failed(self) -> list[Result]:
-        """Cells that are not done."""
-        return [each for each in self.results if not each.done]
+class SharpenerComparison(Comparison):
+    """A comparison of sharpening that was made."""
 
     @property
     def scores(self) -> dict[tuple[str, int | None, str, str], dict[str, float]]:
-        """By model, seed (None of a classical method), test pair and protocol."""
+        """Scores by model, seed (None of a classical method), test pair and protocol."""
         return {
             (each.cell.model, each.cell.seed, pair, protocol): found
             for each in self.results
-            for pair, protocols in each.scores.items()
-            for protocol, found in protocols.items()
+            for (protocol,), pairs in each.values.items()
+            for pair, found in pairs.items()
         }
-
-    def __str__(self) -> str:
-        return self.table
 
 
 def compare_sharpeners(
@@ -128,27 +104,24 @@ def compare_sharpeners(
     if isinstance(test, str | os.PathLike):
         test = pair_files(test)
     plan = Plan.make(models, learnt, held, test, seeds, asked, options)
-    threads = threads_of_a_cell(processes, threads, dask)
+    sharing = Sharing(processes, dask)
+    threads = share_threads(sharing, threads)
     check_apart(plan)
-    trained_on, opened = _opened(plan)
+    trained_on, opened = _open_pairs(plan)
     notes = shared_ground(trained_on, opened)
     for note in notes:
         log.warning("%s", note)
-    root = Path(out)
-    means = Means(command, plan.seeds[0] if pictures else None, threads, quiet)
-    with only_writer_of_folder(root, "a comparison"), _fewer_words():
-        claim(root, plan.to_dict(), GROWING)
-        cells = list(plan.cells())
-        todo = [cell for cell in cells if finished(root, cell) is None]
-        made = made_cells(root, todo, means, run_cell, processes, dask)
-        failures = failures_of(made, len(todo), len(cells), quiet=quiet)
-        results = read_results(root, plan, failures)
-        table = _write(root, plan, opened, results, notes)
-    return SharpenerComparison(root, results, table)
+    made_by = CellOptions(
+        command, plan.seeds[0] if pictures else None, threads=threads, quiet=quiet
+    )
+    with _log_less():
+        task = SharpeningTask(plan, opened, notes)
+        made = make_comparison(task, Path(out), made_by, sharing, quiet)
+    return SharpenerComparison(made.folder, made.results, made.table)
 
 
 @contextmanager
-def _fewer_words() -> Iterator[None]:
+def _log_less() -> Iterator[None]:
     """Facts of pairs, which every cell would repeat, are not logged; warnings are."""
     logger = logging.getLogger("bandweave.pansharp")
     level = logger.level
@@ -160,7 +133,7 @@ def _fewer_words() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _opened(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
+def _open_pairs(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
     """Pairs to learn from, where anything does, and test pairs: what can be refused of them is."""
     asked = asdict(plan.options)
     test = {name: open_test_pair(to_dict(files), asked) for name, files in plan.test.items()}
@@ -185,29 +158,3 @@ def _opened(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
         ratios = ", ".join(f"{name} {pair.ratio}" for name, pair in test.items())
         raise ConfigError(f"the test pairs have different ratios ({ratios}); compare them apart")
     return learnt, test
-
-
-def _write(
-    root: Path,
-    plan: Plan,
-    opened: Mapping[str, Pair],
-    results: list[Result],
-    notes: Sequence[str],
-) -> str:
-    """Write all tables, the page and its strips; returns the table as text."""
-    found = summarise(results, plan.training_names, notes)
-    pictures = pictures_of(root, plan, opened, results, found)
-    for each in pictures:
-        with whole(root / strip_name(each.plate.sample)) as beside:
-            beside.write_bytes(each.plate.png)
-    table = markdown(found)
-    texts = {
-        "results.csv": results_csv(results),
-        "times.csv": times_csv(results),
-        "table.md": table,
-        "table.tex": tex(found),
-        "compare.html": page(plan, results, found, pictures),
-    }
-    for name, text in texts.items():
-        write_text(root / name, text)
-    return table

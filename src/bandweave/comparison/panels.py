@@ -1,0 +1,141 @@
+"""What the tables of a comparison are made of: panels of rows of entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bandweave.comparison.results import ALL, Result, score_table
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric as the tables of a comparison print it.
+
+    metric   its name in the results
+    head     of the column
+    words    the metric in a sentence
+    unit     that follows a value there
+    higher   a greater value is a better one
+    show     a value as text
+    factor   that values are multiplied by, 100 for percent
+    """
+
+    metric: str
+    head: str
+    words: str
+    unit: str = ""
+    higher: bool = True
+    show: Callable[[float], str] = "{:.2f}".format
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A number of a table: mean and deviation over the seeds; NaN where there is none.
+
+    holds     it is the best of its column, and better than each other by a difference that holds
+    footnote  number of the note that says why there is a dash; None where there is a number
+    """
+
+    mean: float
+    std: float
+    seeds: int
+    holds: bool = False
+    footnote: int | None = None
+    show: Callable[[float], str] = "{:.2f}".format
+
+    def __str__(self) -> str:
+        if math.isnan(self.mean):
+            return "–"
+        return self.show(self.mean) + (f" ± {self.show(self.std)}" if self.seeds > 1 else "")
+
+
+@dataclass
+class Row:
+    """A model in a panel.
+
+    scores   by metric, over all parts that the table counts
+    parts    the panel's metric of parts, of each part
+    seeds    that are done; None for a method that no seed changes
+    seconds  of training, the mean over the seeds
+    runs     the folders of its runs, as a pattern
+    facts    what the task says of it besides, by name
+    """
+
+    model: str
+    scores: dict[str, Entry]
+    parts: list[Entry]
+    parameters: int | None
+    seeds: int | None
+    seconds: float | None
+    runs: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Panel:
+    """A case as its tables show it: models by metrics, and one metric by its parts.
+
+    results   of each model, in the order of the seeds
+    columns   metrics, as the table has them
+    leading   metric by which methods are compared first
+    by_part   metric that is shown part by part
+    averaged  parts over which the scores of a seed are averaged
+    parts     that `by_part` is shown for
+    protocol  terms and what they are, the same for all models
+    notes     what must be said beside the numbers
+    line      the protocol in a line, beneath every drawing
+    """
+
+    case: tuple[str, ...]
+    title: str
+    results: dict[str, list[Result]]
+    columns: Sequence[Column]
+    leading: Column
+    by_part: Column
+    averaged: Sequence[str] = (ALL,)
+    parts: Sequence[str] = ()
+    protocol: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    line: str = ""
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[Result]:
+        """Results with scores."""
+        return [each for own in self.results.values() for each in own if each.done]
+
+    @property
+    def heads(self) -> list[str]:
+        """The heads of the columns of scores."""
+        return [column.head for column in self.columns]
+
+    def values(self, model: str, column: Column, parts: Sequence[str]) -> np.ndarray:
+        """(k, n): a metric of a model by seed and part, of the cells that are done."""
+        return column.factor * score_table(self.results[model], self.case, column.metric, parts)
+
+    def left_out(self, column: Column) -> list[str]:
+        """The parts that a metric is not averaged over, as a model lacks it there."""
+        tables = [self.values(model, column, self.averaged) for model in self.results]
+        lacking = np.any([np.isnan(table).any(axis=0) for table in tables], axis=0)
+        return [part for part, lacks in zip(self.averaged, lacking, strict=True) if lacks]
+
+    def whole(self, model: str) -> bool:
+        """Whether all cells of a model are done."""
+        return all(each.done for each in self.results[model])
+
+
+@dataclass
+class Summary:
+    """All panels, the footnotes of dashes, what bold numbers mean, and what all panels share."""
+
+    panels: list[Panel]
+    footnotes: list[str]
+    claims: str
+    protocol: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,120 @@
+"""What a comparison asks of the task that it compares for: land cover, or sharpening."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandweave.comparison.panels import Panel, Summary
+from bandweave.comparison.plan import Cell, CellOptions, Sharing
+from bandweave.comparison.results import Result
+
+
+class Task(ABC):
+    """What is compared, and how: its cells, metrics, test of a difference, and words.
+
+    case_names  names of a cell's case, as columns of CSV files
+    growing     parts of the plan to which may be added
+    title       of the tables
+    words       what the numbers are: one sentence
+    joint       whether a metric's panels are tested as one family, or each panel for itself
+    columns     of results.csv
+    times       columns of times.csv
+    signs       how LaTeX writes the signs of metrics
+    """
+
+    case_names: Sequence[str]
+    growing: Sequence[str]
+    title: str
+    words: str
+    joint: bool
+    columns: Sequence[str]
+    times: Sequence[str]
+    signs: Mapping[str, str]
+
+    # Cells ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def plan_dict(self) -> dict[str, Any]:
+        """The plan as compare.yaml holds it."""
+
+    @abstractmethod
+    def cells(self) -> Iterable[Cell]:
+        """Every cell, in the order of the table."""
+
+    @abstractmethod
+    def make_cells(
+        self, root: Path, cells: Sequence[Cell], options: CellOptions, sharing: Sharing
+    ) -> Iterator[tuple[Cell, dict[str, Any]]]:
+        """Make cells; each with what came of it, as they are done."""
+
+    # What came of them ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def read_result(self, cell: Cell, facts: dict[str, Any], scores: dict[str, Any]) -> Result:
+        """The result of a cell, from what cell.json and scores.json hold."""
+
+    @abstractmethod
+    def check_same_pixels(self, root: Path, results: Sequence[Result]) -> None:
+        """Raise RunError where models were scored on different pixels."""
+
+    @abstractmethod
+    def csv_rows(self, result: Result) -> Iterable[dict[str, Any]]:
+        """The lines of results.csv of a result, by the names of columns."""
+
+    # Summaries -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def make_panels(self, results: Sequence[Result]) -> list[Panel]:
+        """Panels with results, columns and parts; without rows."""
+
+    @abstractmethod
+    def p_of_difference(
+        self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
+    ) -> float:
+        """The p of a difference between two models; NaN where nothing can be claimed.
+
+        values   (k, n) of each model
+        """
+
+    @abstractmethod
+    def describe_model(self, panel: Panel, results: Sequence[Result]) -> dict[str, Any]:
+        """What a row says of its model besides scores, by name."""
+
+    @abstractmethod
+    def describe_panel(self, panel: Panel) -> None:
+        """Write a panel's protocol, notes and line, which its rows are ready for."""
+
+    @abstractmethod
+    def describe_all(self, results: Sequence[Result], summary: Summary) -> None:
+        """Write what all panels share."""
+
+    @abstractmethod
+    def claim(self, panels: Sequence[Panel], tested: int) -> str:
+        """What a bold number says, or why none is bold; of so many pairs of models."""
+
+    # Tables and page -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def panel_lines(self, panel: Panel) -> list[str]:
+        """The tables of a panel in Markdown, with protocol and notes."""
+
+    def closing_lines(self, summary: Summary) -> list[str]:
+        """What follows the panels in Markdown."""
+        return []
+
+    @abstractmethod
+    def tex_groups(self, panel: Panel) -> list[list[list[str]]]:
+        """The heads of a panel's table in LaTeX, then its rows in groups with a rule between."""
+
+    @abstractmethod
+    def caption(self, panel: Panel, summary: Summary) -> str:
+        """The caption of a panel's table in LaTeX, not yet escaped."""
+
+    @abstractmethod
+    def write_page(self, root: Path, results: Sequence[Result], summary: Summary) -> str:
+        """The page's HTML; pictures that stand beside it are written into the folder."""
