@@ -20,7 +20,8 @@ from bandweave.comparison.summary import summarise
 from bandweave.data.scene import Scene
 from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.landcover.comparison.plan import Plan
-from bandweave.landcover.comparison.task import SCORES, LandCoverTask
+from bandweave.landcover.comparison.task import LandCoverTask
+from bandweave.landcover.metrics import map_metrics
 from bandweave.training.sections import merged
 from papers.printed import ClassTable, Ours, Paper, Table
 from papers.scenes import Scenes, layers_of, place_of, splits_of
@@ -243,8 +244,8 @@ def average(measured: Measured, paper: Paper, model: str) -> dict[str, list[floa
     def means(value: Callable[[Result], float]) -> list[float]:
         return [sum(value(done[s]) for done in by_scene) / len(by_scene) for s in seeds]
 
-    def percent(metric: str) -> Callable[[Result], float]:
-        return lambda each: 100 * each.values[each.cell.case][ALL][metric]
+    def value_of(metric: str) -> Callable[[Result], float]:
+        return lambda each: each.values[each.cell.case][ALL][metric]
 
-    found = {column.metric: means(percent(column.metric)) for column in SCORES}
+    found = {metric: means(value_of(metric)) for metric in map_metrics()}
     return {**found, "minutes": means(lambda each: (each.seconds["train"] or 0) / 60)}

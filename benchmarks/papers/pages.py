@@ -9,14 +9,15 @@ import numpy as np
 
 from bandweave.comparison.panels import Entry, Panel, Row
 from bandweave.data.benchmarks.catalogue import describe
-from bandweave.landcover.comparison.task import SCORES
+from bandweave.landcover.metrics import METRICS
+from bandweave.report.metric import Metric
 from papers.entries import Measured, Settings, average, name_of, others_of
 from papers.printed import AVERAGE, ClassTable, Paper, PrintedRow, Table, flat, misfits
 from papers.scenes import Scenes, in_words
 
 HEADS = {"OA": "OA", "AA": "AA", "kappa": "κ×100", "parameters": "parameters (M)",
          "minutes": "training (min)"}  # fmt: skip
-KEYS = dict(zip(("OA", "AA", "kappa"), [each.metric for each in SCORES], strict=True))
+KEYS = {"OA": "overall_accuracy", "AA": "average_accuracy", "kappa": "kappa"}
 DASH = "–"
 ABSENT, NOT_RUN = "the scene is not here", "not run"
 
@@ -97,7 +98,8 @@ class Writer:
         if values is None:
             return DASH
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        return str(Entry(float(np.mean(values)), spread, len(values)))
+        metric = METRICS.get(KEYS.get(column, column), Metric("", digits=2))
+        return str(Entry(metric, float(np.mean(values)), spread, len(values)))
 
     # Tables of classes ----------------------------------------------------------------------------
 

@@ -182,7 +182,7 @@ def test_an_average_needs_all_of_its_scenes(papers, tmp_path):
                 facts = {"seconds": {"train": 120.0}}
                 results.append(Result(cell, facts, {cell.case: {"": own}}))
     found = entries.average(entries.Measured(results), paper, "m3amba_tiny")
-    assert found["overall_accuracy"] == pytest.approx([70, 80])
+    assert found["overall_accuracy"] == pytest.approx([0.7, 0.8])
     assert found["minutes"] == [2, 2]
     without = [each for each in results if each.cell.case[0] != "muufl"]
     assert entries.average(entries.Measured(without), paper, "m3amba_tiny") is None

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bandweave.comparison.results import ALL, Result, score_table
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric as the tables of a comparison print it.
-
-    metric   its name in the results
-    head     of the column
-    words    the metric in a sentence
-    unit     that follows a value there
-    higher   a greater value is a better one
-    show     a value as text
-    factor   that values are multiplied by, 100 for percent
-    """
-
-    metric: str
-    head: str
-    words: str
-    unit: str = ""
-    higher: bool = True
-    show: Callable[[float], str] = "{:.2f}".format
-    factor: float = 1.0
+from bandweave.report.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -42,17 +21,17 @@ class Entry:
     footnote  number of the note that says why there is a dash; None where there is a number
     """
 
+    metric: Metric
     mean: float
     std: float
     seeds: int
     holds: bool = False
     footnote: int | None = None
-    show: Callable[[float], str] = "{:.2f}".format
 
     def __str__(self) -> str:
-        if math.isnan(self.mean):
-            return "–"
-        return self.show(self.mean) + (f" ± {self.show(self.std)}" if self.seeds > 1 else "")
+        text = self.metric.table_text
+        spread = self.seeds > 1 and not math.isnan(self.mean)
+        return text(self.mean) + (f" ± {text(self.std)}" if spread else "")
 
 
 @dataclass
@@ -82,9 +61,9 @@ class Panel:
     """A case as its tables show it: models by metrics, and one metric by its parts.
 
     results   of each model, in the order of the seeds
-    columns   metrics, as the table has them
+    columns   metrics by name, as the table has them
     leading   metric by which methods are compared first
-    by_part   metric that is shown part by part
+    by_part   metric that is shown part by part, and its row
     averaged  parts over which the scores of a seed are averaged
     parts     that `by_part` is shown for
     protocol  terms and what they are, the same for all models
@@ -95,9 +74,10 @@ class Panel:
     case: tuple[str, ...]
     title: str
     results: dict[str, list[Result]]
-    columns: Sequence[Column]
-    leading: Column
-    by_part: Column
+    columns: Mapping[str, Metric]
+    leading: str
+    by_part: str
+    part_metric: Metric
     averaged: Sequence[str] = (ALL,)
     parts: Sequence[str] = ()
     protocol: list[tuple[str, str]] = field(default_factory=list)
@@ -113,15 +93,15 @@ class Panel:
     @property
     def heads(self) -> list[str]:
         """The heads of the columns of scores."""
-        return [column.head for column in self.columns]
+        return [metric.head for metric in self.columns.values()]
 
-    def values(self, model: str, column: Column, parts: Sequence[str]) -> np.ndarray:
+    def values(self, model: str, metric: str, parts: Sequence[str]) -> np.ndarray:
         """(k, n): a metric of a model by seed and part, of the cells that are done."""
-        return column.factor * score_table(self.results[model], self.case, column.metric, parts)
+        return score_table(self.results[model], self.case, metric, parts)
 
-    def left_out(self, column: Column) -> list[str]:
+    def left_out(self, metric: str) -> list[str]:
         """The parts that a metric is not averaged over, as a model lacks it there."""
-        tables = [self.values(model, column, self.averaged) for model in self.results]
+        tables = [self.values(model, metric, self.averaged) for model in self.results]
         lacking = np.any([np.isnan(table).any(axis=0) for table in tables], axis=0)
         return [part for part, lacks in zip(self.averaged, lacking, strict=True) if lacks]
 

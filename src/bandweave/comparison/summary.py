@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.comparison.panels import Column, Entry, Panel, Row, Summary
+from bandweave.comparison.panels import Entry, Panel, Row, Summary
 from bandweave.comparison.results import Result
 from bandweave.comparison.task import Task
+from bandweave.report.metric import Metric
 from bandweave.significance import LEAST_SEEDS, bests_that_hold
 
 SINGLE_SEED = (
@@ -26,9 +27,9 @@ def summarise(task: Task, results: Sequence[Result]) -> Summary:
     holds: set[tuple[int, str, str]] = set()
     tested = 0
     for numbers in [[*range(len(panels))]] if task.joint else [[i] for i in range(len(panels))]:
-        for column in panels[numbers[0]].columns if numbers else ():
-            best, pairs = _find_best(task, panels, numbers, column, counted)
-            holds |= {(number, column.metric, model) for number, model in best}
+        for metric in panels[numbers[0]].columns if numbers else ():
+            best, pairs = _find_best(task, panels, numbers, metric, counted)
+            holds |= {(number, metric, model) for number, model in best}
             tested = max(tested, pairs)
     footnotes: dict[tuple[str, ...], str] = {}
     for number, panel in enumerate(panels):
@@ -47,8 +48,8 @@ def summarise(task: Task, results: Sequence[Result]) -> Summary:
 def _find_counted_parts(panel: Panel) -> dict[str, list[str]]:
     """Of each metric the parts that are averaged: those for which no model lacks it."""
     return {
-        column.metric: [part for part in panel.averaged if part not in panel.left_out(column)]
-        for column in panel.columns
+        metric: [part for part in panel.averaged if part not in panel.left_out(metric)]
+        for metric in panel.columns
     }
 
 
@@ -56,15 +57,15 @@ def _find_best(
     task: Task,
     panels: Sequence[Panel],
     numbers: Sequence[int],
-    column: Column,
+    metric: str,
     counted: Sequence[Mapping[str, Sequence[str]]],
 ) -> tuple[set[tuple[int, str]], int]:
     """(panel, model) where a model is better than each other by a difference that holds."""
     tables = [
         {
-            model: panels[number].values(model, column, counted[number][column.metric])
+            model: panels[number].values(model, metric, counted[number][metric])
             for model in panels[number].results
-            if panels[number].whole(model) and counted[number][column.metric]
+            if panels[number].whole(model) and counted[number][metric]
         }
         for number in numbers
     ]
@@ -73,7 +74,7 @@ def _find_best(
         return task.p_of_difference(panels[numbers[place]], one, other, tables[place])
 
     means = [{model: float(own.mean()) for model, own in table.items()} for table in tables]
-    best, tested = bests_that_hold(means, p, column.higher)
+    best, tested = bests_that_hold(means, p, panels[numbers[0]].columns[metric].higher)
     return {(numbers[place], model) for place, model in best}, tested
 
 
@@ -90,28 +91,28 @@ def _make_row(
     key = (*cell.case, model)
     note = None if panel.whole(model) else footnotes.index(key) + 1
 
-    def entry(column: Column, values: np.ndarray, holds: bool = False) -> Entry:
+    def entry(metric: Metric, values: np.ndarray, holds: bool = False) -> Entry:
         """values: (seeds,)"""
         known = values[~np.isnan(values)]
         if note is not None or not known.size:
             done = sum(each.done for each in results)
-            return Entry(math.nan, math.nan, done, footnote=note, show=column.show)
+            return Entry(metric, math.nan, math.nan, done, footnote=note)
         spread = known.size > 1 and bool(np.isfinite(known).all())
         std = float(known.std(ddof=1)) if spread else 0.0
-        return Entry(float(known.mean()), std, known.size, holds, show=column.show)
+        return Entry(metric, float(known.mean()), std, known.size, holds)
 
     scores = {}
-    for column in panel.columns:
-        table = panel.values(model, column, counted[column.metric])
+    for name, metric in panel.columns.items():
+        table = panel.values(model, name, counted[name])
         means = table.mean(axis=1) if table.size else np.empty(0)
-        scores[column.metric] = entry(column, means, column.metric in best)
+        scores[name] = entry(metric, means, name in best)
     parts = panel.values(model, panel.by_part, panel.parts)
     facts = [each.facts for each in results if each.facts is not None]
     trained = [s for each in results if (s := each.seconds.get("train")) is not None]
     return Row(
         model,
         scores,
-        [entry(panel.by_part, column) for column in parts.T],
+        [entry(panel.part_metric, column) for column in parts.T],
         parameters=facts[0]["parameters"] if facts else None,
         seeds=None if cell.seed is None else len(facts),
         seconds=float(np.mean(trained)) if trained else None,
@@ -133,15 +134,17 @@ def explain_dash(panel: Panel, model: str) -> str:
         for reason, seeds in reasons.items()
     )
     text = f"{', '.join((*results[0].cell.case, model))}: {why}"
-    column = panel.leading
-    values = panel.values(model, column, panel.averaged)
+    metric = panel.columns[panel.leading]
+    values = panel.values(model, panel.leading, panel.averaged)
     if values.size:
         seeds = [each.cell.seed for each in results if each.done]
         means = zip(values.mean(axis=1), seeds, strict=True)
+        unit = f" {metric.unit}" if metric.unit not in ("", "%") else ""
         finished = ", ".join(
-            f"{column.show(value)}{column.unit} (seed {seed})" for value, seed in means
+            f"{metric.table_text(value)}{unit} (seed {seed})" for value, seed in means
         )
-        text += f". {column.words} of those that are done: {finished}"
+        words = metric.name.capitalize() or metric.symbol
+        text += f". {words} of those that are done: {finished}"
     return text
 
 

@@ -87,7 +87,7 @@ def _tex_table(task: Task, panel: Panel, summary: Summary) -> list[str]:
         lines += [" & ".join(cells) + " \\\\" for cells in group]
     lines += ["\\bottomrule", "\\end{tabular}"]
     for row in panel.rows:
-        note = row.scores[panel.leading.metric].footnote
+        note = row.scores[panel.leading].footnote
         if note is not None:
             text = escape_tex(summary.footnotes[note - 1], task.signs)
             lines.append(f"\\\\[2pt] {{\\footnotesize [{note}] {text}}}")

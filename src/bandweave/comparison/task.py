@@ -22,9 +22,7 @@ class Task(ABC):
     title       of the tables
     words       what the numbers are: one sentence
     joint       whether a metric's panels are tested as one family, or each panel for itself
-    columns     of results.csv
     times       columns of times.csv
-    signs       how LaTeX writes the signs of metrics
     """
 
     case_names: Sequence[str]
@@ -32,9 +30,17 @@ class Task(ABC):
     title: str
     words: str
     joint: bool
-    columns: Sequence[str]
     times: Sequence[str]
-    signs: Mapping[str, str]
+
+    @property
+    @abstractmethod
+    def columns(self) -> Sequence[str]:
+        """The columns of results.csv."""
+
+    @property
+    @abstractmethod
+    def signs(self) -> Mapping[str, str]:
+        """How LaTeX writes the signs of metrics, longer ones first."""
 
     # Cells ---------------------------------------------------------------------------------------
 

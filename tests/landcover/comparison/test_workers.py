@@ -123,15 +123,13 @@ def test_a_cluster_of_two_workers_of_which_one_is_killed(undisturbed, tmp_path):
 
 def test_no_worker_is_started_once_all_were_ended(tmp_path):
     """A signal ends the workers of a terminal's command too: their cells are not begun again."""
-    from bandweave.comparison.cell import Means
-
     from bandweave.cluster.processes import _Workers
-    from bandweave.comparison.plan import Cell
+    from bandweave.comparison.plan import Cell, CellOptions
 
-    workers = _Workers(1, "bandweave.comparison.cell")
+    workers = _Workers(1, "bandweave.landcover.comparison.cell")
     workers.stop()
-    cell = Cell("town", "blocks", "knn", 0, SCENE, {"name": "blocks", "seed": 0}, {})
-    assert "its process ended" in workers.make(tmp_path, cell, Means())["failed"]
+    cell = Cell(("town", "blocks"), "knn", 0, {})
+    assert "its process ended" in workers.make(tmp_path, cell, CellOptions())["failed"]
     assert workers._all == []
 
 

@@ -87,7 +87,7 @@ def _show_panel(
     made.classes = scene.classes
     made.pictures, made.place = _show_maps(root, panel, scene)
     accuracies = {
-        model: panel.values(model, panel.by_part, panel.parts)
+        model: 100 * panel.values(model, panel.by_part, panel.parts)
         for model in panel.results
         if any(each.done for each in panel.results[model])
     }
@@ -116,7 +116,7 @@ def _points(panel: Panel, model: str, cost: str) -> list[tuple[float, float]]:
         (each.facts or {})["parameters"] if cost == "parameters" else each.seconds.get(cost)
         for each in done
     ]
-    accuracies = panel.values(model, panel.leading, panel.averaged).mean(axis=1)
+    accuracies = 100 * panel.values(model, panel.leading, panel.averaged).mean(axis=1)
     return [(x or np.nan, float(y)) for x, y in zip(costs, accuracies, strict=True)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bandweave.comparison.making import make_cells
-from bandweave.comparison.panels import Column, Panel, Summary
+from bandweave.comparison.panels import Panel, Summary
 from bandweave.comparison.plan import Cell, CellOptions, Sharing
 from bandweave.comparison.results import ALL, Result, group_by_model, name_cell
 from bandweave.comparison.summary import SINGLE_SEED, say_once
@@ -29,19 +29,13 @@ from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.comparison.cell import run_cell
 from bandweave.landcover.comparison.page import write_page
 from bandweave.landcover.comparison.plan import Plan
-from bandweave.landcover.metrics import PER_CLASS
+from bandweave.landcover.metrics import METRICS, class_metrics, map_metrics
 from bandweave.landcover.report.text import protocol_lines
 from bandweave.landcover.scoring import SceneScores
 from bandweave.report.words import counted
 from bandweave.significance import LEAST_SEEDS, LEVEL, corrected_p
 
-SCORES = (
-    Column("overall_accuracy", "OA", "Overall accuracy", factor=100),
-    Column("average_accuracy", "AA", "Average accuracy", factor=100),
-    Column("kappa", "κ×100", "Kappa × 100", factor=100),
-)
-SIGNS = {"κ×100": "$\\kappa \\times 100$"}
-CLASS_ACCURACY = Column("accuracy", "accuracy", "Accuracy", factor=100)
+CLASS_METRIC = "accuracy"  # that classes are shown by
 
 
 @dataclass
@@ -55,15 +49,21 @@ class LandCoverTask(Task):
     title = "Comparison"
     words = "In percent: mean ± standard deviation over seeds; every test pixel counts once."
     joint = True
-    columns = (
-        *(*case_names, "model", "seed", "row", "class", "train", "test", *PER_CLASS),
-        *(*(column.metric for column in SCORES), "parameters", "split_hash", "run", "failed"),
-    )
     times = (
         *case_names,
         *("model", "seed", "train", "score", "map", "threads", "cpu", "gpu", "run"),
     )
-    signs = SIGNS
+
+    @property
+    def columns(self) -> Sequence[str]:
+        return (
+            *(*self.case_names, "model", "seed", "row", "class", "train", "test"),
+            *(*class_metrics(), *map_metrics(), "parameters", "split_hash", "run", "failed"),
+        )
+
+    @property
+    def signs(self) -> Mapping[str, str]:
+        return {metric.symbol: metric.tex for metric in METRICS.values() if metric.tex}
 
     # Cells ---------------------------------------------------------------------------------------
 
@@ -94,17 +94,17 @@ class LandCoverTask(Task):
 
     def read_result(self, cell: Cell, facts: dict[str, Any], scores: dict[str, Any]) -> Result:
         found = SceneScores.from_dict(scores).pixels
-        train = found.protocol.get("pixels_per_class", {})
+        train, by_class = found.protocol.get("pixels_per_class", {}), found.by_class()
         total = {
             "train": found.protocol["pixels"]["train"],
             "test": int(found.support.sum()),
-            **{column.metric: getattr(found, column.metric) for column in SCORES},
+            **found.overall(),
         }
         classes = {
             name: {
                 "train": train.get(name, {}).get("train"),
                 "test": int(found.support[index]),
-                **{column: getattr(found, column)[index] for column in PER_CLASS},
+                **{name: values[index] for name, values in by_class.items()},
             }
             for index, name in enumerate(found.classes)
         }
@@ -158,9 +158,10 @@ class LandCoverTask(Task):
                 case,
                 ", ".join(case),
                 group_by_model(own),
-                SCORES,
-                leading=SCORES[0],
-                by_part=CLASS_ACCURACY,
+                map_metrics(),
+                leading=next(iter(map_metrics())),
+                by_part=CLASS_METRIC,
+                part_metric=METRICS[CLASS_METRIC],
             )
             panel.parts = _classes(done) if done is not None else ()
             panels.append(panel)
@@ -242,10 +243,10 @@ class LandCoverTask(Task):
             ],
             [
                 [
-                    escape_tex(column.head, self.signs),
-                    *(tex_entry(row.scores[column.metric]) for row in panel.rows),
+                    metric.tex or escape_tex(metric.head),
+                    *(tex_entry(row.scores[name]) for row in panel.rows),
                 ]
-                for column in panel.columns
+                for name, metric in panel.columns.items()
             ],
         ]
 

@@ -31,10 +31,12 @@ from bandweave.training.atomic import whole
 class PanelPage:
     """What the page shows of a protocol.
 
+    heads   of the scores, by name
     costs   drawings of the leading score over what it costs, and what they show
     """
 
     panel: Panel
+    heads: Mapping[str, str]
     costs: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -62,10 +64,12 @@ def write_page(
     opened: Mapping[str, Pair],
     results: Sequence[Result],
     summary: Summary,
+    heads: Mapping[tuple[str, ...], Mapping[str, str]],
 ) -> str:
     """The page's HTML; its picture strips are written beside it.
 
     opened   the test pairs
+    heads    of the scores by name, of each panel's case
     """
     colours = model_colours(list(plan.models))
     pictures = _draw_pictures(root, plan, opened, results, summary)
@@ -84,7 +88,10 @@ def write_page(
         kind="comparison of sharpening",
         called="methods",
         cells=f"Pan-sharpening: {done_words(results)}",
-        panels=[PanelPage(panel, _draw_costs(panel, colours)) for panel in summary.panels],
+        panels=[
+            PanelPage(panel, heads[panel.case], _draw_costs(panel, colours))
+            for panel in summary.panels
+        ],
         pictures=pictures,
         unpictured=len(plan.test) - len({each.plate.sample.facts.name for each in pictures}),
         frames=FRAME_COLOURS,
@@ -101,7 +108,7 @@ def write_page(
 
 def _draw_costs(panel: Panel, colours: Mapping[str, str]) -> list[tuple[str, str]]:
     """Drawings of the leading score over what it costs, and what they show."""
-    what = f"{panel.leading.words}{panel.leading.unit}"
+    what = panel.part_metric.head
     points: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for model, own in panel.results.items():
         done = [each for each in own if each.done]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bandweave.comparison.making import make_cells
-from bandweave.comparison.panels import Column, Panel, Summary
+from bandweave.comparison.panels import Panel, Summary
 from bandweave.comparison.plan import Cell, CellOptions, Sharing
 from bandweave.comparison.results import Result, Values, group_by_model, name_cell
 from bandweave.comparison.summary import SINGLE_SEED, say_once
@@ -31,33 +30,27 @@ from bandweave.pansharp.comparison.plan import Plan
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.scores.names import SCORES
 from bandweave.pansharp.scores.protocols import PROTOCOLS
-from bandweave.pansharp.scores.tables import LEADING, NAMES, TITLES, shown
+from bandweave.pansharp.scores.tables import LEADING, NAMES, TITLES
 from bandweave.report.words import counted, seconds_in_words
 from bandweave.significance import LEAST_IMAGES, LEAST_SEEDS, LEVEL, crossed_p
 
 DEPENDS = ("sensor", "ratio", "peak", "registered", "shift_rows", "shift_cols")
-SIGNS = {  # of scores, in LaTeX; longer ones first
-    "D_λᴷ": "$D_\\lambda^K$",
-    "D_λ": "$D_\\lambda$",
-    "D_s": "$D_s$",
-    "Q2ⁿ": "Q2$^n$",
+SIGNS = {  # in LaTeX, longer ones first
+    **{s: SCORES[name].tex for name in sorted(SCORES, key=lambda n: -len(SCORES[n].symbol))
+       if SCORES[name].tex and (s := SCORES[name].symbol)},
     "°": "$^\\circ$",
     "↑": "$\\uparrow$",
     "↓": "$\\downarrow$",
     "′": "$'$",
-}
+}  # fmt: skip
 
 
-def column_of(name: str) -> Column:
-    """A score as a column, with an arrow to where the better values are.
-
-    >>> column_of("psnr").head, column_of("ergas").head
-    ('PSNR dB ↑', 'ERGAS ↓')
-    """
-    score = SCORES[name]
-    head = f"{score.symbol} {score.unit}".rstrip() + (" ↑" if score.higher else " ↓")
-    unit = f" {score.unit}" if score.unit else ""
-    return Column(name, head, score.symbol, unit, score.higher, partial(shown, name))
+def heads_of(panel: Panel) -> dict[str, str]:
+    """The heads of scores by name, with an arrow to where the better values are."""
+    return {
+        name: f"{score.head} {'↑' if score.higher else '↓'}"
+        for name, score in panel.columns.items()
+    }
 
 
 @dataclass
@@ -157,14 +150,15 @@ class SharpeningTask(Task):
         pairs = [*done.details] if done is not None else []
         panels = []
         for protocol in PROTOCOLS:
-            leading = column_of(LEADING[protocol])
+            leading = LEADING[protocol]
             panel = Panel(
                 (protocol,),
                 TITLES[protocol],
                 group_by_model(results),
-                [column_of(name) for name in NAMES[protocol]],
+                NAMES[protocol],
                 leading=leading,
                 by_part=leading,
+                part_metric=SCORES[leading],
                 averaged=pairs,
                 parts=pairs,
             )
@@ -190,10 +184,10 @@ class SharpeningTask(Task):
         return {"pace": float(np.mean(took)) if took else None}
 
     def describe_panel(self, panel: Panel) -> None:
-        for column in panel.columns:
-            if lacking := panel.left_out(column):
+        for name, score in panel.columns.items():
+            if lacking := panel.left_out(name):
                 panel.notes.append(
-                    f"{column.words}: without {', '.join(lacking)}, where a method has none"
+                    f"{score.symbol}: without {', '.join(lacking)}, where a method has none"
                 )
 
     def describe_all(self, results: Sequence[Result], summary: Summary) -> None:
@@ -232,10 +226,14 @@ class SharpeningTask(Task):
 
     def panel_lines(self, panel: Panel) -> list[str]:
         rows = [[row.model, *map(mark_entry, row.scores.values())] for row in panel.rows]
-        lines = [*markdown_rows(["model", *panel.heads], rows), "", *list_notes(panel.notes)]
+        lines = [
+            *markdown_rows(["model", *heads_of(panel).values()], rows),
+            "",
+            *list_notes(panel.notes),
+        ]
         lines += [""] if panel.notes else []
         if len(panel.parts) > 1:
-            heads = [f"{panel.by_part.words}{panel.by_part.unit}", *panel.parts]
+            heads = [panel.part_metric.head, *panel.parts]
             rows = [[row.model, *map(mark_entry, row.parts)] for row in panel.rows]
             lines += [*markdown_rows(heads, rows), ""]
         return lines
@@ -259,7 +257,7 @@ class SharpeningTask(Task):
     def tex_groups(self, panel: Panel) -> list[list[list[str]]]:
         """Methods by scores."""
         return [
-            [["Method", *(escape_tex(head, self.signs) for head in panel.heads)]],
+            [["Method", *(escape_tex(head, self.signs) for head in heads_of(panel).values())]],
             [[escape_tex(row.model), *map(tex_entry, row.scores.values())] for row in panel.rows],
         ]
 
@@ -269,7 +267,14 @@ class SharpeningTask(Task):
         return " ".join([f"{panel.title}.", self.words, summary.claims, f"{lines}.", *notes])
 
     def write_page(self, root: Path, results: Sequence[Result], summary: Summary) -> str:
-        return write_page(root, self.plan, self.opened, results, summary)
+        return write_page(
+            root,
+            self.plan,
+            self.opened,
+            results,
+            summary,
+            {p.case: heads_of(p) for p in summary.panels},
+        )
 
 
 def _nearly_equal(one: Any, other: Any) -> bool:
