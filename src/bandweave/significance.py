@@ -85,20 +85,50 @@ def crossed_p(differences: np.ndarray) -> float:
     >>> round(crossed_p(np.array([[1.0, 2.0, 4.0], [3.0, 2.0, 3.0]])), 4)
     0.0286
     """
+    mean, square, freedom = _crossed_scatter(differences)
+    if math.isnan(square):
+        return math.nan
+    if math.sqrt(square) <= 1e-12 * abs(mean):
+        return 1.0 if mean == 0 else 0.0
+    from scipy.stats import t
+
+    return float(2 * t.sf(abs(mean) / math.sqrt(square), freedom))
+
+
+def crossed_interval(differences: np.ndarray) -> tuple[float, float, float]:
+    """Mean of differences, and the ends of its 95 % interval: those that `crossed_p` has at 0.05.
+
+    differences   (k, n), as `crossed_p` takes them
+
+    The ends are NaN for fewer than LEAST_IMAGES images, and for 2 to LEAST_SEEDS - 1 seeds.
+
+    >>> [round(x, 2) for x in crossed_interval(np.array([[1.0, 2.0, 4.0, 3.0, 2.0]]))]
+    [2.4, 0.98, 3.82]
+    """
+    mean, square, freedom = _crossed_scatter(differences)
+    seeds, images = np.shape(differences)
+    if images < LEAST_IMAGES or 1 < seeds < LEAST_SEEDS or math.isnan(square):
+        return mean, math.nan, math.nan
+    if square == 0:
+        return mean, mean, mean
+    from scipy.stats import t
+
+    half = float(t.ppf(1 - LEVEL / 2, freedom)) * math.sqrt(square)
+    return mean, mean - half, mean + half
+
+
+def _crossed_scatter(differences: np.ndarray) -> tuple[float, float, float]:
+    """Mean, its variance over seeds and images, degrees of freedom; NaN where there is none."""
     values = np.asarray(differences, np.float64)
     seeds, images = values.shape
+    mean = float(values.mean()) if values.size else math.nan
     if images < 2 or not np.isfinite(values).all():
-        return math.nan
-    mean = float(values.mean())
+        return mean, math.nan, math.nan
     of_images = values.mean(axis=0).var(ddof=1) / images
     of_seeds = values.mean(axis=1).var(ddof=1) / seeds if seeds > 1 else 0.0
     square = of_images + of_seeds
-    if math.sqrt(square) <= 1e-12 * abs(mean):
-        return 1.0 if mean == 0 else 0.0
     inner = of_images**2 / (images - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
-    from scipy.stats import t
-
-    return float(2 * t.sf(abs(mean) / math.sqrt(square), square**2 / inner))
+    return mean, float(square), square**2 / inner if inner else math.inf
 
 
 def bests_that_hold(

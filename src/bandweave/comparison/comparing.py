@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bandweave.comparison.cells import finished
+from bandweave.comparison.kept import explain_kept, find_kept, keep_results, read_kept
 from bandweave.comparison.making import claim, follow_cells
 from bandweave.comparison.plan import CellOptions, Sharing
 from bandweave.comparison.results import Result, read_results
@@ -38,10 +39,16 @@ class Comparison:
 
 
 def make_comparison(
-    task: Task, root: Path, options: CellOptions, sharing: Sharing, quiet: bool
+    task: Task,
+    root: Path,
+    options: CellOptions,
+    sharing: Sharing,
+    rows: Path | None,
+    quiet: bool,
 ) -> Comparison:
     """Make what is missing of a comparison, and write its tables and page.
 
+    rows    a file of results (kept.py): they are not made again, and new ones are added to it
     quiet   no progress
 
     Raises RunError where the folder holds another comparison, OutputError where it cannot be
@@ -50,12 +57,21 @@ def make_comparison(
     with only_writer_of_folder(root, "a comparison"):
         claim(root, task.plan_dict(), task.growing)
         cells = [*task.cells()]
-        todo = [cell for cell in cells if finished(root, cell) is None]
+        kept = read_kept(rows, cells) if rows is not None else {}
+        todo = [
+            cell for cell in cells if finished(root, cell) is None and not find_kept(kept, cell)
+        ]
         made = task.make_cells(root, todo, options, sharing)
         failures = follow_cells(made, len(todo), len(cells), quiet=quiet)
-        results = read_results(root, cells, task.read_result, failures)
+        results = [
+            find_kept(kept, each.cell) or each if not each.done else each
+            for each in read_results(root, cells, task.read_result, failures)
+        ]
         task.check_same_pixels(root, results)
+        if rows is not None:
+            keep_results(rows, results, kept)
         summary = summarise(task, results)
+        summary.notes += explain_kept([each for each in results if each in kept.values()])
         table = markdown(task, summary)
         texts = {
             "results.csv": results_csv(task, results),

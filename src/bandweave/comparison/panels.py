@@ -53,6 +53,7 @@ class Row:
     seeds: int | None
     seconds: float | None
     runs: str
+    gain: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -69,6 +70,7 @@ class Panel:
     protocol  terms and what they are, the same for all models
     notes     what must be said beside the numbers
     line      the protocol in a line, beneath every drawing
+    against   the model that gains are over; "" for none
     """
 
     case: tuple[str, ...]
@@ -83,6 +85,7 @@ class Panel:
     protocol: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     line: str = ""
+    against: str = ""
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -104,6 +107,13 @@ class Panel:
         tables = [self.values(model, metric, self.averaged) for model in self.results]
         lacking = np.any([np.isnan(table).any(axis=0) for table in tables], axis=0)
         return [part for part, lacks in zip(self.averaged, lacking, strict=True) if lacks]
+
+    @property
+    def gain_head(self) -> list[str]:
+        """The head of the column of gains, if there is one."""
+        return [f"{self.columns[self.leading].head} over {self.against} (95 %)"] * bool(
+            self.against
+        )
 
     def whole(self, model: str) -> bool:
         """Whether all cells of a model are done."""

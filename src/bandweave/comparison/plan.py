@@ -13,6 +13,7 @@ from bandweave.schema import nearest
 from bandweave.training.sections import grouped, merged
 
 MOST_SEEDS = 10_000  # of a comparison
+CLASSICAL = "classical"  # the best classical method, as the one that gains are over
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,16 @@ def read_model(
         return read(merged(stored, grouped(groups, own))).to_dict()
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+def check_reference(against: str, models: Iterable[str]) -> str:
+    """Return the model that gains are over. Raises ConfigError where it is not in the table."""
+    if against and against != CLASSICAL and against not in [*models]:
+        raise ConfigError(
+            f"against {against!r}: no such model in the table{nearest(against, [*models])}; give "
+            f"one of {', '.join(models)}, or {CLASSICAL!r} for the best classical method"
+        )
+    return against
 
 
 def read_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bandweave.comparison.panels import Entry, Panel, Row, Summary
+from bandweave.comparison.plan import CLASSICAL
 from bandweave.comparison.results import Result
 from bandweave.comparison.task import Task
 from bandweave.report.metric import Metric
@@ -39,6 +40,10 @@ def summarise(task: Task, results: Sequence[Result]) -> Summary:
         for model in panel.results:
             metrics = {m for (i, m, name) in holds if (i, name) == (number, model)}
             panel.rows.append(_make_row(task, panel, model, counted[number], metrics, [*footnotes]))
+        panel.against = _find_reference(task, panel, counted[number])
+        if panel.against:
+            for row in panel.rows:
+                row.gain = _gain_words(task, panel, row.model, counted[number])
         task.describe_panel(panel)
     summary = Summary(panels, list(footnotes.values()), task.claim(panels, tested))
     task.describe_all(results, summary)
@@ -119,6 +124,44 @@ def _make_row(
         runs=(cell.place if cell.seed is None else cell.place.parent / "seed-*").as_posix(),
         facts=task.describe_model(panel, results),
     )
+
+
+def _find_reference(task: Task, panel: Panel, counted: Mapping[str, Sequence[str]]) -> str:
+    """The model that gains of a panel are over; "" where there is none that is done."""
+    done = [model for model in panel.results if any(each.done for each in panel.results[model])]
+    if task.against != CLASSICAL:
+        return task.against if task.against in done else ""
+    classical = [m for m in done if task.is_classical(panel.results[m][0].cell)]
+    if not classical:
+        return ""
+    sign = 1 if panel.columns[panel.leading].higher else -1
+    parts = counted[panel.leading]
+    return max(classical, key=lambda m: sign * panel.values(m, panel.leading, parts).mean())
+
+
+def _gain_words(task: Task, panel: Panel, model: str, counted: Mapping[str, Sequence[str]]) -> str:
+    """The mean difference to the panel's reference over the seeds that both have, and interval."""
+    if model == panel.against:
+        return "–"
+    metric, parts = panel.columns[panel.leading], counted[panel.leading]
+    both = {}
+    for name in (model, panel.against):
+        seeds = [each.cell.seed for each in panel.results[name] if each.done]
+        both[name] = dict(zip(seeds, panel.values(name, panel.leading, parts), strict=True))
+    shared = [seed for seed in both[model] if seed in both[panel.against]]
+    if None in both[panel.against] or None in both[model]:  # one of them has no seeds
+        values = {name: np.array([*own.values()]) for name, own in both.items()}
+    else:
+        values = {name: np.array([own[seed] for seed in shared]) for name, own in both.items()}
+    if not all(own.size for own in values.values()):
+        return "–"
+    mean, low, high = task.interval_of_difference(panel, model, panel.against, values)
+
+    def signed(value: float) -> str:
+        text = metric.table_text(abs(value))
+        return f"{'−' if value < 0 else '+'}{text}"
+
+    return signed(mean) + ("" if math.isnan(low) else f" ({signed(low)} to {signed(high)})")
 
 
 def explain_dash(panel: Panel, model: str) -> str:

@@ -28,8 +28,8 @@ def times_csv(task: Task, results: Sequence[Result]) -> str:
 def markdown(task: Task, summary: Summary) -> str:
     """table.md: what all panels share, their tables, and footnotes."""
     pieces = [f"# {task.title}", "", f"{task.words} {summary.claims}", ""]
-    if summary.protocol:
-        pieces += [*list_terms(summary.protocol), *list_notes(summary.notes), ""]
+    shared = [*list_terms(summary.protocol), *list_notes(summary.notes)]
+    pieces += [*shared, ""] if shared else []
     for panel in summary.panels:
         pieces += [f"## {panel.title}", "", *task.panel_lines(panel)]
     pieces += task.closing_lines(summary)

@@ -21,6 +21,8 @@ class Task(ABC):
     growing     parts of the plan to which may be added
     title       of the tables
     words       what the numbers are: one sentence
+    against     model that the others' gains are over: its name in the table; CLASSICAL for the
+                classical method that is best in a panel; "" for none
     joint       whether a metric's panels are tested as one family, or each panel for itself
     times       columns of times.csv
     """
@@ -29,6 +31,7 @@ class Task(ABC):
     growing: Sequence[str]
     title: str
     words: str
+    against: str
     joint: bool
     times: Sequence[str]
 
@@ -86,6 +89,16 @@ class Task(ABC):
 
         values   (k, n) of each model
         """
+
+    @abstractmethod
+    def interval_of_difference(
+        self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
+    ) -> tuple[float, float, float]:
+        """The mean difference between two models and the ends of its 95 % interval, maybe NaN."""
+
+    @abstractmethod
+    def is_classical(self, cell: Cell) -> bool:
+        """Whether a cell is of a classical method."""
 
     @abstractmethod
     def describe_model(self, panel: Panel, results: Sequence[Result]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bandweave.comparison.comparing import Comparison, make_comparison
 from bandweave.comparison.making import share_threads
-from bandweave.comparison.plan import CellOptions, Sharing, read_seeds
+from bandweave.comparison.plan import CellOptions, Sharing, check_reference, read_seeds
 from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import ConfigError
@@ -51,6 +51,8 @@ def compare(
     dask: str | None = None,
     maps: bool = True,
     features: bool = True,
+    against: str = "",
+    rows: str | os.PathLike[str] | None = None,
     command: str = "",
     quiet: bool = False,
 ) -> SceneComparison:
@@ -73,6 +75,9 @@ def compare(
         dask: address of the scheduler of a Dask cluster that makes the cells instead.
         maps: whether scenes that are not huge are mapped.
         features: whether features of the first seed are pictured.
+        against: a model of the table, or 'classical' for the best classical method: the tables say
+            what each other model gains over it, with a 95 % interval.
+        rows: a file of results; what it holds is not made again, and new results are added to it.
         command: what the run folders name as the command that made them.
         quiet: no progress.
 
@@ -93,7 +98,9 @@ def compare(
         split_options,
     )
     made_by = CellOptions(command, plan.seeds[0] if features else None, maps, threads)
-    made = make_comparison(LandCoverTask(plan), Path(out), made_by, sharing, quiet)
+    task = LandCoverTask(plan, check_reference(against, plan.models))
+    kept = None if rows is None else Path(rows)
+    made = make_comparison(task, Path(out), made_by, sharing, kept, quiet)
     return SceneComparison(made.folder, made.results, made.table)
 
 

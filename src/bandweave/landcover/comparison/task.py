@@ -33,7 +33,7 @@ from bandweave.landcover.metrics import METRICS, class_metrics, map_metrics
 from bandweave.landcover.report.text import protocol_lines
 from bandweave.landcover.scoring import SceneScores
 from bandweave.report.words import counted
-from bandweave.significance import LEAST_SEEDS, LEVEL, corrected_p
+from bandweave.significance import LEAST_SEEDS, LEVEL, corrected_interval, corrected_p
 
 CLASS_METRIC = "accuracy"  # that classes are shown by
 
@@ -43,6 +43,7 @@ class LandCoverTask(Task):
     """Models on scenes and splits, by accuracy on test pixels."""
 
     plan: Plan
+    against: str = ""
 
     case_names = ("scene", "split")
     growing = ("models", "scenes", "splits", "seeds")
@@ -174,10 +175,23 @@ class LandCoverTask(Task):
         first, second = values[one], values[other]
         if len(first) < LEAST_SEEDS:
             return math.nan
-        apart = "{seed}" in self.plan.scenes.get(panel.case[0], "")  # each seed has its own scene
-        ratios = [0.0 if apart else _test_to_train(each) for each in panel.results[one]]
-        ratio = float(np.mean(ratios))
-        return corrected_p(first[:, 0] - second[:, 0], ratio)
+        return corrected_p(first[:, 0] - second[:, 0], self._test_to_train(panel, one))
+
+    def interval_of_difference(
+        self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
+    ) -> tuple[float, float, float]:
+        """The mean difference and its interval by the corrected resampled t-test over seeds."""
+        differences = values[one][:, 0] - values[other][:, 0]
+        return corrected_interval(differences, self._test_to_train(panel, one))
+
+    def _test_to_train(self, panel: Panel, model: str) -> float:
+        """Test pixels over training pixels, the mean over seeds; 0 where each has its own scene."""
+        apart = "{seed}" in self.plan.scenes.get(panel.case[0], "")
+        done = [each for each in panel.results[model] if each.done]
+        return float(np.mean([0.0 if apart else _test_to_train(each) for each in done]))
+
+    def is_classical(self, cell: Cell) -> bool:
+        return "baseline" in cell.work.get("config", {})
 
     def describe_model(self, panel: Panel, results: Sequence[Result]) -> dict[str, Any]:
         """The reach of a model, and how many test pixels have a training pixel within it."""
@@ -212,11 +226,13 @@ class LandCoverTask(Task):
     # Tables and page -----------------------------------------------------------------------------
 
     def panel_lines(self, panel: Panel) -> list[str]:
-        heads = ["model", *panel.heads, "seeds", "parameters", "reach, test px within it", "runs"]
+        heads = ["model", *panel.heads, *panel.gain_head]
+        heads += ["seeds", "parameters", "reach, test px within it", "runs"]
         lines = markdown_rows(heads, [
             [
                 row.model,
                 *map(mark_entry, row.scores.values()),
+                *([row.gain] if panel.against else []),
                 str(row.seeds),
                 "–" if row.parameters is None else counted(row.parameters),
                 row.facts["reach"],
@@ -273,6 +289,8 @@ def _test_to_train(result: Result) -> float:
 
 
 def _reach_words(protocol: Mapping[str, Any]) -> str:
+    if "reach_label_px" not in protocol:
+        return "–"
     share = protocol.get("test_share_within_reach")
     text = f"{protocol['reach_label_px']:g} px"
     return text if share is None else f"{text}, {100 * share:.0f} %"

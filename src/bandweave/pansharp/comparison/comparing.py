@@ -12,7 +12,7 @@ from typing import Any
 
 from bandweave.comparison.comparing import Comparison, make_comparison
 from bandweave.comparison.making import share_threads
-from bandweave.comparison.plan import CellOptions, Sharing
+from bandweave.comparison.plan import CellOptions, Sharing, check_reference
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.comparison.cell import open_test_pair
 from bandweave.pansharp.comparison.leaks import check_apart, shared_ground
@@ -65,6 +65,8 @@ def compare_sharpeners(
     threads: int | None = None,
     dask: str | None = None,
     pictures: bool = True,
+    against: str = "",
+    rows: PathLike | None = None,
     command: str = "",
     quiet: bool = False,
 ) -> SharpenerComparison:
@@ -87,6 +89,9 @@ def compare_sharpeners(
         threads: of each cell; by default the cores are shared out.
         dask: address of the scheduler of a Dask cluster that makes the cells instead.
         pictures: whether what the first seed makes of the first test pairs is kept and shown.
+        against: a model of the table, or 'classical' for the best classical method: the tables say
+            what each other model gains over it, with a 95 % interval.
+        rows: a file of results; what it holds is not made again, and new results are added to it.
         command: what the run folders name as the command that made them.
         quiet: no progress.
 
@@ -115,8 +120,9 @@ def compare_sharpeners(
         command, plan.seeds[0] if pictures else None, threads=threads, quiet=quiet
     )
     with _log_less():
-        task = SharpeningTask(plan, opened, notes)
-        made = make_comparison(task, Path(out), made_by, sharing, quiet)
+        task = SharpeningTask(plan, opened, notes, check_reference(against, plan.models))
+        kept = None if rows is None else Path(rows)
+        made = make_comparison(task, Path(out), made_by, sharing, kept, quiet)
     return SharpenerComparison(made.folder, made.results, made.table)
 
 

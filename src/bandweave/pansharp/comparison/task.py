@@ -32,7 +32,7 @@ from bandweave.pansharp.scores.names import SCORES
 from bandweave.pansharp.scores.protocols import PROTOCOLS
 from bandweave.pansharp.scores.tables import LEADING, NAMES, TITLES
 from bandweave.report.words import counted, seconds_in_words
-from bandweave.significance import LEAST_IMAGES, LEAST_SEEDS, LEVEL, crossed_p
+from bandweave.significance import LEAST_IMAGES, LEAST_SEEDS, LEVEL, crossed_interval, crossed_p
 
 DEPENDS = ("sensor", "ratio", "peak", "registered", "shift_rows", "shift_cols")
 SIGNS = {  # in LaTeX, longer ones first
@@ -64,6 +64,7 @@ class SharpeningTask(Task):
     plan: Plan
     opened: Mapping[str, Pair]
     notes: Sequence[str] = ()
+    against: str = ""
 
     case_names = ()
     growing = ("models", "seeds")
@@ -177,6 +178,15 @@ class SharpeningTask(Task):
             return math.nan
         return crossed_p(values[one] - values[other])
 
+    def interval_of_difference(
+        self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
+    ) -> tuple[float, float, float]:
+        """The mean difference and its interval over seeds and pairs at once."""
+        return crossed_interval(values[one] - values[other])
+
+    def is_classical(self, cell: Cell) -> bool:
+        return "method" in cell.work.get("config", {})
+
     def describe_model(self, panel: Panel, results: Sequence[Result]) -> dict[str, Any]:
         """Seconds of fitting, sharpening and scoring a pair."""
         (protocol,) = panel.case
@@ -225,12 +235,12 @@ class SharpeningTask(Task):
     # Tables and page -----------------------------------------------------------------------------
 
     def panel_lines(self, panel: Panel) -> list[str]:
-        rows = [[row.model, *map(mark_entry, row.scores.values())] for row in panel.rows]
-        lines = [
-            *markdown_rows(["model", *heads_of(panel).values()], rows),
-            "",
-            *list_notes(panel.notes),
-        ]
+        heads = ["model", *heads_of(panel).values(), *panel.gain_head]
+        rows = []
+        for row in panel.rows:
+            gain = [row.gain] if panel.against else []
+            rows.append([row.model, *map(mark_entry, row.scores.values()), *gain])
+        lines = [*markdown_rows(heads, rows), "", *list_notes(panel.notes)]
         lines += [""] if panel.notes else []
         if len(panel.parts) > 1:
             heads = [panel.part_metric.head, *panel.parts]
