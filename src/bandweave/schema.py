@@ -198,7 +198,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     >>> differences({"train": {"lr": 0.1, "seed": 0}}, {"train": {"lr": 0.2, "seed": 0}})
     ['train.lr: 0.1 then, 0.2 now']
     """
-    old, new = _flat(plain(then)), _flat(plain(now))
+    old, new = flatten(plain(then)), flatten(plain(now))
     lines = []
     for key in [*old, *(key for key in new if key not in old)]:
         first, second = old.get(key, "absent"), new.get(key, "absent")
@@ -207,12 +207,17 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    """Values of nested mappings by dotted path; an empty mapping is a value.
+
+    >>> flatten({"train": {"lr": 0.1, "seed": 0}})
+    {'train.lr': 0.1, 'train.seed': 0}
+    """
     if not isinstance(value, dict) or not value:
         return {path: value} if path else {}
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        flat |= _flat(item, f"{path}.{key}" if path else str(key))
+        flat |= flatten(item, f"{path}.{key}" if path else str(key))
     return flat
 
 

@@ -1,7 +1,7 @@
 """A page that needs nothing else: a template of a package, on the frame that all pages share.
 
-A template extends `page.html.j2` (blocks title, style, header, main) and imports the macros of
-`blocks.html.j2`; both lie beside this file.
+A template extends `page.html.j2` (blocks title, style, header, main), which lies beside this file
+and shows the page's sections where they are given. The macros of `blocks.html.j2` are there too.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bandweave.report.words import counted, percent
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(package: str | Sequence[str], template: str, **values: Any) -> str:
@@ -19,18 +22,31 @@ def render(package: str | Sequence[str], template: str, **values: Any) -> str:
 
     package   one, or several in which templates are looked for
     """
+    packages = [package] if isinstance(package, str) else package
+    return (
+        template_environment(*packages)
+        .get_template(template)
+        .render(written=date.today().isoformat(), version=version("bandweave"), **values)
+    )
+
+
+def template_environment(*packages: str) -> Environment:
+    """Where templates are filled: texts are escaped, a name without a value is an error.
+
+    packages   parts of bandweave in which templates are looked for, besides this one
+    """
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    packages = [package] if isinstance(package, str) else package
-    parts = [PackageLoader("bandweave", folder) for folder in (*packages, "report")]
     environment = Environment(
-        loader=ChoiceLoader(parts),
+        loader=ChoiceLoader([PackageLoader("bandweave", name) for name in (*packages, "report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "counted": counted}
-    return environment.get_template(template).render(
-        written=date.today().isoformat(), version=version("bandweave"), **values
-    )
+    blocks = environment.get_template("blocks.html.j2").module
+    environment.globals |= {
+        name: macro for name, macro in vars(blocks).items() if not name.startswith("_")
+    }
+    return environment

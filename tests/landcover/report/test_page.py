@@ -30,10 +30,11 @@ from bandweave.landcover.report import page as landcover_report
 from bandweave.landcover.report import pictures
 from bandweave.landcover.report.colours import RIM, in_confidence_colours, with_markers
 from bandweave.landcover.report.conclusion import conclusion, interval_words
-from bandweave.landcover.report.experts import expert_shares
 from bandweave.landcover.report.ground import describe_ground
 from bandweave.landcover.report.interval import UnitCounts, bootstrap_interval, number_units
 from bandweave.landcover.report.pictures import commonest, read_layer, shown_bands
+from bandweave.landcover.report.sections import SECTIONS
+from bandweave.landcover.report.sections.training import expert_shares
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.scoring import SceneScores
 from bandweave.raster.formats.arrays import ArraySource
@@ -43,6 +44,7 @@ from bandweave.raster.source import BandInfo
 from bandweave.raster.writing.raster import MapWriter
 from bandweave.report.curves import Curve, draw_curve, draw_shares
 from bandweave.report.pictures import photograph
+from bandweave.report.section import fill_section
 from bandweave.training.atomic import write_json, write_yaml
 from bandweave.training.folder import RunFolder, machine
 
@@ -865,3 +867,23 @@ def test_single_labels_of_a_large_picture_are_dots():
 def test_false_colour_is_not_called_true(wavelengths, words):
     found = shown_bands(LayerInfo(3, 1, BandInfo(wavelengths=wavelengths)))
     assert found.words.startswith(words)
+
+
+def test_a_section_that_is_added_is_shown_in_its_place(finished, monkeypatch):
+    run, scene, _, scores, _ = finished
+
+    def show_support(found):
+        return fill_section(
+            "Pixels & so on",
+            '<p class="own">{{ support.sum() }}</p>',
+            ".own { color: {{ colour }}; }",
+            support=found.pixels.support,
+            colour="red",
+        )
+
+    monkeypatch.setitem(SECTIONS, "Support", show_support)
+    monkeypatch.setitem(SECTIONS, "Nothing", lambda found: None)
+    text, _ = read_page(write_report(run, scene, quiet=True))
+    assert re.findall(r"<h2>(.*?)</h2>", text)[-2:] == ["Again", "Pixels &amp; so on"]
+    assert f'<p class="own">{scores.pixels.support.sum()}</p>' in text
+    assert ".own { color: red; }" in text[: text.index("</style>")]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from bandweave.landcover.metrics import Scores
+from bandweave.landcover.metrics import Scores, map_metrics
 from bandweave.landcover.report.baseline import SEED, Baseline
 from bandweave.landcover.report.interval import (
     UnitCounts,
@@ -22,11 +21,13 @@ Interval = tuple[float, float]
 class Beside:
     """What a page shows of a baseline; texts as they are shown.
 
+    heads     of the columns: the scores of a whole map, the first with its interval
     rows      cells of the model, the baseline and their difference
     about     what it is, trained on what, and why this one
     sentence  for the conclusion
     """
 
+    heads: list[str]
     rows: list[list[str]]
     about: str
     sentence: str
@@ -37,28 +38,23 @@ def set_beside(model: str, scores: Scores, counts: UnitCounts | None, baseline: 
 
     counts  of the model's map by unit; None where no interval is given
     """
-    other = baseline.scores
     intervals = [bootstrap_interval(each) for each in (counts, baseline.by_unit) if counts and each]
     between = bootstrap_difference(counts, baseline.by_unit) if counts else None
     own, its = intervals if len(intervals) == 2 else (None, None)
+    metrics, ours, theirs = map_metrics(), scores.overall(), baseline.scores.overall()
+    differences = [row.difference_text(ours[n] - theirs[n]) for n, row in metrics.items()]
     rows = [
-        [model, percent(scores.overall_accuracy), _interval(own), *_others(scores)],
-        [baseline.method, percent(other.overall_accuracy), _interval(its), *_others(other)],
-        [
-            "difference",
-            _points(scores.overall_accuracy - other.overall_accuracy),
-            _interval(between, signed=True),
-            _points(scores.average_accuracy - other.average_accuracy),
-            _signed(scores.kappa - other.kappa, 4),
-        ],
+        [model, *(row.text(ours[name]) for name, row in metrics.items())],
+        [baseline.method, *(row.text(theirs[name]) for name, row in metrics.items())],
+        ["difference", *differences],
     ]
+    heads = ["", *(row.name for row in metrics.values())]
+    words = ("95 % interval", _interval(own), _interval(its), _interval(between, signed=True))
+    for cells, word in zip((heads, *rows), words, strict=True):
+        cells.insert(2, word)
     overlap = _overlap(own, its)
-    return Beside(rows, _about(baseline, overlap), _sentence(scores, baseline, overlap))
-
-
-def _others(scores: Scores) -> list[str]:
-    kappa = "–" if math.isnan(scores.kappa) else f"{scores.kappa:.4f}"
-    return [percent(scores.average_accuracy), kappa]
+    about, sentence = _about(baseline, overlap), _sentence(scores, baseline, overlap)
+    return Beside(heads, rows, about, sentence)
 
 
 def _overlap(one: Interval | None, other: Interval | None) -> str:
@@ -113,13 +109,5 @@ def _interval(found: Interval | None, signed: bool = False) -> str:
         return "–"
     low, high = (100 * end for end in found)
     if signed:
-        return f"{_signed(low, 1)} to {_signed(high, 1)} points"
+        return f"{low:+.1f} to {high:+.1f} points".replace("-", "−")
     return f"{low:.1f} to {high:.1f} %"
-
-
-def _points(share: float) -> str:
-    return f"{_signed(100 * share, 2)} points"
-
-
-def _signed(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")

@@ -20,6 +20,7 @@ from bandweave.landcover.report.colours import (
 )
 from bandweave.landcover.report.ground import Ground, describe_ground
 from bandweave.landcover.report.interval import UnitCounts, number_units
+from bandweave.landcover.report.maps import MapFiles
 from bandweave.landcover.report.pictures import commonest, read_layer, shown_bands
 from bandweave.landcover.run import Run
 from bandweave.raster.writing.outputs import CACHE_BYTES
@@ -31,15 +32,6 @@ LONGEST = 1200  # px of a picture's longer side
 LONGEST_OTHER = 480  # of layers other than the reference
 LONGEST_OF_MANY = 320  # where there are several parts
 MOST_PARTS = 12
-
-
-@dataclass(frozen=True)
-class MapFiles:
-    """The map and the confidence of each part, and a baseline's map; empty where there is none."""
-
-    maps: tuple[Path, ...] = ()
-    confidences: tuple[Path, ...] = ()
-    baselines: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

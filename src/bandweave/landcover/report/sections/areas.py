@@ -1,4 +1,4 @@
-"""Areas of a map's classes, as a report's table shows them."""
+"""How much ground each class of a map covers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,41 @@ import numpy as np
 
 from bandweave.landcover.areas.class_areas import ClassAreas
 from bandweave.landcover.areas.estimate import Z
+from bandweave.landcover.report.findings import Findings
+from bandweave.report.section import Section, fill_section
 from bandweave.report.words import percent
 
+TEMPLATE = """
+<div class="scroll">
+<table class="classes">
+<thead><tr><th>class</th><th>mapped</th><th>share of map</th>{% if areas.estimate %}<th>estimated</th><th>user’s accuracy</th><th>producer’s accuracy</th><th>sample units</th>{% endif %}</tr></thead>
+<tbody>
+{% for cells in rows %}
+<tr><th>{{ swatch(classes[loop.index0].color) }}{{ classes[loop.index0].name }}</th>{% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% if areas.estimate %}
+<p>Overall accuracy of the map by the sample: {{ areas.estimate.overall | percent }} ± {{ "%.2f" | format(196 * areas.estimate.overall_error) }}.</p>
+{% endif %}
+<p class="soft">{{ areas.note }}{% if areas.unit == "px" %} The grid has no place on the ground, so areas are in pixels.{% endif %} The same numbers stand in <code>areas.csv</code>.</p>
+"""  # noqa: E501
 
-def area_rows(areas: ClassAreas) -> list[list[str]]:
-    """A row a class: mapped area and its share of the map.
+
+def show_areas(found: Findings) -> Section | None:
+    """The areas of the map's classes, in hectares, the same as in `areas.csv`.
+
+    With standard errors where the labels are a [declared sample](areas.md).
+    """
+    if found.areas is None:
+        return None
+    rows = _rows(found.areas)
+    return fill_section("Areas", TEMPLATE, areas=found.areas, rows=rows, classes=found.run.classes)
+
+
+def _rows(areas: ClassAreas) -> list[list[str]]:
+    """Make a row a class: mapped area and its share of the map.
 
     Where there is a sample, also the estimated area, user's and producer's accuracy, sample units.
     """
