@@ -13,7 +13,8 @@ from toy import batch_at, config, score, toy
 
 from bandweave.errors import RunError
 from bandweave.training.checkpoint import load_checkpoint, load_model, load_trained, save_model
-from bandweave.training.loop import fit
+from bandweave.training.config import Launch
+from bandweave.training.loop import TrainTask, fit
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +22,12 @@ def trained(tmp_path_factory):
     """A checkpoint of three steps of six, with averages and a best validation."""
     out = tmp_path_factory.mktemp("trained")
     options = config(3, ema=0.9, validate_every=2, checkpoint_every=3)
-    fit(toy(), batch_at, options, out, validate=score, quiet=True)
+    fit(TrainTask(toy(), batch_at, options, score), out, Launch(quiet=True))
     return out, options
 
 
 def resume(out, options):
-    fit(toy(), batch_at, options, out, validate=score, resume=True, quiet=True)
+    fit(TrainTask(toy(), batch_at, options, score), out, Launch(resume=True, quiet=True))
 
 
 def rewrite(trained, tmp_path, change):

@@ -13,14 +13,15 @@ from toy import Branching, Toy, batch_at, config, score, toy
 from bandweave.errors import ConfigError, OutputError, RunError
 from bandweave.nn.output import Output
 from bandweave.training.checkpoint import load_checkpoint
+from bandweave.training.config import Launch
 from bandweave.training.history import read_history
-from bandweave.training.loop import fit
+from bandweave.training.loop import TrainTask, fit
 
 
-def trained(out, module=None, batches=batch_at, options=None, **more):
+def trained(out, module=None, batches=batch_at, options=None, resume=False, **more):
     module = module if module is not None else toy()
-    rows = fit(module, batches, options or config(), out, quiet=True, accelerator="cpu", **more)
-    return module, rows
+    launch = Launch(resume=resume, quiet=True, accelerator="cpu")
+    return module, fit(TrainTask(module, batches, options or config(), **more), out, launch)
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
@@ -282,13 +283,14 @@ def test_bf16_trains_in_reduced_precision(tmp_path):
 
 
 def test_devices_that_are_not_there(tmp_path):
+    task = TrainTask(toy(), batch_at, config())
     with pytest.raises(ConfigError, match=r"fp16.*needs a GPU"):
         trained(tmp_path, options=config(precision="fp16"))
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="'cuda' is not on this machine; there is: cpu"):
-            fit(toy(), batch_at, config(), tmp_path, accelerator="cuda")
+            fit(task, tmp_path, Launch(accelerator="cuda"))
     with pytest.raises(ConfigError, match="devices=0, nodes=1: there must be at least one"):
-        fit(toy(), batch_at, config(), tmp_path, accelerator="cpu", devices=0)
+        fit(task, tmp_path, Launch(accelerator="cpu", devices=0))
 
 
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path, no_space):

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.nn.output import Output
-from bandweave.training.config import TrainConfig
-from bandweave.training.loop import fit
+from bandweave.training.config import Launch, TrainConfig
+from bandweave.training.loop import TrainTask, fit
 
 
 class Toy(nn.Module):
@@ -92,7 +93,7 @@ def serve() -> None:
 
             options = config(int(steps), ema=0.9, checkpoint_every=3, validate_every=4)
             module = toy()
-            fit(module, slow, options, out, validate=score, resume=True, quiet=True)
+            fit(TrainTask(module, slow, options, score), out, Launch(resume=True, quiet=True))
             torch.save(module.state_dict(), Path(out) / "weights.pt")
             os._exit(0)
         print(child, flush=True)
@@ -120,9 +121,9 @@ def two(out: Path) -> None:
             asked.append((index, rank, world))
             return batch_at(index, rank, world)
 
-        together = {"accelerator": "cpu", "devices": 2, "quiet": True}
-        together["unused_parameters"] = kind is Branching
-        fit(module, recorded, options, folder, validate=score, **together)
+        launch = Launch(accelerator="cpu", devices=2, quiet=True)
+        more = {"validate": score, "unused_parameters": kind is Branching}
+        fit(TrainTask(module, recorded, options, **more), folder, launch)
         rank = torch.distributed.get_rank()
         torch.save(module.state_dict(), folder / f"rank{rank}.pt")
         (folder / f"rank{rank}.json").write_text(json.dumps(asked))
@@ -137,11 +138,12 @@ def two(out: Path) -> None:
 
         again = toy(kind)
         try:
-            fit(again, interrupted, options, folder / "again", validate=score, **together)
+            fit(TrainTask(again, interrupted, options, **more), folder / "again", launch)
         except KilledError:
             torch.distributed.barrier()
         again = toy(kind)
-        fit(again, batch_at, options, folder / "again", score, resume=True, **together)
+        task = TrainTask(again, batch_at, options, **more)
+        fit(task, folder / "again", replace(launch, resume=True))
         torch.save(again.state_dict(), folder / "again" / f"rank{rank}.pt")
 
 

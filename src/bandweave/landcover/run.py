@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import math
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import ClassInfo
-from bandweave.errors import RunError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.predict.feeding import predictor_of
 from bandweave.landcover.predict.net import Net, Predictor
 from bandweave.models import LAND_COVER
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.clip.guidance import check_weights, frozen_names, weights_fingerprint
-from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
+from bandweave.training.checkpoint import restore, weights
 from bandweave.training.folder import RunFolder
-
-FORMAT = 1  # of the metadata; a file of another one is refused
+from bandweave.training.run import TrainedRun
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """A trained model with everything needed to use it.
+class Run(TrainedRun):
+    """A trained land-cover model with everything needed to use it.
 
     model         in evaluation mode
     scaling       of every layer that it takes
@@ -35,10 +33,11 @@ class Run:
     layers        what it was trained on, as data.match.describe_layers gives it
     window        px of the grid: side of the crops that it was trained on
     output_ratio  how many times finer than the grid it answers
-    facts         the rest of the metadata: protocol, split hash, versions, machine, time
+    self_contained  frozen CLIP weights are in the run's file too
     """
 
-    folder: RunFolder
+    kind = "land cover"
+
     config: LandCoverConfig
     model: LandCoverModel
     scaling: Scaling
@@ -46,67 +45,65 @@ class Run:
     layers: dict[str, dict[str, Any]]
     window: int
     output_ratio: int
-    facts: dict[str, Any]
+    self_contained: bool = False
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Run:
-        """Read a run folder. Raises RunError where it is missing, incomplete or damaged."""
-        folder = RunFolder(Path(path))
-        folder.read_config()  # says what the folder is, if it is no run
-        tensors, stored = load_trained(folder.model, "land cover", FORMAT)
-        try:
-            config = LandCoverConfig.read(stored["config"])
-            architecture = (stored.get("clip") or {}).get("architecture")
-            if architecture and stored["self_contained"]:
-                config.model.clip.architecture = architecture
-            classes = tuple(ClassInfo(**each) for each in stored["classes"])
-            bands, layers, ratio = stored["bands"], stored["layers"], stored["output_ratio"]
-            _check_described(classes, layers)
-            run = cls(
-                folder=folder,
-                config=config,
-                model=build_model(config, bands, classes, layers, ratio),
-                scaling=Scaling.from_dict(stored["scaling"]),
-                classes=classes,
-                layers=layers,
-                window=stored["window"],
-                output_ratio=ratio,
-                facts=dict(stored["facts"]),
-            )
-            if not 0 < run.temperature < math.inf:
-                raise ValueError(f"the temperature {run.temperature:g}")
-            frozen = set() if stored["self_contained"] else frozen_names(run.model)
-        except MISSTATED as error:
-            raise RunError(
-                f"{folder.model}: its metadata lacks or misstates {error!s:.200}; copy it again "
-                f"from where it was made, or train again"
-            ) from error
-        restore(run.model, tensors, frozen, folder.model)
-        if not stored["self_contained"]:
+    def from_metadata(cls, folder: RunFolder, stored: dict[str, Any]) -> Run:
+        """A run with new weights, of what `metadata` gave."""
+        config = LandCoverConfig.read(stored["config"])
+        architecture = (stored.get("clip") or {}).get("architecture")
+        if architecture and stored["self_contained"]:
+            config.model.clip.architecture = architecture
+        classes = tuple(ClassInfo(**each) for each in stored["classes"])
+        bands, layers, ratio = stored["bands"], stored["layers"], stored["output_ratio"]
+        _check_described(classes, layers)
+        run = cls(
+            folder=folder,
+            config=config,
+            model=build_model(config, bands, classes, layers, ratio),
+            scaling=Scaling.from_dict(stored["scaling"]),
+            classes=classes,
+            layers=layers,
+            window=stored["window"],
+            output_ratio=ratio,
+            self_contained=stored["self_contained"],
+            facts=dict(stored["facts"]),
+        )
+        if not 0 < run.temperature < math.inf:
+            raise ValueError(f"the temperature {run.temperature:g}")
+        if not run.self_contained:
             check_weights(run.model, stored.get("clip"))
-        run.model.eval()
         return run
 
-    def save(self, self_contained: bool = False) -> None:
-        """Write model.safetensors, whole or not at all."""
-        frozen = set() if self_contained else frozen_names(self.model)
-        save_model(
-            self.folder.model,
-            weights(self.model, frozen),
-            {
-                "format": FORMAT,
-                "config": self.config.to_dict(),
-                "bands": {name: self.scaling.bands(name) for name in self.layers},
-                "classes": [asdict(each) for each in self.classes],
-                "layers": self.layers,
-                "scaling": self.scaling.to_dict(),
-                "window": self.window,
-                "output_ratio": self.output_ratio,
-                "clip": weights_fingerprint(self.model),
-                "self_contained": self_contained,
-                "facts": self.facts,
-            },
-        )
+    def metadata(self) -> dict[str, Any]:
+        """Everything but the weights."""
+        return {
+            "format": self.format,
+            "config": self.config.to_dict(),
+            "bands": {name: self.scaling.bands(name) for name in self.layers},
+            "classes": [asdict(each) for each in self.classes],
+            "layers": self.layers,
+            "scaling": self.scaling.to_dict(),
+            "window": self.window,
+            "output_ratio": self.output_ratio,
+            "clip": weights_fingerprint(self.model),
+            "self_contained": self.self_contained,
+            "facts": self.facts,
+        }
+
+    @property
+    def frozen(self) -> set[str]:
+        """Names of weights that come from elsewhere and are not in the run's file."""
+        return set() if self.self_contained else frozen_names(self.model)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights."""
+        return weights(self.model, self.frozen)
+
+    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights, and be in evaluation mode."""
+        restore(self.model, tensors, self.frozen, self.folder.model)
+        self.model.eval()
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,18 @@ from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import VALIDATION, Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.calibration import fit_temperature
-from bandweave.landcover.config import LandCoverConfig, option_groups
+from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.predict.classify import labelled_logits, predict_classes
 from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.run import Run, build_model
 from bandweave.models import DEFAULT_MODEL
 from bandweave.nn.clip.guidance import frozen_names
-from bandweave.training.folder import RunFolder, training_facts
-from bandweave.training.loop import fit
-from bandweave.training.processes import Accelerator, check_devices, is_main
-from bandweave.training.sections import grouped, merged
+from bandweave.training.config import Accelerator, Launch
+from bandweave.training.folder import RunFolder
+from bandweave.training.loop import TrainTask
+from bandweave.training.processes import check_devices, is_main
+from bandweave.training.run import train_module, train_run
 
 PREPARED = 8  # batches that a model may look at before training
 
@@ -78,24 +78,23 @@ def train(
     (1, 8)
     """
     if config is None:
-        stored = merged(grouped(option_groups(model), options), {"model": {"name": model}})
-        config = LandCoverConfig.read(stored)
-        config.layers, config.pca = list(layers or []), dict(pca or {})
-        config.temperature = temperature
+        plain = {"layers": list(layers or []), "pca": dict(pca or {}), "temperature": temperature}
+        config = LandCoverConfig.from_options(model, {**options, **plain})
     elif options or layers or pca or temperature:
         raise ConfigError("give options either in `config` or by name, not both")
     config = replace(config, scene=scene.origin or scene.name, split=split.config)
     described = described_layers(scene, config.layers)
-    folder = RunFolder(Path(out))
-    with folder.writing():
-        folder.check(config.to_dict(), resume, overwrite)
-        check_devices(config.train.precision, accelerator, devices, nodes)
+    launch = Launch(resume, overwrite, quiet, accelerator, devices, nodes)
 
+    def prepare(folder: RunFolder) -> Callable[[], Run]:
+        check_devices(config.train.precision, accelerator, devices, nodes)
         scaling = fit_scaling(scene, split, config.pca, list(described))
         bands = {name: scaling.bands(name) for name in described}
         module = build_model(config, bands, scene.classes, described, scene.label_ratio)
         sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
         module.prepare(lambda: first_layers(sampler), config.pca)
+        check_validation(config, split)
+        reach = module.reach(seen_at_once(config.samples.crop, scene))
         run = Run(
             folder=folder,
             config=config,
@@ -105,48 +104,32 @@ def train(
             layers=described,
             window=config.samples.crop,
             output_ratio=scene.label_ratio,
-            facts={},
+            self_contained=self_contained,
+            facts={
+                "protocol": split.protocol(reach),
+                "split_hash": split.hash,
+                "scaling_from": scaling.source,
+            },
         )
-        for option, asked in (
-            ("validate_every", bool(config.train.validate_every)),
-            ("temperature", config.temperature),
-        ):
-            if asked and not any((roles == VALIDATION).any() for roles in split.roles):
-                raise ConfigError(
-                    f"{option} is set, but the split has no validation pixels; "
-                    "draw some with its option `validation`, 0.2 say"
-                )
-        validate = Validation(run, scene, split) if config.train.validate_every else None
-        RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
-        began = time.monotonic()
-        rows = fit(
+        task = TrainTask(
             module,
             sampler.batch,
             config.train,
-            folder.path,
-            validate=validate,
-            resume=resume,
-            quiet=quiet,
-            accelerator=accelerator,
-            devices=devices,
-            nodes=nodes,
+            validate=Validation(run, scene, split) if config.train.validate_every else None,
             unused_parameters=module.unused_parameters,
             frozen=frozen_names(module),
-            identity={"config": {**config.to_dict(), "train": None}, "split": split.hash},
+            identity={"split": split.hash},
         )
-        reach = module.reach(seen_at_once(config.samples.crop, scene))
-        run.facts.update(
-            protocol=split.protocol(reach),
-            split_hash=split.hash,
-            scaling_from=scaling.source,
-            **training_facts(module, rows, time.monotonic() - began),
-        )
-        module.cpu().eval()
-        if is_main():
-            if config.temperature:
+
+        def learn() -> Run:
+            run.facts.update(train_module(task, config, folder, launch))
+            if config.temperature and is_main():
                 run.facts["temperature"] = validation_temperature(run, scene, split)
-            run.save(self_contained)
-        return run
+            return run
+
+        return learn
+
+    return train_run(config, out, launch, prepare)
 
 
 def first_layers(sampler: Sampler) -> dict[str, torch.Tensor]:
@@ -163,6 +146,19 @@ def described_layers(scene: Scene, names: list[str]) -> dict[str, dict[str, Any]
             f"scene {scene.name!r} has no layer {missing[0]!r}; it has {', '.join(layers)}"
         )
     return {name: layer for name, layer in layers.items() if name in names or not names}
+
+
+def check_validation(config: LandCoverConfig, split: Split) -> None:
+    """Raise ConfigError where options need validation pixels, and the split has none."""
+    for option, asked in (
+        ("validate_every", bool(config.train.validate_every)),
+        ("temperature", config.temperature),
+    ):
+        if asked and not any((roles == VALIDATION).any() for roles in split.roles):
+            raise ConfigError(
+                f"{option} is set, but the split has no validation pixels; "
+                "draw some with its option `validation`, 0.2 say"
+            )
 
 
 def validation_temperature(run: Run, scene: Scene, split: Split) -> float:

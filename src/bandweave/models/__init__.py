@@ -32,6 +32,11 @@ class Preset(Generic[M]):
     samples: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The values by section."""
+        return {"samples": self.samples, "train": self.train}
+
 
 DEFAULT_MODEL = "m3amba_small"  # of land cover: a laptop trains it in minutes
 

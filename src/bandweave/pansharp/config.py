@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from bandweave.models import SHARPENERS, find_preset
+from bandweave.models import SHARPENERS, Preset, find_preset
+from bandweave.models.contract import SharpeningModel
 from bandweave.pansharp.patches import PatchConfig
-from bandweave.schema import OneOrMore, from_dict, to_dict
+from bandweave.schema import OneOrMore
 from bandweave.training.config import TrainConfig
-from bandweave.training.sections import in_sections, merged
+from bandweave.training.sections import RunConfig
 
 DEFAULT = "mmmamba"
 SECTIONS = ("model", "samples", "train")
@@ -28,7 +29,7 @@ class PairFiles:
 
 
 @dataclass
-class SharpenConfig:
+class SharpenConfig(RunConfig):
     """The options of a run, as config.yaml holds them.
 
     pairs       files that it was trained on
@@ -40,6 +41,8 @@ class SharpenConfig:
     crs         assigned where a file has none
     nodata      the value of a hole in all files, instead of the one they state
     """
+
+    default_name: ClassVar[str] = DEFAULT
 
     pairs: list[PairFiles] = field(default_factory=list)
     validation: list[PairFiles] = field(default_factory=list)
@@ -53,30 +56,10 @@ class SharpenConfig:
     samples: PatchConfig = field(default_factory=PatchConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As config.yaml holds it; `read` gives it back."""
-        stored = to_dict(self)
-        name, options = stored.pop("name"), stored.pop("model")
-        pairs = {key: stored.pop(key) for key in ("pairs", "validation")}
-        return {**pairs, "model": {"name": name, **options}, **stored}
-
     @classmethod
-    def read(cls, stored: dict[str, Any]) -> SharpenConfig:
-        """Strictly from a mapping, on top of the preset that it names."""
-        plain = ("pairs", "validation", "sensor", "register", "ratio", "crs", "nodata")
-        sections, given = in_sections(stored, SECTIONS, plain)
-        model = sections["model"]
-        preset = find_preset(name := model.pop("name", DEFAULT), SHARPENERS)
-        return replace(
-            from_dict(cls, given, "config"),
-            name=name,
-            model=from_dict(type(preset.config), merged(to_dict(preset.config), model), "model"),
-            samples=from_dict(PatchConfig, merged(preset.samples, sections["samples"]), "samples"),
-            train=from_dict(TrainConfig, merged(preset.train, sections["train"]), "train"),
-        )
+    def preset(cls, name: str) -> Preset[SharpeningModel]:
+        """The preset of that name."""
+        return find_preset(name, SHARPENERS)
 
 
-def option_groups(name: str) -> dict[str, Any]:
-    """The sections whose options go by their bare name, with a preset's model."""
-    preset = find_preset(name, SHARPENERS)
-    return {"model": preset.config, "samples": PatchConfig(), "train": TrainConfig()}
+option_groups = SharpenConfig.option_groups

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from bandweave.errors import RunError, SceneMismatch
+from bandweave.errors import SceneMismatch
 from bandweave.models import SHARPENERS
 from bandweave.models.contract import SharpeningModel
 from bandweave.pansharp.config import SharpenConfig
@@ -18,86 +18,78 @@ from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.value_scale import ValueScale, brightest
 from bandweave.pansharp.pair.window import PairSource
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.training.checkpoint import MISSTATED, load_trained, restore, save_model, weights
+from bandweave.training.checkpoint import restore, weights
 from bandweave.training.folder import RunFolder
+from bandweave.training.run import TrainedRun
 
 log = logging.getLogger(__name__)
 
 STRANGE = 8.0  # times: values so much larger or smaller than the run's are of other units
-KIND, FORMAT = "sharpening", 1  # of the metadata; a file of another one is refused
 
 
 @dataclass(frozen=True, eq=False)
-class SharpenRun:
-    """A trained model with everything needed to use it.
+class SharpenRun(TrainedRun):
+    """A trained sharpening model with everything needed to use it.
 
     model   in evaluation mode
     names   of the MS bands, in their order
     ratio   PAN pixels an MS pixel is wide
     scale   what values are divided by
     window  px of PAN: side of the patches that it was trained on
-    facts   the rest of the metadata: versions, machine, time
     scaled  it was trained on values with scale and offset applied; runs of old versions were not
     """
 
-    folder: RunFolder
+    kind = "sharpening"
+
     config: SharpenConfig
     model: SharpeningModel
     names: tuple[str, ...]
     ratio: int
     scale: ValueScale
     window: int
-    facts: dict[str, Any]
     scaled: bool = True
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> SharpenRun:
-        """Read a run folder. Raises RunError where it is missing, incomplete or damaged."""
-        folder = RunFolder(Path(path))
-        folder.read_config()  # says what the folder is, if it is no run
-        tensors, stored = load_trained(folder.model, KIND, FORMAT)
-        try:
-            config = SharpenConfig.read(stored["config"])
-            names, ratio = tuple(stored["bands"]), stored["ratio"]
-            run = cls(
-                folder=folder,
-                config=config,
-                model=build_model(config, len(names), ratio),
-                names=names,
-                ratio=ratio,
-                scale=ValueScale.from_dict(stored["scale"]),
-                window=stored["window"],
-                facts=dict(stored["facts"]),
-                scaled=bool(stored.get("scaled", False)),
-            )
-        except MISSTATED as error:
-            raise RunError(
-                f"{folder.model}: its metadata lacks or misstates {error!s:.200}; copy it again "
-                f"from where it was made, or train again"
-            ) from error
-        restore(run.model, tensors, origin=folder.model)
-        run.model.eval()
-        return run
-
-    def save(self) -> None:
-        """Write model.safetensors, whole or not at all."""
-        save_model(
-            self.folder.model,
-            weights(self.model),
-            {
-                "kind": KIND,
-                "format": FORMAT,
-                "config": self.config.to_dict(),
-                "bands": list(self.names),
-                "ratio": self.ratio,
-                "scale": self.scale.to_dict(),
-                "sensor": self.config.sensor,
-                "registered": self.config.register,
-                "window": self.window,
-                "facts": self.facts,
-                "scaled": self.scaled,
-            },
+    def from_metadata(cls, folder: RunFolder, stored: dict[str, Any]) -> SharpenRun:
+        """A run with new weights, of what `metadata` gave."""
+        config = SharpenConfig.read(stored["config"])
+        names, ratio = tuple(stored["bands"]), stored["ratio"]
+        return cls(
+            folder=folder,
+            config=config,
+            model=build_model(config, len(names), ratio),
+            names=names,
+            ratio=ratio,
+            scale=ValueScale.from_dict(stored["scale"]),
+            window=stored["window"],
+            facts=dict(stored["facts"]),
+            scaled=bool(stored.get("scaled", False)),
         )
+
+    def metadata(self) -> dict[str, Any]:
+        """Everything but the weights."""
+        return {
+            "kind": self.kind,
+            "format": self.format,
+            "config": self.config.to_dict(),
+            "bands": list(self.names),
+            "ratio": self.ratio,
+            "scale": self.scale.to_dict(),
+            "sensor": self.config.sensor,
+            "registered": self.config.register,
+            "window": self.window,
+            "facts": self.facts,
+            "scaled": self.scaled,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights."""
+        return weights(self.model)
+
+    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights, and be in evaluation mode."""
+        restore(self.model, tensors, origin=self.folder.model)
+        self.model.eval()
 
     @property
     def parameters(self) -> int:

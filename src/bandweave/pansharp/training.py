@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from bandweave.errors import ConfigError, SceneMismatch
-from bandweave.pansharp.config import DEFAULT, PairFiles, SharpenConfig, option_groups
+from bandweave.pansharp.config import DEFAULT, PairFiles, SharpenConfig
 from bandweave.pansharp.pair.lists import pairs_to_train
 from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair
 from bandweave.pansharp.pair.value_scale import fit_scale
@@ -21,11 +19,12 @@ from bandweave.pansharp.patches import PatchSampler
 from bandweave.pansharp.run import SharpenRun, build_model
 from bandweave.pansharp.sensors import Sensor, sensor_of
 from bandweave.pansharp.sharpening import register_pair, tell_of_pair
+from bandweave.training.config import Launch
 from bandweave.training.feed import as_tensors
-from bandweave.training.folder import RunFolder, training_facts
-from bandweave.training.loop import fit
-from bandweave.training.processes import Accelerator, check_devices, is_main
-from bandweave.training.sections import grouped, merged
+from bandweave.training.folder import RunFolder
+from bandweave.training.loop import TrainTask
+from bandweave.training.processes import check_devices
+from bandweave.training.run import train_module, train_run
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +36,6 @@ def train_sharpener(
     *,
     validation: Sequence[Files] = (),
     config: SharpenConfig | None = None,
-    sensor: str = "generic",
-    register: bool = False,
-    ratio: int | None = None,
-    crs: str | None = None,
-    nodata: float | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    quiet: bool = False,
-    accelerator: Accelerator = "auto",
-    devices: int = 1,
-    nodes: int = 1,
     **options: Any,
 ) -> SharpenRun:
     """Train a model on pairs and return the run, whose folder holds everything needed to use it.
@@ -61,36 +49,27 @@ def train_sharpener(
     out         the run folder, which must not hold another run
     validation  pairs whose PSNR chooses the weights that are kept, with the option
                 `validate_every`; neither trained nor to be tested on
-    config      all options at once, in place of all others up to `nodata` and of `options`
-    sensor      one of `SENSORS`
-    register    move MS by the misregistration that is measured, in each pair
-    ratio       PAN pixels that an MS pixel is wide, where the files do not tell
-    crs         assigned where a file has none
-    nodata      the value of a hole in all files, instead of the one they state
-    resume      continue an interrupted run of the same configuration
-    overwrite   replace a run that stands in `out`
-    options     any option of the model, of samples (`patch`, `batch`, …) or of training (`steps`,
-                `lr`, …), by its name
+    config      all options at once, in place of all others but those of `Launch`
+    options     any option of `SharpenConfig` (`sensor`, `register`, `ratio`, `crs`, `nodata`), of
+                the model, of samples (`patch`, `batch`, …), of training (`steps`, `lr`, …) or of
+                `Launch` (`resume`, `overwrite`, `quiet`, `accelerator`, …), by its name
 
     Raises ConfigError for options that do not exist or fit, RunError where `out` holds another
     run, FileError and GridMismatch for files that cannot be a pair, SceneMismatch for pairs of
     different bands or ratios.
     """
     learnt, held = pairs_to_train(pairs, validation)
+    launch, options = Launch.split_off(options)
     if config is None:
-        given = {"sensor": sensor, "register": register, "ratio": ratio, "crs": crs}
-        stored = merged(grouped(option_groups(model), options), {"model": {"name": model}})
-        config = SharpenConfig.read({**stored, **given, "nodata": nodata})
+        config = SharpenConfig.from_options(model, options)
         config.pairs = [as_pair_files(pair) for pair in learnt]
         config.validation = [as_pair_files(pair) for pair in held]
     elif options or learnt or held:
         raise ConfigError("give options and pairs either in `config` or by name, not both")
     check_pairs(config)
-    folder = RunFolder(Path(out))
-    with folder.writing():
-        folder.check(config.to_dict(), resume, overwrite)
-        check_devices(config.train.precision, accelerator, devices, nodes)
 
+    def prepare(folder: RunFolder) -> Callable[[], SharpenRun]:
+        check_devices(config.train.precision, launch.accelerator, launch.devices, launch.nodes)
         opened = open_pairs(config.pairs, config)
         held_out = open_pairs(config.validation, config)
         known = common_sensor(config, [*opened, *held_out])
@@ -103,38 +82,32 @@ def train_sharpener(
         validate = None
         if held_out:
             validate = Validation(PatchSampler(held_out, known, scale, config.samples))
-        module = build_model(config, first.bands, first.ratio)
         run = SharpenRun(
             folder=folder,
             config=config,
-            model=module,
+            model=build_model(config, first.bands, first.ratio),
             names=first.names,
             ratio=first.ratio,
             scale=scale,
             window=config.samples.patch * first.ratio,
             facts={},
         )
-        RunFolder.create(folder.path, config.to_dict(), resume=resume, overwrite=overwrite)
-        began = time.monotonic()
-        rows = fit(
-            module,
+        task = TrainTask(
+            run.model,
             sampler.batch,
             config.train,
-            folder.path,
             validate=validate,
-            resume=resume,
-            quiet=quiet,
-            accelerator=accelerator,
-            devices=devices,
-            nodes=nodes,
-            unused_parameters=module.unused_parameters,
-            identity={"config": {**config.to_dict(), "train": None}, "scale": scale.to_dict()},
+            unused_parameters=run.model.unused_parameters,
+            identity={"scale": scale.to_dict()},
         )
-        run.facts.update(training_facts(module, rows, time.monotonic() - began))
-        module.cpu().eval()
-        if is_main():
-            run.save()
-        return run
+
+        def learn() -> SharpenRun:
+            run.facts.update(train_module(task, config, folder, launch))
+            return run
+
+        return learn
+
+    return train_run(config, out, launch, prepare)
 
 
 def check_pairs(config: SharpenConfig) -> None:

@@ -1,16 +1,17 @@
-"""How a module is trained, as options; and which of them a continued run may change."""
+"""How a module is trained and how that is started; and what a continued run may change."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bandweave.errors import ConfigError
 from bandweave.schema import differences
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Schedule = Literal["cosine", "poly"]
 
 HARMLESS = ("checkpoint_every", "tensorboard")  # options that may differ when a run continues
@@ -54,6 +55,37 @@ class TrainConfig:
                 f"patience={self.patience} counts validations, but validate_every is 0; "
                 f"set validate_every to a number of steps, or patience to 0"
             )
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a training is started. Nothing here is part of a run's configuration.
+
+    resume       continue an interrupted run of the same configuration
+    overwrite    replace a run that stands in the folder
+    quiet        no progress
+    accelerator  what to train on
+    devices      processes on each machine, one a GPU
+    nodes        machines, on each of which the command runs
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+    accelerator: Accelerator = "auto"
+    devices: int = 1
+    nodes: int = 1
+
+    @classmethod
+    def split_off(cls, options: Mapping[str, Any]) -> tuple[Launch, dict[str, Any]]:
+        """A launch of those options that are its own, and the other options.
+
+        >>> Launch.split_off({"quiet": True, "steps": 5})[1]
+        {'steps': 5}
+        """
+        names = {field.name for field in fields(cls)}
+        own = {key: value for key, value in options.items() if key in names}
+        return cls(**own), {key: value for key, value in options.items() if key not in names}
 
 
 def _require(config: TrainConfig, name: str, holds: bool, what: str) -> None:

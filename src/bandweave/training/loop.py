@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +16,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, RunError
-from bandweave.training.config import TrainConfig
+from bandweave.training.config import Launch, TrainConfig
 from bandweave.training.feed import BatchAt, batches
 from bandweave.training.history import Board, History, Row
 from bandweave.training.optimizer import WeightAverage, learning_rate, make_optimizer
-from bandweave.training.processes import Accelerator, repeatable, reseed, start, together
+from bandweave.training.processes import repeatable, reseed, start, together
 from bandweave.training.progress import Progress
 from bandweave.training.state import TrainState, identity_of
 
@@ -28,47 +29,51 @@ log = logging.getLogger(__name__)
 SHOWN = "loss", "accuracy", "psnr"  # beside the progress
 
 
-def fit(
-    module: nn.Module,
-    batch_at: BatchAt,
-    config: TrainConfig,
-    out: Path | str,
-    validate: Callable[[nn.Module], float] | None = None,
-    resume: bool = False,
-    quiet: bool = False,
-    *,
-    accelerator: Accelerator = "auto",
-    devices: int = 1,
-    nodes: int = 1,
-    unused_parameters: bool = False,
-    frozen: Collection[str] = (),
-    identity: Mapping[str, Any] | None = None,
-) -> list[Row]:
-    """Train the module and leave in it the weights to use: best, averaged or last.
+@dataclass(frozen=True, eq=False)
+class TrainTask:
+    """What is trained, on what and how, and what must agree where training continues.
 
     module     called as module(**batch); returns an Output with `loss` (a mean over the batch) and
                `parts` (scalars by name, the same names on every rank and step)
     batch_at   (index, rank, world) -> nested dict of NumPy arrays, a pure function; step s takes
                the indices s·accumulate, …; called from one other thread, one batch ahead
-    out        folder of last.ckpt and history.csv; several machines must share it
     validate   module (in eval mode, without gradients, on its device) -> score, higher is better;
                called on rank 0 only
-    resume     continue from out/last.ckpt if there is one; the weights become those of a run that
-               was never interrupted, exactly so on a CPU
     unused_parameters  a step may leave some without a gradient
     frozen     names of tensors that never change and are not saved
     identity   what else must agree for a resume (model, split, scaling), JSON-able
+    """
+
+    module: nn.Module
+    batch_at: BatchAt
+    config: TrainConfig
+    validate: Callable[[nn.Module], float] | None = None
+    unused_parameters: bool = False
+    frozen: Collection[str] = ()
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fit(task: TrainTask, out: Path | str, launch: Launch | None = None) -> list[Row]:
+    """Train the task's module and leave in it the weights to use: best, averaged or last.
+
+    out     folder of last.ckpt and history.csv; several machines must share it
+    launch  with `resume` it continues from out/last.ckpt if there is one: the weights become those
+            of a run that was never interrupted, exactly so on a CPU
 
     Returns the rows of history.csv. Raises ConfigError, RunError (another configuration,
     a gradient that is not finite) and OutputError (full disk).
     """
+    launch = launch or Launch()
+    module, config, validate, resume = task.module, task.config, task.validate, launch.resume
     if config.validate_every and validate is None:
         raise ConfigError(
             f"validate_every={config.validate_every}, but there is nothing to validate on; "
             f"draw a validation part with the split, or set validate_every to 0"
         )
     out = Path(out)
-    fabric = start(config.precision, accelerator, devices, nodes, unused_parameters)
+    fabric = start(
+        config.precision, launch.accelerator, launch.devices, launch.nodes, task.unused_parameters
+    )
     rank, world, main = fabric.global_rank, fabric.world_size, fabric.is_global_zero
     fp16, share = config.precision == "fp16", config.accumulate
 
@@ -77,8 +82,8 @@ def fit(
     model, optimizer = fabric.setup(called, adamw)
     average = WeightAverage(module, config.ema)
     plugin = fabric.strategy.precision
-    same = identity_of(config, world, identity)
-    state = TrainState(module, adamw, average, plugin, frozen, same)
+    same = identity_of(config, world, task.identity)
+    state = TrainState(module, adamw, average, plugin, task.frozen, same)
     if resume and (out / "last.ckpt").exists():
         state.load(out / "last.ckpt")
     fabric.barrier()  # all have read before rank 0 writes
@@ -89,8 +94,8 @@ def fit(
     first = config.steps if counters.stopped else counters.step
     history = History(out / "history.csv", counters.step, write=main)
     board = Board(out / "tensorboard", config.tensorboard and main, counters.step)
-    feed = batches(batch_at, first * share, config.steps * share, rank, world, fabric.device)
-    bar = Progress("training", config.steps, counters.step, quiet or not main)
+    feed = batches(task.batch_at, first * share, config.steps * share, rank, world, fabric.device)
+    bar = Progress("training", config.steps, counters.step, launch.quiet or not main)
     log.info("training on %s in %s, %d process(es)", fabric.device, plugin.precision, world)
     began = time.monotonic() - counters.seconds
 

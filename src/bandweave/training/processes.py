@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from bandweave.errors import ConfigError, RunError
-from bandweave.training.config import Precision
+from bandweave.training.config import Accelerator, Precision
 
 if TYPE_CHECKING:
     import torch
     from lightning_fabric import Fabric
-
-Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def is_main() -> bool:

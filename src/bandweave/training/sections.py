@@ -2,12 +2,99 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, ClassVar, Protocol, Self, get_type_hints
 
 from bandweave.errors import ConfigError
-from bandweave.schema import nearest, to_dict
+from bandweave.schema import from_dict, nearest, to_dict
+
+
+class NamedOptions(Protocol):
+    """What a name stands for: the options of a model, and values of other sections."""
+
+    @property
+    def config(self) -> Any:
+        """A dataclass of the model's options."""
+        ...
+
+    @property
+    def sections(self) -> Mapping[str, Mapping[str, Any]]:
+        """Values that differ from the defaults, by section: samples, train."""
+        ...
+
+
+@dataclass
+class RunConfig(ABC):
+    """Everything that a run was asked for, as config.yaml holds it.
+
+    A subclass is a dataclass with the fields `name` and, next to it, `model`: a preset's name and
+    its options. Its other fields are sections (dataclasses) or plain options. In config.yaml the
+    name stands among the options of the model.
+    """
+
+    default_name: ClassVar[str]
+    """The preset where none is named."""
+
+    @classmethod
+    @abstractmethod
+    def preset(cls, name: str) -> NamedOptions:
+        """What a name stands for. Raises ConfigError, with the nearest right one, for no name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As config.yaml holds it; `read` gives it back."""
+        stored = to_dict(self)
+        options = stored.pop("model")
+        return {
+            key if key != "name" else "model": value if key != "name" else {key: value, **options}
+            for key, value in stored.items()
+        }
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Self:
+        """Strictly from a mapping, on top of the preset that it names."""
+        kinds, plain = cls.section_types(), cls.plain_options()
+        named = [key for key, kind in kinds.items() if "name" in get_type_hints(kind)]
+        sections, given = in_sections(stored, ("model", *kinds), plain, ["model", *named])
+        model = sections.pop("model")
+        preset = cls.preset(name := model.pop("name", cls.default_name))
+        config = from_dict(cls, given, "config")
+        options = merged(to_dict(preset.config), model)
+        made: dict[str, Any] = {
+            "name": name,
+            "model": from_dict(type(preset.config), options, "model"),
+        }
+        for key, options in sections.items():
+            made[key] = from_dict(kinds[key], merged(preset.sections.get(key, {}), options), key)
+        return replace(config, **made)
+
+    @classmethod
+    def from_options(cls, name: str, options: Mapping[str, Any]) -> Self:
+        """On top of a preset, of options by their bare name, whatever their section."""
+        plain = {key: value for key, value in options.items() if key in cls.plain_options()}
+        others = {key: value for key, value in options.items() if key not in plain}
+        stored = merged(grouped(cls.option_groups(name), others), {"model": {"name": name}})
+        return cls.read({**stored, **plain})
+
+    @classmethod
+    def section_types(cls) -> dict[str, type]:
+        """The dataclass of each section but the model, by name."""
+        hints = get_type_hints(cls)
+        return {f.name: hints[f.name] for f in fields(cls) if is_dataclass(hints[f.name])}
+
+    @classmethod
+    def plain_options(cls) -> list[str]:
+        """The names of the options that are in no section."""
+        kinds = cls.section_types()
+        return [f.name for f in fields(cls) if f.name not in ("name", "model", *kinds)]
+
+    @classmethod
+    def option_groups(cls, name: str) -> dict[str, Any]:
+        """The sections whose options go by their bare name, with a preset's model."""
+        kinds = cls.section_types()
+        others: dict[str, Any] = {key: kinds[key]() for key in ("samples", "train") if key in kinds}
+        return {"model": cls.preset(name).config, **others}
 
 
 def in_sections(
