@@ -14,6 +14,7 @@ from bandweave.raster.formats.hdf5_reader import Hdf5Reader
 from bandweave.raster.formats.matlab import MatlabReader
 from bandweave.raster.formats.numpy_files import NpyReader, NpzReader
 from bandweave.raster.formats.rasters import EnviReader, GdalReader
+from bandweave.raster.formats.regions import RegionsReader
 from bandweave.raster.reader import Reader
 from bandweave.raster.vectors import CsvReader, OgrReader
 
@@ -21,6 +22,7 @@ from bandweave.raster.vectors import CsvReader, OgrReader
 READERS: dict[str, Reader] = {
     "gdal": GdalReader(),
     "envi": EnviReader(),
+    "regions": RegionsReader(),
     "matlab": MatlabReader(),
     "hdf5": Hdf5Reader(),
     "npz": NpzReader(),

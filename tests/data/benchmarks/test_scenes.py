@@ -275,8 +275,8 @@ def test_regions_of_interest_in_text(tmp_path: Path, write_geotiff) -> None:
     assert part.grid.crs.to_epsg() == 32615
     assert part.labels is not None
     np.testing.assert_array_equal(part.labels.values + 1, train + test)
-    path.write_text("1 99 1\n")
-    with pytest.raises(FileError, match="line 1: row 1, column 99 lies outside 7×11 px"):
+    path.write_text("; ENVI Output of ROIs (4.3)\n1 99 1\n")
+    with pytest.raises(FileError, match="line 2: row 1, column 99 lies outside 7×11 px"):
         benchmark_scene(benchmark, tmp_path)
 
 

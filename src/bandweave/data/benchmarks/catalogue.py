@@ -117,7 +117,7 @@ class Benchmark:
 
     name: str
     title: str
-    shape: tuple[int, ...]
+    shape: tuple[int, int]
     pixel: float
     grid: str
     layers: dict[str, BenchmarkLayer]

@@ -13,19 +13,17 @@ import numpy as np
 from bandweave.data.benchmarks.catalogue import Benchmark, BenchmarkFile, Variant, describe
 from bandweave.data.benchmarks.files import (
     find_files,
-    in_structure,
     pick,
     read_matrix,
-    read_regions,
-    read_structure,
     sha256,
 )
 from bandweave.data.scene import IGNORED, Labels, Layer, Part, Scene
 from bandweave.data.splits.roles import TEST, TRAIN, UNUSED
 from bandweave.errors import BandweaveError, ConfigError, FileError, GridMismatch, LabelError
 from bandweave.raster.bands import nanometres
-from bandweave.raster.formats.arrays import ArraySource
+from bandweave.raster.formats.array_files import ArrayReader
 from bandweave.raster.open import assign_crs, open_source
+from bandweave.raster.readers import recognise
 from bandweave.raster.source import BandInfo, WindowSource
 from bandweave.schema import listed, nearest
 
@@ -196,14 +194,8 @@ def _open_layer(
 ) -> WindowSource:
     facts, entry = benchmark.layers[layer], copy.layers[layer]
     path, bands = found[entry.file.lower()], copy.band_count(layer, facts)
-    shape = (benchmark.shape[0], benchmark.shape[1])
-    source: WindowSource
-    if in_structure(entry.key):
-        array = read_structure(path, str(entry.key))
-        array = np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
-        source = ArraySource(array, info=BandInfo(units=facts.units))
-    else:
-        source = open_source(path, key=entry.key, shape=shape, units=facts.units)
+    shape = benchmark.shape
+    source = open_source(path, key=entry.key, shape=shape, units=facts.units)
     if (source.grid.height, source.grid.width, source.bands) != (*shape, bands):
         raise GridMismatch(
             f"{path}{f':{entry.key}' if entry.key else ''} is {source.grid.height}×"
@@ -212,8 +204,8 @@ def _open_layer(
         )
     wavelengths = facts.wavelengths if bands == facts.bands else None
     if entry.wavelengths:
-        stored = read_structure(path, entry.wavelengths).ravel()
-        wavelengths = nanometres([float(value) for value in stored])
+        stored = recognise(path, ArrayReader).open_array(path, entry.wavelengths).array
+        wavelengths = nanometres([float(value) for value in np.ravel(stored)])
     if wavelengths and len(wavelengths) == bands and source.info.wavelengths is None:
         info = source.info
         source.info = BandInfo(wavelengths, info.units, info.names, info.scales, info.offsets)
@@ -250,10 +242,7 @@ def _read_labels(
 
 def _read_codes(benchmark: Benchmark, entry: BenchmarkFile, found: dict[str, Path]) -> np.ndarray:
     path = found[entry.file.lower()]
-    if path.suffix.lower() == ".txt":
-        codes = read_regions(path, benchmark.shape)
-    else:
-        codes = read_matrix(path, entry.key)
+    codes = read_matrix(path, entry.key, benchmark.shape)
     if codes.shape != benchmark.shape:
         where = f"{path}:{entry.key}" if entry.key else f"{path}"
         raise GridMismatch(

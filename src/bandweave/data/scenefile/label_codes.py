@@ -186,14 +186,20 @@ def _code_raster(
         ratio = entry.ratio or 1
         empty = np.full((part.grid.height * ratio, part.grid.width * ratio), -1, np.int32)
         return Coded(empty, (), ratio)
+    ratio = entry.ratio or 1
+    fine = part.grid.finer(ratio)
     source: Source = open_source(
-        path, key=entry.key, nodata=entry.nodata, crs=entry.crs, axis=entry.axis
+        path,
+        key=entry.key,
+        nodata=entry.nodata,
+        crs=entry.crs,
+        axis=entry.axis,
+        shape=None if entry.warp else (fine.height, fine.width),
     )
     if source.grid.crs is None and file.crs is not None:
         source.grid = assign_crs(source.grid, file.crs, path)
-    ratio = entry.ratio or 1
     if entry.warp:
-        source = WarpedSource(source, part.grid.finer(ratio), entry.warp)
+        source = WarpedSource(source, fine, entry.warp)
         notes.append(f"{key}: warped to {source.grid}, {entry.warp}")
     else:
         found = relation(source.grid, part.grid)
