@@ -534,7 +534,7 @@ def test_a_rotated_file_lands_where_it_belongs(write_geotiff):
 
 
 def test_many_claimed_bands_are_refused_at_once(write_geotiff, monkeypatch):
-    monkeypatch.setattr("bandweave.raster.formats.gdal._MOST_BANDS", 2)
+    monkeypatch.setattr("bandweave.raster.formats.gdal.source._MOST_BANDS", 2)
     with pytest.raises(FileError, match="claims 3 bands"):
         open_source(write_geotiff("a.tif", CUBE))
 

@@ -7,7 +7,7 @@ import os
 from bandweave.data.scenefile.argument import is_scene_file
 from bandweave.errors import ConfigError, FileError
 from bandweave.raster.facts import Facts
-from bandweave.raster.formats.drivers import check_address
+from bandweave.raster.formats.gdal.drivers import check_address
 from bandweave.raster.reader import Reader
 from bandweave.raster.readers import recognise
 

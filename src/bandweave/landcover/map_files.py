@@ -15,7 +15,7 @@ from rasterio.windows import Window as RasterioWindow
 from bandweave.data.scene import IGNORED
 from bandweave.errors import FileError, SceneMismatch
 from bandweave.landcover.report.pictures import step_of
-from bandweave.raster.formats.gdal import open_dataset
+from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.grid import Grid
 
 ROWS = 512  # of a map, read at once

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rasterio.crs import CRS
 
-    from bandweave.raster.formats.categories import Categories
+    from bandweave.raster.formats.gdal.categories import Categories
     from bandweave.raster.vectors import Table, Vector
 
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from bandweave.errors import FileError
 from bandweave.local_files import check_input_file
-from bandweave.raster.formats.drivers import check_address
-from bandweave.raster.formats.hdf5_reader import Hdf5Reader
-from bandweave.raster.formats.matlab import MatlabReader
+from bandweave.raster.formats.gdal.drivers import check_address
+from bandweave.raster.formats.gdal.reader import EnviReader, GdalReader
+from bandweave.raster.formats.hdf5.reader import Hdf5Reader
+from bandweave.raster.formats.matlab.file import MatlabReader
 from bandweave.raster.formats.numpy_files import NpyReader, NpzReader
-from bandweave.raster.formats.rasters import EnviReader, GdalReader
 from bandweave.raster.formats.regions import RegionsReader
 from bandweave.raster.reader import Reader
 from bandweave.raster.vectors import CsvReader, OgrReader

@@ -478,7 +478,7 @@ def test_chunks_that_no_cache_holds_are_read_in_slabs(tmp_path, monkeypatch):
     cube = np.random.default_rng(0).integers(0, 9999, (8, 96, 96)).astype(np.int16)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("c", data=cube, chunks=(1, 96, 96), compression="gzip")
-    monkeypatch.setattr("bandweave.raster.formats.hdf5.CHUNKS_KEPT", 2**16)
+    monkeypatch.setattr("bandweave.raster.formats.hdf5.file.CHUNKS_KEPT", 2**16)
     monkeypatch.setattr("bandweave.raster.formats.slabs.SLAB", 8 * 96 * 2 * 40)  # 40 rows
     source, few = open_source(tmp_path / "a.h5"), open_source(tmp_path / "a.h5", bands=[7, 2])
     for row, col in ((0, 0), (0, 64), (20, 5), (32, 0), (80, 0), (2, 90), (50, 0)):

@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 from bandweave.errors import FileError
 from bandweave.raster.formats.array_files import ArrayReader
-from bandweave.raster.formats.hdf5_heaps import check_heaps
+from bandweave.raster.formats.hdf5.heaps import check_heaps
 from bandweave.raster.open import open_source
 from bandweave.raster.readers import recognise
 

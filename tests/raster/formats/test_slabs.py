@@ -58,7 +58,7 @@ def test_strips_of_whole_bands_are_decompressed_once_for_a_row_of_windows(
 ):
     layout = {"compress": "deflate", "interleave": interleave, "blockysize": 96}
     path = write_geotiff("a.tif", CUBE, tiled=False, **layout)
-    monkeypatch.setattr("bandweave.raster.formats.gdal.CACHE_BYTES", 2 * ROW)
+    monkeypatch.setattr("bandweave.raster.formats.gdal.source.CACHE_BYTES", 2 * ROW)
     monkeypatch.setattr(slabs, "SLAB", slab)
     source, few = open_source(path), open_source(path, bands=[5, 2])
     reads = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from bandweave.data.draft.look import FLAGS, HEIGHTS, LABELS, PANS, RADAR, RGB, THERMAL, Raster
 from bandweave.data.scenefile.parts import PATTERN
 from bandweave.raster.alignment import Same, relation
-from bandweave.raster.formats.rasters import EnviReader
+from bandweave.raster.formats.gdal.reader import EnviReader
 from bandweave.raster.grid import Grid
 
 _BAND = re.compile(r"^(?P<before>.*?)(?:b|band)_?(?P<band>\d+[a-z]?)$", re.I)

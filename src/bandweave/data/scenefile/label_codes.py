@@ -19,8 +19,8 @@ from bandweave.data.scenefile.schema import ClassFile, Code, LabelFile, SceneFil
 from bandweave.errors import BandweaveError, ConfigError, GridMismatch, LabelError
 from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.formats.array_files import ArrayReader
-from bandweave.raster.formats.categories import Categories
-from bandweave.raster.formats.gdal import open_dataset
+from bandweave.raster.formats.gdal.categories import Categories
+from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.grid import Window, tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons

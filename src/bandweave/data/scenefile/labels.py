@@ -20,7 +20,7 @@ from bandweave.data.scenefile.label_codes import Coded, code_parts, is_color
 from bandweave.data.scenefile.schema import ClassFile, Code, LabelFile, SceneFile, label_files
 from bandweave.data.splits.roles import TEST, TRAIN
 from bandweave.errors import LabelError
-from bandweave.raster.formats.categories import Categories, class_name
+from bandweave.raster.formats.gdal.categories import Categories, class_name
 
 MANY_CLASSES = 100  # so many without names are asked about
 FEW_CLASSES = 10  # so many are never taken for identifiers

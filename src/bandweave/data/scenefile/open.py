@@ -23,7 +23,7 @@ from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMisma
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs, short_crs
 from bandweave.raster.derived import Rescaled
 from bandweave.raster.formats.arrays import StackedSource
-from bandweave.raster.formats.gdal import GEOLOCATION, GdalSource
+from bandweave.raster.formats.gdal.source import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.source import WindowSource

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bandweave.errors import ConfigError, FileError
-from bandweave.raster.formats.drivers import check_address
+from bandweave.raster.formats.gdal.drivers import check_address
 from bandweave.schema import OneOrMore, from_dict, listed, nearest, shown
 from bandweave.yaml_files import read_yaml
 

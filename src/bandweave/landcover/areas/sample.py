@@ -17,7 +17,7 @@ import numpy as np
 from bandweave.errors import ConfigError, FileError, GridMismatch, OutputError
 from bandweave.landcover.map_files import stored_rows
 from bandweave.output_files import check_output
-from bandweave.raster.formats.gdal import open_dataset
+from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.training.atomic import whole
 

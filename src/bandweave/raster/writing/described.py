@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from rasterio.enums import ColorInterp
 
 from bandweave.raster.formats.arrays import StackedSource
-from bandweave.raster.formats.gdal import GdalSource, open_dataset
+from bandweave.raster.formats.gdal.source import GdalSource, open_dataset
 from bandweave.raster.source import WindowSource
 
 # Of the grid, the values or all the bands of the file that was read.

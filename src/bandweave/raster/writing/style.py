@@ -14,7 +14,7 @@ from rasterio.io import DatasetReader
 
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster.alignment import same_crs, short_crs
-from bandweave.raster.formats.gdal import open_dataset
+from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.raster.writing.raster import GDAL_TYPES, rgb

@@ -8,7 +8,7 @@ import rasterio.shutil
 
 from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import FileError, LabelError
-from bandweave.raster.formats.categories import read_categories
+from bandweave.raster.formats.gdal.categories import read_categories
 from bandweave.raster.writing.style import build_vrt
 
 CODES = np.array([[1, 2, 5, 5], [1, 2, 2, 0], [1, 1, 5, 0]], np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.raster.formats.array_files import ArrayFile, ArrayReader
-from bandweave.raster.formats.mat_elements import check_elements
+from bandweave.raster.formats.matlab.elements import check_elements
 from bandweave.raster.formats.stored import (
     MOST_LISTED,
     NUMBERS,

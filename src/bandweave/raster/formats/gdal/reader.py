@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from bandweave.raster.facts import Facts, describe_bands, describe_place, describe_size
-from bandweave.raster.formats import envi
-from bandweave.raster.formats.categories import Categories, read_categories
-from bandweave.raster.formats.gdal import GdalSource, open_dataset
+from bandweave.raster.formats.gdal import envi
+from bandweave.raster.formats.gdal.categories import Categories, read_categories
+from bandweave.raster.formats.gdal.source import GdalSource, open_dataset
 from bandweave.raster.reader import RasterReader, Request
 
 

@@ -20,6 +20,6 @@ class Hdf5Reader(ArrayReader):
         return signed or head.startswith(b"MATLAB 7.3")
 
     def open_file(self, path: Path) -> ArrayFile:
-        from bandweave.raster.formats.hdf5 import Hdf5File
+        from bandweave.raster.formats.hdf5.file import Hdf5File
 
         return Hdf5File(path)

@@ -19,8 +19,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from bandweave.errors import FileError, printable
-from bandweave.raster.formats import envi
-from bandweave.raster.formats.gdal import open_dataset
+from bandweave.raster.formats.gdal import envi
+from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.vectors import read_dbf
 
 _USAGES = {"2": "name", "3": "value", "5": "value", "6": "red", "7": "green", "8": "blue"}  # GFU_…

@@ -26,11 +26,11 @@ from rasterio.windows import Window as RasterioWindow
 
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster.bands import band_info, ranges
-from bandweave.raster.formats import envi
-from bandweave.raster.formats.drivers import OFFLINE, RASTERS, drivers_for
+from bandweave.raster.formats.gdal import envi
+from bandweave.raster.formats.gdal.drivers import OFFLINE, RASTERS, drivers_for
+from bandweave.raster.formats.gdal.tiff_claims import MANY, check_bands
 from bandweave.raster.formats.handles import handle, stamp
 from bandweave.raster.formats.slabs import read_from_rows
-from bandweave.raster.formats.tiff_claims import MANY, check_bands
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.source import BandInfo, WindowSource, decode
 from bandweave.raster.writing.outputs import CACHE_BYTES

@@ -17,8 +17,8 @@ import scipy.sparse
 
 from bandweave.errors import FileError
 from bandweave.raster.formats.array_files import ArrayFile
-from bandweave.raster.formats.hdf5_facts import read_facts
-from bandweave.raster.formats.hdf5_heaps import check_heaps
+from bandweave.raster.formats.hdf5.facts import read_facts
+from bandweave.raster.formats.hdf5.heaps import check_heaps
 from bandweave.raster.formats.stored import (
     MOST_LISTED,
     NUMBERS,
