@@ -10,11 +10,36 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+from triton.runtime import interpreter
 
 from bandweave.scan.arguments import ScanArguments
 from bandweave.scan.gpu import engine as triton_engine
 
 WHOLE, CHUNKED, INSIDE = "whole", "chunked", "inside"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _replace_the_language_once():
+    """Let a launch replace Triton's functions once in each module, not at every call in a kernel.
+
+    The interpreter would find all replaced, and take half the time of the tests here for that.
+    """
+    launch, done = interpreter.GridExecutor.__call__, set()
+
+    def launch_afresh(executor, *arguments, **options):
+        done.clear()
+        return launch(executor, *arguments, **options)
+
+    def call(function, *arguments, **options):
+        if function.fn.__module__ not in done:
+            done.add(function.fn.__module__)
+            interpreter._patch_lang(function.fn)
+        return function.rewrite()(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(interpreter.GridExecutor, "__call__", launch_afresh)
+        patched.setattr(interpreter.InterpretedFunction, "__call__", call)
+        yield
 
 
 def make(
