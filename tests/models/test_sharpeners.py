@@ -166,7 +166,9 @@ def test_it_learns_what_it_is_shown(name):
         loss = model(**given).loss
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.4 * first
+        if loss.item() < 0.4 * first:
+            return
+    pytest.fail(f"after 40 steps {loss.item():.3f} of {first:.3f}")
 
 
 def test_a_phase_is_interpolated_not_shifted(name):
