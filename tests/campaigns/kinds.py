@@ -405,12 +405,11 @@ def planned(folder: Path) -> None:
     from bandweave.landcover.comparison.plan import Plan
 
     args = parse(["--config", str(folder / "plan.yaml"), "--out", str(folder / "out")])
-    sections = {name: getattr(args, name, None) or {} for name in ("samples", "train")}
     scenes = {str(name): (str(name), None) for name in args.scenes}
     plan = Plan.make(
-        *(args.models, scenes, args.splits or ["blocks"], args.seeds),
-        {**sections, "layers": args.layers, "pca": args.pca},
-        getattr(args, "split", None) or {},
+        *(args.models, scenes, args.splits, args.seeds),
+        {**args.sections, "layers": args.layers, "pca": args.pca},
+        args.split,
     )
     for _, cell in zip(range(100), plan.cells(), strict=False):
         _ = cell.place, cell.identity

@@ -56,8 +56,8 @@ def test_splits_pick_among_the_file_s_with_their_options(file):
 
 def test_sections_are_laid_over_key_by_key_to_any_depth(file):
     args = parsed(file, "--train.lr", "0.5", "--augment.tilt", "0.2", "--pca.b", "9")
-    assert args.train == {"steps": 3, "lr": 0.5}
-    assert args.samples["augment"] == {"noise": 0.1, "tilt": 0.2}
+    assert args.sections["train"] == {"steps": 3, "lr": 0.5}
+    assert args.sections["samples"]["augment"] == {"noise": 0.1, "tilt": 0.2}
     assert args.pca == {"a": 3, "b": 9}
 
 
@@ -99,7 +99,7 @@ def test_sharpen_compare_picks_alike(tmp_path):
         ["--config", str(path), "--out", "tables", "--models", "blur,brovey", "--train.steps", "9"]
     )
     assert args.models == {"blur": models["blur"], "brovey": None}
-    assert args.train == {"lr": 0.1, "steps": 9}
+    assert args.sections["train"] == {"lr": 0.1, "steps": 9}
 
 
 def test_train_says_which_options_another_model_leaves_out(tmp_path, capsys, caplog):

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
-from typing import Any
 
 from bandweave.cli.arguments import SCENE, add_common, add_folder
 from bandweave.cli.comparison_options import (
     SceneComparisonFile,
-    add_making,
-    laid_over,
-    seeds_of,
-    stored_options,
+    add_comparison,
+    read_comparison,
 )
 from bandweave.cli.options import ConfigParser
 from bandweave.data.samples.crops import SampleConfig
 from bandweave.data.splits.roles import SplitConfig
-from bandweave.errors import ConfigError
 from bandweave.landcover.baselines.methods import BASELINES
 from bandweave.models import LAND_COVER
 from bandweave.training.config import TrainConfig
@@ -47,67 +42,44 @@ A seed draws the split, but for masks that are given, and trains the model.
 
 Exit status 1 says that some cells failed: the tables have dashes, with the reasons below."""
 
-_DEFAULTS: dict[str, Any] = {
-    "config": None,
-    "models": None,
-    "scenes": None,
-    "splits": None,
-    "seeds": None,
-    "out": None,
-    "folder": None,
-    "layers": None,
-    "pca": None,
-    "processes": 1,
-    "threads": None,
-    "dask": None,
-    "no_maps": False,
-    "no_features": False,
-    "quiet": False,
-    "debug": False,
+_OWN = {"folder": None, "no_maps": False, "no_features": False}
+_EXAMPLES = {
+    "models": "m3amba_small,random_forest",
+    "scenes": "scene.yaml",
+    "out": "tables",
 }
-_LISTS = ("models", "scenes", "splits")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of `compare`, over those of a configuration file."""
-    given = _parser().read(argv)
-    config = given.pop("config", None)
-    stored = stored_options(config, SceneComparisonFile)
-    chosen = laid_over(_DEFAULTS, stored, given, _LISTS)
-    for key, example in (("models", "m3amba_small,random_forest"), ("scenes", "scene.yaml")):
-        if not chosen[key]:
-            raise ConfigError(f"which {key}? Give --{key}, such as {example}")
-    if not chosen["out"]:
-        raise ConfigError("which folder? Give --out")
-    for section in ("split", "train"):
-        if "seed" in (chosen.get(section) or {}):
-            raise ConfigError(f"--{section}.seed: the seeds are those of the comparison, --seeds")
-    chosen["seeds"] = seeds_of(chosen["seeds"])
-    chosen["command"] = shlex.join(["bandweave", "compare", *argv])
-    return argparse.Namespace(**chosen)
+    lists = ("models", "scenes", "splits")
+    return read_comparison(
+        "compare", _make_parser(), argv, SceneComparisonFile, lists, _EXAMPLES, _OWN
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the table."""
     from bandweave.landcover.comparison.comparing import compare
 
-    sections = {name: getattr(args, name, None) or {} for name in ("samples", "train")}
     made = compare(
         args.models,
         args.scenes,
-        args.splits or ["blocks"],
+        args.splits,
         args.seeds,
         args.out,
         folder=args.folder,
-        options=sections,
-        split_options=getattr(args, "split", None) or {},
-        layers=args.layers or [],
-        pca=args.pca or {},
+        options=args.sections,
+        split_options=args.split,
+        layers=args.layers,
+        pca=args.pca,
         processes=args.processes,
         threads=args.threads,
         dask=args.dask,
         maps=not args.no_maps,
         features=not args.no_features,
+        against=args.against,
+        rows=args.rows,
         command=args.command,
         quiet=args.quiet,
     )
@@ -115,19 +87,15 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(made.failed))
 
 
-def _parser() -> ConfigParser:
+def _make_parser() -> ConfigParser:
     parser = ConfigParser("compare", USAGE, DESCRIPTION)
+    add_comparison(parser.parser)
     add = parser.parser.add_argument
-    add("--models", type=str, help="names between commas")
     add("--scenes", type=str, help="between commas, each " + SCENE)
     add("--splits", type=str, help="names between commas (blocks)")
-    add("--seeds", type=str, help="how many, from 0, or which, between commas (10)")
-    add("--out", type=str, help="the folder of runs and tables")
-    add("--config", type=str, help="a file with all of this, and options of single models")
     add_folder(parser.parser)
     add("--layers", type=list[str], help="layers to use, as in hsi,lidar; all by default")
     add("--pca", type=dict[str, int], help="components of a layer for models, as in --pca.hsi 30")
-    add_making(parser.parser)
     add("--no-maps", action="store_true", help="write no maps")
     add("--no-features", action="store_true", help="no pictures of features (t-SNE)")
     add_common(parser.parser)

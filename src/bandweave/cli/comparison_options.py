@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bandweave.cli.options import ConfigParser
 from bandweave.errors import ConfigError
-from bandweave.schema import from_dict
+from bandweave.schema import from_dict, to_dict
 from bandweave.training.sections import merged
 from bandweave.yaml_files import read_yaml
 
@@ -17,28 +19,34 @@ Named = str | list[str] | dict[str, dict[str, Any] | None]  # names, or options 
 
 @dataclass(frozen=True)
 class ComparisonFile:
-    """What the configuration files of both commands may say."""
+    """What the configuration files of both commands may say.
+
+    against  a model of the table, or 'classical'; the tables have gains over it
+    rows     file of results that are not made again, and to which new ones are added
+    """
 
     models: Named = ""
     seeds: int | list[int] | str = 10
     samples: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    against: str = ""
+    rows: str | None = None
 
 
 @dataclass(frozen=True)
 class SceneComparisonFile(ComparisonFile):
-    """That of `compare`."""
+    """What the configuration file of `compare` may say."""
 
-    scenes: str | list[str] = ""
-    splits: Named = ""
-    layers: list[str] | None = None
-    pca: dict[str, int] | None = None
+    scenes: str | list[str] | dict[str, str] = ""
+    splits: Named = "blocks"
+    layers: list[str] = field(default_factory=list)
+    pca: dict[str, int] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PairComparisonFile(ComparisonFile):
-    """That of `sharpen-compare`."""
+    """What the configuration file of `sharpen-compare` may say."""
 
     pairs: Any = None  # the command says what it expects
     test: Any = None
@@ -50,59 +58,83 @@ class PairComparisonFile(ComparisonFile):
     peak: float | None = None
 
 
-def stored_options(path: str | None, kind: type[ComparisonFile]) -> dict[str, Any]:
-    """What a configuration file holds; nothing without one.
-
-    Raises ConfigError for other keys than those of `kind`, and for values of another type.
-    """
-    stored = read_yaml(path) if path else {}
-    read = from_dict(kind, stored, f"{path}:")
-    return {key: getattr(read, key) for key in stored}
+MAKING: dict[str, Any] = {  # flags of both commands that are no part of a configuration file
+    **{"out": None, "processes": 1, "threads": None, "dask": None, "quiet": False, "debug": False},
+}
 
 
-def laid_over(
-    defaults: Mapping[str, Any],
-    stored: Mapping[str, Any],
-    given: Mapping[str, Any],
+def add_comparison(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of both commands."""
+    add = parser.add_argument
+    add("--models", type=str, help="names between commas")
+    add("--seeds", type=str, help="how many, from 0, or which, between commas (10)")
+    add("--out", type=str, help="the folder of runs and tables")
+    add("--config", type=str, help="a file with all of this, and options of single models")
+    add("--against", type=str, help="a model, or classical: the tables have gains over it")
+    add("--rows", type=str, help="a file of results: they are not made again, new ones are added")
+    add("--processes", type=int, default=1, help="cells at a time on this machine")
+    add("--threads", type=int, help="of each cell; by default the cores are shared out")
+    add("--dask", type=str, help="address of a Dask scheduler whose workers make the cells")
+
+
+def read_comparison(
+    command: str,
+    parser: ConfigParser,
+    argv: Sequence[str],
+    kind: type[ComparisonFile],
     lists: Sequence[str],
-) -> dict[str, Any]:
+    examples: Mapping[str, str],
+    own: Mapping[str, Any],
+) -> argparse.Namespace:
     """All options: the flags' over the file's over the defaults; sections key by key.
 
     Names that a flag lists keep the options that the file has of them.
 
-    lists   options that may be names between commas
+    kind      of the configuration file
+    lists     options that may be names between commas
+    examples  of options that must be given
+    own       flags of this command alone, with their defaults
+
+    Raises ConfigError for an option that does not exist or has no value of its type, and for what
+    is missing.
     """
-    chosen = {**defaults, **merged(stored, given)}
+    given = parser.read(argv)
+    path = given.pop("config", None)
+    stored = read_yaml(path) if path else {}
+    read = from_dict(kind, stored, f"{path}:")
+    stored = {key: getattr(read, key) for key in stored}
+    chosen = {**to_dict(kind()), **MAKING, **own, **merged(stored, given)}
     for key in lists:
         if isinstance(chosen[key], str):
             chosen[key] = names_of(chosen[key])
         if key in given and isinstance(stored.get(key), Mapping):
-            chosen[key] = picked(chosen[key], stored[key], key)
-    return chosen
+            chosen[key] = pick_names(chosen[key], stored[key], key)
+    for key, example in examples.items():
+        if not chosen[key]:
+            raise ConfigError(f"which {key}? Give --{key}, such as {example}")
+    for section in ("split", "train"):
+        if "seed" in (chosen.get(section) or {}):
+            raise ConfigError(f"--{section}.seed: the seeds are those of the comparison, --seeds")
+    chosen["seeds"] = read_seed_words(chosen["seeds"])
+    chosen["sections"] = {name: chosen.pop(name) for name in ("samples", "train")}
+    chosen["command"] = shlex.join(["bandweave", command, *argv])
+    return argparse.Namespace(**chosen)
 
 
-def picked(
-    names: Sequence[str], stored: Mapping[str, Mapping[str, Any] | None], what: str
+def pick_names(
+    names: Sequence[str], stored: Mapping[str, Any], what: str
 ) -> dict[str, Mapping[str, Any] | None]:
     """Each name with the options that a file has of it, or none, as a preset beside them.
 
     Raises ConfigError for a name that stands there twice.
 
-    >>> picked(["wide", "svm"], {"wide": {"model": "m3amba", "width": 128}, "knn": {}}, "models")
-    {'wide': {'model': 'm3amba', 'width': 128}, 'svm': None}
+    >>> pick_names(["wide", "svm"], {"wide": {"model": "m3amba"}, "knn": {}}, "models")
+    {'wide': {'model': 'm3amba'}, 'svm': None}
     """
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"--{what} names {name!r} twice; once is enough")
     return {name: stored.get(name) for name in names}
-
-
-def add_making(parser: argparse.ArgumentParser) -> None:
-    """How cells are made: --processes, --threads and --dask."""
-    add = parser.add_argument
-    add("--processes", type=int, default=1, help="cells at a time on this machine")
-    add("--threads", type=int, help="of each cell; by default the cores are shared out")
-    add("--dask", type=str, help="address of a Dask scheduler whose workers make the cells")
 
 
 def names_of(value: str) -> list[str]:
@@ -118,10 +150,8 @@ def names_of(value: str) -> list[str]:
     return [each.strip() for each in (*names, name) if each.strip()]
 
 
-def seeds_of(value: Any) -> int | list[int]:
+def read_seed_words(value: Any) -> int | list[int]:
     """A number of seeds, or the seeds themselves."""
-    if value is None:
-        return 10
     words = value if isinstance(value, list) else str(value).split(",")
     try:
         numbers = [int(word) for word in words]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def explain_kept(kept: Sequence[Result]) -> list[str]:
         f"{len(kept)} cell{'s' if len(kept) > 1 else ''} measured earlier, with bandweave "
         f"{', '.join(versions)}, and kept in a file"
     ]
+    if unknown := sum("differs" not in (each.facts or {}) for each in kept):
+        notes[0] += f"; {unknown} of them were carried over with scores alone: options not checked"
     others: dict[str, None] = {}
     for each in kept:
         for line in (each.facts or {}).get("differs", []):
@@ -90,7 +93,7 @@ def _key(cell: Cell) -> Key:
 def _read_line(cell: Cell, stored: Mapping[str, Any]) -> Result:
     facts = dict(stored["facts"])
     if stored.get("identity") is not None:
-        now = json.loads(json.dumps(cell.identity))
+        now = json.loads(_portable(json.dumps(cell.identity)))
         facts["differs"] = conflicts(stored["identity"], now)
     values: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
     for row in stored["values"]:
@@ -112,7 +115,16 @@ def _write_line(result: Result) -> str:
     details = result.details if isinstance(result.details, dict) else None
     cell = result.cell
     stored = {"case": cell.case, "model": cell.model, "seed": cell.seed, "identity": cell.identity}
-    return json.dumps({**stored, "values": values, "facts": facts, "details": details})
+    return _portable(json.dumps({**stored, "values": values, "facts": facts, "details": details}))
+
+
+def _portable(text: str) -> str:
+    """JSON whose paths hold on other machines: below BANDWEAVE_DATA, or below this folder."""
+    places = {os.environ.get("BANDWEAVE_DATA", ""): "${BANDWEAVE_DATA}/", os.getcwd(): ""}
+    for place, name in places.items():
+        if place:
+            text = text.replace(json.dumps(place + os.sep)[1:-1], name)
+    return text
 
 
 def _plain(value: float | None) -> float | str | None:

@@ -103,9 +103,10 @@ class Panel:
         return score_table(self.results[model], self.case, metric, parts)
 
     def left_out(self, metric: str) -> list[str]:
-        """The parts that a metric is not averaged over, as a model lacks it there."""
+        """The parts that a metric is not averaged over: a model that has it elsewhere lacks it."""
         tables = [self.values(model, metric, self.averaged) for model in self.results]
-        lacking = np.any([np.isnan(table).any(axis=0) for table in tables], axis=0)
+        some = [np.isnan(own).any(axis=0) for own in tables if not np.isnan(own).all()]
+        lacking = np.any(some, axis=0) if some else np.zeros(len(self.averaged), bool)
         return [part for part, lacks in zip(self.averaged, lacking, strict=True) if lacks]
 
     @property

@@ -78,7 +78,10 @@ def _find_best(
     def p(place: int, one: str, other: str) -> float:
         return task.p_of_difference(panels[numbers[place]], one, other, tables[place])
 
-    means = [{model: float(own.mean()) for model, own in table.items()} for table in tables]
+    means = [
+        {model: float(own.mean()) for model, own in table.items() if not np.isnan(own).any()}
+        for table in tables
+    ]
     best, tested = bests_that_hold(means, p, panels[numbers[0]].columns[metric].higher)
     return {(numbers[place], model) for place, model in best}, tested
 

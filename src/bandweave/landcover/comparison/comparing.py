@@ -91,7 +91,7 @@ def compare(
     threads = share_threads(sharing, threads)
     plan = Plan.make(
         models,
-        _name_scenes(scenes, folder, read_seeds(seeds)[0]),
+        _name_scenes(scenes, folder, None if rows is not None else read_seeds(seeds)[0]),
         splits,
         seeds,
         {**(options or {}), "layers": layers, "pca": pca},
@@ -105,18 +105,22 @@ def compare(
 
 
 def _name_scenes(
-    scenes: Sequence[str | Scene] | Mapping[str, str | Scene], folder: str | None, seed: int
+    scenes: Sequence[str | Scene] | Mapping[str, str | Scene], folder: str | None, seed: int | None
 ) -> dict[str, tuple[str, Scene | None]]:
     """Each scene by a name of its own: how to open it, and the scene, open.
 
-    seed   the first; a scene of each seed is opened for it, to see whether it is there
+    seed   the first, by which scenes of each seed are opened, to see whether they are there; None
+           opens no scene that has a name: it may not be needed
     """
     named: dict[str, tuple[str, Scene | None]] = {}
     given_names = list(scenes) if isinstance(scenes, Mapping) else [None] * len(scenes)
     each_scene = scenes.values() if isinstance(scenes, Mapping) else scenes
     for given_name, given in zip(given_names, each_scene, strict=True):
-        if isinstance(given, str) and scene_of_seed(given, seed) != given:
-            scene_from(scene_of_seed(given, seed), folder)
+        if isinstance(given, str) and seed is None and given_name:
+            named[given_name] = given, None
+            continue
+        if isinstance(given, str) and scene_of_seed(given, seed or 0) != given:
+            scene_from(scene_of_seed(given, seed or 0), folder)
             named[given_name or given] = given, None
             continue
         scene = given if isinstance(given, Scene) else scene_from(given, folder)

@@ -83,21 +83,13 @@ def _show_panel(
     made = PanelPage(panel)
     if not panel.done:
         return made
+    made.boxes = _draw_boxes(panel, f"boxes-{number}", colours)
+    made.costs = _draw_costs(panel, number, colours)
+    if not any((root / each.cell.place).exists() for each in panel.done):
+        return made
     scene = plan.opened.get(panel.case[0]) or scene_from(panel.done[0].cell.work["scene"])
     made.classes = scene.classes
     made.pictures, made.place = _show_maps(root, panel, scene)
-    accuracies = {
-        model: 100 * panel.values(model, panel.by_part, panel.parts)
-        for model in panel.results
-        if any(each.done for each in panel.results[model])
-    }
-    made.boxes = draw_boxes(f"boxes-{number}", panel.parts, accuracies, colours, "accuracy, %")
-    for cost, (words, axis) in COSTS.items():
-        points = {model: _points(panel, model, cost) for model in panel.results}
-        if any(not np.isnan(x) for own in points.values() for x, _ in own):
-            labels = axis, "overall accuracy, %"
-            drawing = scatter(f"{cost}-{number}", points, colours, labels)
-            made.costs.append((f"{words} against overall accuracy", drawing))
     for model, results in panel.results.items():
         stored = _read_features(root, results)
         if stored is None:
@@ -109,7 +101,31 @@ def _show_panel(
     return made
 
 
-def _points(panel: Panel, model: str, cost: str) -> list[tuple[float, float]]:
+def _draw_boxes(panel: Panel, name: str, colours: Mapping[str, str]) -> str:
+    """Accuracy of each class over the seeds; nothing where no class is known."""
+    if not panel.parts:
+        return ""
+    accuracies = {
+        model: 100 * panel.values(model, panel.by_part, panel.parts)
+        for model in panel.results
+        if any(each.done for each in panel.results[model])
+    }
+    return draw_boxes(name, panel.parts, accuracies, colours, "accuracy, %")
+
+
+def _draw_costs(panel: Panel, number: int, colours: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Drawings of overall accuracy over what it costs, and what they show."""
+    drawings = []
+    for cost, (words, axis) in COSTS.items():
+        points = {model: _find_points(panel, model, cost) for model in panel.results}
+        if any(not np.isnan(x) for own in points.values() for x, _ in own):
+            labels = axis, "overall accuracy, %"
+            drawing = scatter(f"{cost}-{number}", points, colours, labels)
+            drawings.append((f"{words} against overall accuracy", drawing))
+    return drawings
+
+
+def _find_points(panel: Panel, model: str, cost: str) -> list[tuple[float, float]]:
     """A cost and the accuracy of each run of a model; NaN where it has no such cost."""
     done = [each for each in panel.results[model] if each.done]
     costs = [

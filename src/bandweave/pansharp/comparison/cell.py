@@ -74,7 +74,7 @@ def _make(folder: RunFolder, cell: Cell, options: CellOptions) -> dict[str, Any]
         run = _train(folder, cell)
     else:
         write_yaml(folder.config, {**cell.work["config"], **asked})
-    pairs = _read_scores(folder, cell)
+    pairs, way = _read_scores(folder, cell), cell.work.get("zero_shot")
     pictured = options.pictured is not None and cell.seed in (None, options.pictured)
     for number, (name, files) in enumerate(cell.work["test"].items()):
         shown = pictured and number < SAMPLES
@@ -83,10 +83,11 @@ def _make(folder: RunFolder, cell: Cell, options: CellOptions) -> dict[str, Any]
         scores = score_sharpeners(
             {name: open_test_pair(files, asked)},
             [] if method is None else [method],
-            runs={} if run is None else {cell.model: trained(run)},
+            runs={} if run is None else {cell.model: trained(run, zero_shot=way)},
             sensor=asked["sensor"],
             register=asked["register"],
             peak=asked["peak"],
+            protocols=("reduced",) if way else PROTOCOLS,
             samples=int(shown),
             quiet=True,
         )
@@ -102,7 +103,7 @@ def _make(folder: RunFolder, cell: Cell, options: CellOptions) -> dict[str, Any]
         "machine": machine(),
         "seconds": {
             "train": None if run is None else round(run.facts["seconds"], 3),
-            **{p: round(sum(e["seconds"][p] for e in pairs.values()), 3) for p in PROTOCOLS},
+            **{p: round(sum(e["seconds"].get(p, 0) for e in pairs.values()), 3) for p in PROTOCOLS},
         },
     }
     if run is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.comparison.comparing import Comparison, make_comparison
+from bandweave.comparison.kept import read_kept
 from bandweave.comparison.making import share_threads
 from bandweave.comparison.plan import CellOptions, Sharing, check_reference
 from bandweave.errors import ConfigError, FileError
@@ -112,7 +113,8 @@ def compare_sharpeners(
     sharing = Sharing(processes, dask)
     threads = share_threads(sharing, threads)
     check_apart(plan)
-    trained_on, opened = _open_pairs(plan)
+    kept = None if rows is None else Path(rows)
+    trained_on, opened = _open_pairs(plan) if _needs_pairs(plan, kept) else ([], {})
     notes = shared_ground(trained_on, opened)
     for note in notes:
         log.warning("%s", note)
@@ -121,9 +123,13 @@ def compare_sharpeners(
     )
     with _log_less():
         task = SharpeningTask(plan, opened, notes, check_reference(against, plan.models))
-        kept = None if rows is None else Path(rows)
         made = make_comparison(task, Path(out), made_by, sharing, kept, quiet)
     return SharpenerComparison(made.folder, made.results, made.table)
+
+
+def _needs_pairs(plan: Plan, rows: Path | None) -> bool:
+    """Whether a cell is still to be made, so that all files are needed."""
+    return rows is None or len(read_kept(rows, plan.cells())) < len([*plan.cells()])
 
 
 @contextmanager

@@ -118,8 +118,9 @@ def _draw_costs(panel: Panel, colours: Mapping[str, str]) -> list[tuple[str, str
         for each in done:
             costs["parameters"].append((each.facts or {})["parameters"] or np.nan)
             costs["seconds of training"].append(each.seconds["train"] or np.nan)
-            paces = [pair["seconds"][panel.case[0]] for pair in each.details.values()]
-            costs["seconds a pair"].append(float(np.mean(paces)))
+            seconds = [pair["seconds"] for pair in each.details.values()]
+            paces = [own[panel.case[0]] for own in seconds if panel.case[0] in own]
+            costs["seconds a pair"].append(float(np.mean(paces)) if paces else np.nan)
         for cost, values in costs.items():
             points.setdefault(cost, {})[model] = [
                 (x, float(y)) for x, y in zip(values, means, strict=True) if np.isfinite(y)
@@ -143,7 +144,7 @@ def _draw_pictures(
 ) -> list[Pictures]:
     """The first test pairs as every method made them, where cells have kept it."""
     made = []
-    for name in list(plan.test)[:SAMPLES]:
+    for name in list(opened)[:SAMPLES]:
         pair = opened[name]
         sensor = sensor_of(plan.options.sensor, pair.names)
         peak = peak_of(name, pair, sensor, plan.options.peak)

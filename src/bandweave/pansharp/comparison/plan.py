@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bandweave.comparison.plan import (
     Cell,
@@ -26,6 +26,7 @@ from bandweave.comparison.plan import (
 )
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
+from bandweave.models.contract import ZeroShot
 from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option_groups
 from bandweave.pansharp.pair.pair import Files
@@ -114,7 +115,8 @@ class Plan:
         """All options of a trained model."""
         options = asdict(self.options)
         del options["peak"]
-        stored = merged(self.models[name], {"train": {"seed": seed}})
+        own = {section: self.models[name][section] for section in SECTIONS}
+        stored = merged(own, {"train": {"seed": seed}})
         return SharpenConfig.read(
             {**stored, "pairs": self.pairs, "validation": self.validation, **options}
         )
@@ -130,8 +132,10 @@ class Plan:
                 yield Cell((), name, None, {"config": own, **scored})
                 continue
             for seed in self.seeds:
-                config = self.config(name, seed).to_dict()
-                yield Cell((), name, seed, {"config": config, **scored})
+                work = {"config": self.config(name, seed).to_dict(), **scored}
+                if "zero_shot" in own:
+                    work["zero_shot"] = own["zero_shot"]
+                yield Cell((), name, seed, work)
 
     def to_dict(self) -> dict[str, Any]:
         """As compare.yaml holds it; pairs that nothing is trained on are left out."""
@@ -178,8 +182,15 @@ def _read_model(name: str, own: Mapping[str, Any], shared: Mapping[str, Any]) ->
     preset, options = find_method(name, own, SHARPENERS, CLASSICAL)
     if preset in CLASSICAL:
         return {"method": preset}
+    way = options.pop("zero_shot", None)
+    if way is not None and way not in get_args(ZeroShot):
+        ways = ", ".join(get_args(ZeroShot))
+        raise ConfigError(f"{name}: zero_shot is {way!r}; it is one of {ways}")
     stored = merged(
         {"model": {"name": preset}}, {key: dict(shared.get(key) or {}) for key in SECTIONS}
     )
     config = read_model(name, stored, options, option_groups(preset), SharpenConfig.read)
-    return {section: config[section] for section in SECTIONS}
+    return {
+        **{section: config[section] for section in SECTIONS},
+        **({"zero_shot": way} if way else {}),
+    }

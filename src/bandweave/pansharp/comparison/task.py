@@ -98,8 +98,10 @@ class SharpeningTask(Task):
         values: Values = {
             (protocol,): {
                 pair: {
-                    name: math.nan if value is None else float(value)
-                    for name, value in each["scores"][protocol].items()
+                    **dict.fromkeys(
+                        NAMES[protocol], math.nan
+                    ),  # of a protocol it was not scored by
+                    **_read_numbers(each["scores"].get(protocol, {})),
                 }
                 for pair, each in stored.items()
             }
@@ -139,6 +141,8 @@ class SharpeningTask(Task):
         for pair, each in result.details.items():
             depends = {name: each["facts"][name] for name in DEPENDS}
             for protocol in PROTOCOLS:
+                if protocol not in each["facts"]["counted"]:
+                    continue
                 pixels = each["facts"]["counted"][protocol]["pixels"]
                 own = {"pair": pair, "protocol": protocol, "pixels": pixels, **depends}
                 yield {**head, **own, **result.values[protocol,][pair]}
@@ -190,7 +194,8 @@ class SharpeningTask(Task):
     def describe_model(self, panel: Panel, results: Sequence[Result]) -> dict[str, Any]:
         """Seconds of fitting, sharpening and scoring a pair."""
         (protocol,) = panel.case
-        took = [p["seconds"][protocol] for r in results if r.done for p in r.details.values()]
+        pairs = [pair for each in results if each.done for pair in each.details.values()]
+        took = [pair["seconds"][protocol] for pair in pairs if protocol in pair["seconds"]]
         return {"pace": float(np.mean(took)) if took else None}
 
     def describe_panel(self, panel: Panel) -> None:
@@ -285,6 +290,10 @@ class SharpeningTask(Task):
             summary,
             {p.case: heads_of(p) for p in summary.panels},
         )
+
+
+def _read_numbers(stored: Mapping[str, float | str | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else float(value) for name, value in stored.items()}
 
 
 def _nearly_equal(one: Any, other: Any) -> bool:

@@ -45,7 +45,14 @@ def _beside(folder: Path, pair: Mapping[str, Any], where: str) -> PairFiles:
     if isinstance(pair, Mapping):  # a name is for scores
         pair = {key: value for key, value in pair.items() if key != "name"}
     files = from_dict(PairFiles, pair, where)
-    return PairFiles(str(folder / files.pan), tuple(str(folder / file) for file in files.ms))
+    return PairFiles(
+        _beside_list(folder, files.pan), tuple(_beside_list(folder, f) for f in files.ms)
+    )
+
+
+def _beside_list(folder: Path, name: str) -> str:
+    """A file by its path from the list, with ~ and variables of the environment as they are."""
+    return str(folder / os.path.expanduser(os.path.expandvars(name)))
 
 
 def pair_files(path: PathLike) -> dict[str, tuple[str, list[str]]]:
@@ -65,5 +72,8 @@ def pair_files(path: PathLike) -> dict[str, tuple[str, list[str]]]:
         name = str(each.get("name") or Path(each["pan"]).stem)
         if name in files:
             raise ConfigError(f"{where}: a pair before is called {name!r} too; give it a `name`")
-        files[name] = (str(folder / each["pan"]), [str(folder / file) for file in ms])
+        files[name] = (
+            _beside_list(folder, each["pan"]),
+            [_beside_list(folder, file) for file in ms],
+        )
     return files
