@@ -91,7 +91,7 @@ def _key(cell: Cell) -> Key:
 
 
 def _read_line(cell: Cell, stored: Mapping[str, Any]) -> Result:
-    facts = dict(stored["facts"])
+    facts = {**stored["facts"], "kept": True}
     if stored.get("identity") is not None:
         now = json.loads(_portable(json.dumps(cell.identity)))
         facts["differs"] = conflicts(stored["identity"], now)

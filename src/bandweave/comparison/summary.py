@@ -117,6 +117,7 @@ def _make_row(
     parts = panel.values(model, panel.by_part, panel.parts)
     facts = [each.facts for each in results if each.facts is not None]
     trained = [s for each in results if (s := each.seconds.get("train")) is not None]
+    runs = cell.place if cell.seed is None else cell.place.parent / "seed-*"
     return Row(
         model,
         scores,
@@ -124,7 +125,7 @@ def _make_row(
         parameters=facts[0]["parameters"] if facts else None,
         seeds=None if cell.seed is None else len(facts),
         seconds=float(np.mean(trained)) if trained else None,
-        runs=(cell.place if cell.seed is None else cell.place.parent / "seed-*").as_posix(),
+        runs="kept" if facts and all(each.get("kept") for each in facts) else runs.as_posix(),
         facts=task.describe_model(panel, results),
     )
 
