@@ -150,7 +150,7 @@ class SharpeningTask(Task):
     # Summaries -----------------------------------------------------------------------------------
 
     def make_panels(self, results: Sequence[Result]) -> list[Panel]:
-        """A panel for each protocol."""
+        """A panel for each protocol that anything was scored by."""
         done = next((each for each in results if each.done), None)
         pairs = [*done.details] if done is not None else []
         panels = []
@@ -168,7 +168,12 @@ class SharpeningTask(Task):
                 parts=pairs,
             )
             panels.append(panel)
-        return panels
+        scored = [
+            panel for panel in panels
+            if any(not np.isnan(panel.values(model, name, pairs)).all()
+                   for model in panel.results for name in panel.columns)
+        ]  # fmt: skip
+        return scored or panels
 
     def p_of_difference(
         self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
@@ -192,11 +197,10 @@ class SharpeningTask(Task):
         return "method" in cell.work.get("config", {})
 
     def describe_model(self, panel: Panel, results: Sequence[Result]) -> dict[str, Any]:
-        """Seconds of fitting, sharpening and scoring a pair."""
-        (protocol,) = panel.case
-        pairs = [pair for each in results if each.done for pair in each.details.values()]
-        took = [pair["seconds"][protocol] for pair in pairs if protocol in pair["seconds"]]
-        return {"pace": float(np.mean(took)) if took else None}
+        """Seconds of fitting, sharpening and scoring a pair, by protocol."""
+        pairs = [pair["seconds"] for each in results if each.done for pair in each.details.values()]
+        paces = {p: [seconds[p] for seconds in pairs if p in seconds] for p in PROTOCOLS}
+        return {"paces": {p: float(np.mean(own)) if own else None for p, own in paces.items()}}
 
     def describe_panel(self, panel: Panel) -> None:
         for name, score in panel.columns.items():
@@ -257,9 +261,8 @@ class SharpeningTask(Task):
         """What each method was, and what it took."""
         heads = ["model", "seeds", "parameters", "training", *(f"a pair, {p}" for p in PROTOCOLS)]
         rows = []
-        for both in zip(*(panel.rows for panel in summary.panels), strict=True):
-            row = both[0]
-            took = [row.seconds, *(each.facts["pace"] for each in both)]
+        for row in summary.panels[0].rows:
+            took = [row.seconds, *row.facts["paces"].values()]
             rows.append([
                 row.model,
                 "–" if row.seeds is None else str(row.seeds),
