@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"
 
 
 def run_script(name: str, out: Path, *options: str) -> tuple[str, dict[str, Any]]:

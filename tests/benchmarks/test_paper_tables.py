@@ -17,7 +17,7 @@ from bandweave.data.benchmarks.catalogue import describe
 from bandweave.errors import ConfigError
 from bandweave.landcover.metrics import Scores
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "papers"
 
 
 @pytest.fixture

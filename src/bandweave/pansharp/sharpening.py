@@ -43,7 +43,9 @@ WORTH_MENTIONING = 0.25  # PAN pixels of misregistration
 DEFAULT = "gsa"
 TAG = "BANDWEAVE_"
 
-DEFAULT_ZERO_SHOT: ZeroShot = "ms as pan"  # led on every pair: benchmarks/sharpening.py
+DEFAULT_ZERO_SHOT: ZeroShot = (
+    "ms as pan"  # led on every pair: benchmarks/plans/landsat7-zero-shot.yaml
+)
 
 
 def sharpen(

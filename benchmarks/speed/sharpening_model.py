@@ -1,6 +1,6 @@
 """MMMamba from file to file: megapixels a second, and memory on a scene and on a larger one.
 
-    python benchmarks/sharpening_model.py [--presets mmmamba_small] [--sides 1024 3236]
+    python benchmarks/speed/sharpening_model.py [--presets mmmamba_small] [--sides 1024 3236]
 
 For each preset a model of four bands and ratio 4 with new weights (they do not matter here)
 sharpens simulated scenes of these sides, each in a process of its own. Reported are the seconds,
@@ -23,7 +23,7 @@ from typing import Any
 
 from sharpening_speed import make
 
-RESULTS = Path(__file__).parent / "results" / "sharpening_model.json"
+RESULTS = Path(__file__).parents[1] / "results" / "sharpening_model.json"
 FIRST = 256  # px of PAN: side of the scene that is sharpened before the clock runs
 
 

@@ -1,4 +1,4 @@
-"""What papers print, as facts in YAML (benchmarks/published), and what in it does not fit.
+"""What papers print, as facts in YAML (benchmarks/papers/published), and what in it does not fit.
 
 A row of a table has figures by scene, in the order of the table's columns, and the protocol that
 they were measured under by scene, where that is not the table's. `ours` is the configuration of

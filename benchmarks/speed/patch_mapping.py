@@ -1,6 +1,6 @@
 """Pixels per second of a map by CF-IPT, which answers for one pixel at a time, and what bounds it.
 
-    BANDWEAVE_DATA=folder python benchmarks/patch_mapping.py [--preset cf_ipt_small] [--threads 2]
+    BANDWEAVE_DATA=folder python benchmarks/speed/patch_mapping.py [--threads 2]
 
 The scene is houston2018-crop: 128 × 128 px, 48 bands and RGB four times finer. The model is trained
 for one step, because what it says does not change how long it takes. Time is that of
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 SCENE = HERE.parent / "examples" / "scenes" / "houston2018-crop.yaml"
 RESULTS = HERE / "results" / "patch_mapping.json"
 TEXTS: dict[str, dict[str, Any]] = {

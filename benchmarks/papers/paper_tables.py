@@ -1,15 +1,15 @@
 """The tables of the M³amba, CF-IPT and MambaMoE papers, with bandweave's models beside them.
 
-    python benchmarks/paper_tables.py --folder DATA                  # every benchmark that is there
-    python benchmarks/paper_tables.py --folder DATA --papers m3amba --tables I II --seeds 10
-    python benchmarks/paper_tables.py --scenes simulated:0 --size tiny --seeds 1 --steps 50
-    python benchmarks/paper_tables.py --print                        # nothing is run
+    python benchmarks/papers/paper_tables.py --folder DATA      # every benchmark that is there
+    python benchmarks/papers/paper_tables.py --folder DATA --papers m3amba --tables I II --seeds 10
+    python benchmarks/papers/paper_tables.py --scenes simulated:0 --size tiny --seeds 1 --steps 50
+    python benchmarks/papers/paper_tables.py --print            # nothing is run
 
 DATA holds a folder for each benchmark, by its name: houston2013/, augsburg/, muufl/,
 pavia_university/, whu_hi_hanchuan/ (`bandweave scenes get` says where from). Scenes that no paper
 has (a scene file, `simulated:0`) stand in the same tables with dashes for the paper's figures.
-Every figure has its protocol: of the printed ones, what is known of it (benchmarks/published); of
-ours, the split: the one that the paper names, and blocks of ground with a guard.
+Every figure has its protocol: of the printed ones, what is known of it (published/ beside
+this file); of ours, the split: the one that the paper names, and blocks of ground with a guard.
 
 Each finished run is a folder under OUT and is not repeated; a run that was killed is continued. The
 tables go to OUT/tables.md and to the screen. Exit status 1 says that some runs failed.
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             guard=options.guard,
             processes=options.processes,
             threads=share_threads(Sharing(options.processes), options.threads),
-            command=shlex.join(["python", "benchmarks/paper_tables.py", *argv]),
+            command=shlex.join(["python", "benchmarks/papers/paper_tables.py", *argv]),
         )
         scenes = find_scenes(papers, options.folder, options.scenes)
         measured = {

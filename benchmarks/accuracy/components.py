@@ -1,9 +1,9 @@
 """What principal components of equal variance cost a class, on the Houston crop.
 
-    BANDWEAVE_DATA=folder python benchmarks/components.py [--seeds 0 1 2 3 4] [--components 24]
+    BANDWEAVE_DATA=folder python benchmarks/accuracy/components.py [--seeds 0 1] [--components 24]
 
-The rarest class of guard8 (benchmarks/land_cover.py) is told from the one that it is taken for, by
-the spectrum of a pixel: as scaled bands, as the components of `--pca` (which have one variance),
+The rarest class of benchmarks/plans/houston-guard8.yaml is told from the one that it is taken for,
+by the spectrum of a pixel: as scaled bands, as the components of `--pca` (which have one variance),
 and as the same components in the proportions that they have in the bands. A support vector machine
 (radial kernel, C = 10) and a logistic regression learn from the training pixels of a split; the
 result is the share of its test pixels of the rarest class that each finds.
@@ -18,9 +18,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from land_cover import SCENES, TABLES
-
-RESULTS = Path(__file__).parent / "results" / "components.json"
+PLAN = Path(__file__).parents[1] / "plans" / "houston-guard8.yaml"
+RESULTS = Path(__file__).parents[1] / "results" / "components.json"
 CLASSES = 0, 1  # the rarest, and the one that it is taken for
 LAYER = "hsi"
 
@@ -33,10 +32,12 @@ def found(seed: int, components: int) -> dict[str, dict[str, float]]:
 
     import bandweave as bw
     from bandweave.data.splits.roles import TEST, TRAIN
+    from bandweave.yaml_files import read_yaml
 
-    table = TABLES["guard8"]
-    scene = bw.open_scene(SCENES / f"{table.scene}.yaml")
-    split = bw.split(scene, seed=seed, **table.split)
+    plan = read_yaml(PLAN)
+    (scene_file,), (options,) = plan["scenes"].values(), plan["splits"].values()
+    scene = bw.open_scene(PLAN.parents[2] / scene_file)
+    split = bw.split(scene, seed=seed, **options)
     (part,), (role,) = scene.parts, split.roles
     labels, ratio = part.labels.values, split.ratio
     sides = [(role == side) & np.isin(labels, CLASSES) for side in (TRAIN, TEST)]

@@ -1,6 +1,6 @@
 """The speed of GSA, file to file, beside reading and writing the same files and beside GDAL.
 
-    python benchmarks/sharpening_speed.py [--side 10000] [--rounds 3]
+    python benchmarks/speed/sharpening_speed.py [--side 10000] [--rounds 3]
 
 sharpen          PAN and four MS bands of 11 bits to a cloud-optimised GeoTIFF, as a user has it
 files            both files read once and the sharp image written as such a file, by rasterio
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "sharpening_speed.json"
+RESULTS = Path(__file__).parents[1] / "results" / "sharpening_speed.json"
 BANDS, RATIO = 4, 4  # of the simulated scene
 BLOCK = 1024  # PAN pixels read, computed and written at a time, by every way
 MARK = 1.5  # times the files and the arithmetic

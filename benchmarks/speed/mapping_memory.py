@@ -1,6 +1,6 @@
 """Peak memory of mapping a scene and one ten times larger.
 
-    python benchmarks/mapping_memory.py [--small 1024] [--factor 10] [--out FILE.json]
+    python benchmarks/speed/mapping_memory.py [--small 1024] [--factor 10] [--out FILE.json]
 
 Each scene is a tiled, compressed GeoTIFF of 128 simulated bands and one of heights. Each is mapped,
 with its confidence, in a process of its own by a small convolutional model, so that what is
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-RESULTS = Path(__file__).parent / "results" / "mapping_memory.json"
+RESULTS = Path(__file__).parents[1] / "results" / "mapping_memory.json"
 BANDS, CLASSES, WINDOW = 128, 8, 64
 MIB = 2**20
 

@@ -1,9 +1,9 @@
 """The selective scan against its peers, in one table, and against the machine's limits.
 
-    python benchmarks/scan.py                                    # one table of a few sizes
-    python benchmarks/scan.py --marks --out scan.json            # the marks' whole sweep; resumes
-    python benchmarks/scan.py --device cuda --dtype float32 bfloat16
-    python benchmarks/scan.py --channels 96 --tokens 1024 --states 16 --methods ours chunked
+    python benchmarks/speed/scan.py                           # one table of a few sizes
+    python benchmarks/speed/scan.py --marks --out scan.json   # the marks' whole sweep; resumes
+    python benchmarks/speed/scan.py --device cuda --dtype float32 bfloat16
+    python benchmarks/speed/scan.py --channels 96 --tokens 1024 --states 16 --methods ours chunked
 
 What the methods are stands in timing/methods.py, how they are timed in timing/turns.py, how memory
 is measured in timing/fresh.py, what is required in timing/marks.py. All compute the scan of the

@@ -1,6 +1,6 @@
 """What shortcuts of a protocol are worth on a simulated scene, whose parcels are spatially alike.
 
-    python benchmarks/audit.py [--seeds 5] [--models m3amba_tiny] [--work DIR]
+    python benchmarks/accuracy/audit.py [--seeds 5] [--models m3amba_tiny] [--work DIR]
 
 The scene is the demo's, in four times the area; crops are small, so that a guard as wide as the
 model looks leaves training pixels. An interrupted audit goes on where it stopped, in the folder
@@ -14,7 +14,7 @@ import json
 import tempfile
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "audit.json"
+RESULTS = Path(__file__).parents[1] / "results" / "audit.json"
 SCENE = {"seed": 0, "height": 384, "width": 512, "bands": 72}
 SAMPLES = {"crop": 8, "batch": 32}
 STEPS, BLOCK = 200, 32

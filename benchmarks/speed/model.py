@@ -1,8 +1,8 @@
 """A training step and a mapped megapixel of every preset, and how much of each is the scan's.
 
-    python benchmarks/model.py --out model.json
-    python benchmarks/model.py --presets m3amba_small --profile --compile
-    python benchmarks/model.py --out after.json --against model.json
+    python benchmarks/speed/model.py --out model.json
+    python benchmarks/speed/model.py --presets m3amba_small --profile --compile
+    python benchmarks/speed/model.py --out after.json --against model.json
 
     training step   forward, backward, clipping and AdamW, on the preset's batch and crop
     megapixel       windows of the preset's crop, half overlapping, in batches of eight, without

@@ -1,6 +1,6 @@
 """Seconds to read a whole scene by windows, for the ways in which files are laid out.
 
-    python benchmarks/reading.py [--bands 64] [--side 768] [--rounds 5] [--out FILE.json]
+    python benchmarks/speed/reading.py [--bands 64] [--side 768] [--rounds 5] [--out FILE.json]
 
 The same cube of int16 is written tiled and with one chunk or strip a band, as GeoTIFF, HDF5 and
 MATLAB 7.3, compressed alike, and beside them as ENVI, NumPy and MATLAB v5. Each is then read by
@@ -29,7 +29,7 @@ from bandweave.raster.grid import Window
 from bandweave.raster.open import open_source
 from bandweave.raster.writing.outputs import CACHE_BYTES
 
-RESULTS = Path(__file__).parent / "results" / "reading.json"
+RESULTS = Path(__file__).parents[1] / "results" / "reading.json"
 WINDOW = 64
 BASES = {"GeoTIFF": "GeoTIFF tiled", "HDF5": "HDF5 tiled", "MATLAB": "MATLAB 7.3 tiled"}
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from timing.cross import CrossMerge, CrossScan
 from timing.inputs import ORDERS, Case
-from timing.methods import Leaves, Method, in_order
+from timing.method import Leaves, Method, in_order
 
 
 def peer(name: str, case: Case, inputs: dict[str, Tensor]) -> Method:
