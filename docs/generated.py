@@ -6,6 +6,8 @@ A line of a page that is one of these is replaced when the pages are built:
                                                      the fields of a dataclass: type, default, text
     {{ presets }}                                    the models and what their presets change
     {{ sharpeners }}                                 the classical sharpening methods
+    {{ metrics }}                                    the scores of a land-cover map
+    {{ sections }}                                   the sections of a land-cover report
     {{ benchmarks }}                                 the known benchmark scenes
     {{ errors }}                                     the errors a user can meet
     {{ campaign }}                                   what the campaigns counted so far
@@ -87,6 +89,26 @@ def sharpeners() -> str:
         about = (inspect.getdoc(method) or "").splitlines()[0].removesuffix(".")
         lines.append(f"| `{name}` | {about} | {method.source} |")
     return "\n".join(lines)
+
+
+def metrics() -> str:
+    """A table of the land-cover scores, with formula and source."""
+    from bandweave.landcover.metrics import METRICS
+
+    lines = ["| score | of | formula | source |", "|---|---|---|---|"]
+    for metric in METRICS.values():
+        scope = "each class" if metric.per_class else "the map"
+        name = metric.name if metric.symbol == metric.name else f"{metric.name}, {metric.symbol}"
+        lines.append(f"| {name} | {scope} | {metric.formula} | {metric.source} |")
+    return "\n".join(lines)
+
+
+def sections() -> str:
+    """A list of the sections of a land-cover report, from their docstrings."""
+    from bandweave.landcover.report.sections import SECTIONS
+
+    texts = {title: inspect.getdoc(show) or "" for title, show in SECTIONS.items()}
+    return "\n".join(f"- **{title}**: {' '.join(text.split())}" for title, text in texts.items())
 
 
 def benchmarks() -> str:
@@ -196,6 +218,8 @@ WRITERS = {
     "options": options,
     "presets": presets,
     "sharpeners": sharpeners,
+    "metrics": metrics,
+    "sections": sections,
     "benchmarks": benchmarks,
     "errors": errors,
     "campaign": campaign,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -22,3 +23,28 @@ def test_your_own_model(tmp_path):
     assert "overall accuracy" in done.stdout
     assert (tmp_path / "map.tif").exists()
     assert (tmp_path / "runs" / "small_cnn" / "scores.json").exists()
+
+
+def test_your_own_split_and_metrics(tmp_path):
+    """They are in printed and stored scores, and in the tables of a comparison."""
+    page = (PAGES / "split_or_metric.md").read_text()
+    texts = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    for name, text in zip(("halves.py", "more_metrics.py", "use.py"), texts, strict=True):
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.splitlines()
+    assert "   mean IoU " in printed[0]
+    assert printed[2].split()[5] == "omission"
+    assert "split: halves" in printed
+    stored = json.loads((tmp_path / "runs" / "halves" / "scores.json").read_text())["pixels"]
+    assert printed[-2].split()[0] == repr(stored["mean_iou"])
+    grass = stored["per_class"]["grass"]
+    assert grass["omission"] == 1 - grass["accuracy"]
+    table = (tmp_path / "comparison" / "table.md").read_text()
+    assert "## simulated-0, halves" in table
+    assert "| model | OA | AA | κ×100 | mIoU |" in table
+    heads = (tmp_path / "comparison" / "results.csv").read_text().splitlines()[0].split(",")
+    assert {"mean_iou", "omission"} <= set(heads)

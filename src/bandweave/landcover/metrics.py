@@ -210,14 +210,14 @@ METRICS: dict[str, MapMetric] = {  # in the order of tables; the first is the le
     "overall_accuracy": MapMetric(
         name="overall accuracy",
         symbol="OA",
-        formula="Σ_k M[k, k] / n",
+        formula="share of the test pixels that are right, Σ_k M[k, k] / n",
         source="Congalton, RSE 37(1), 1991",
         compute=attrgetter("overall_accuracy"),
     ),
     "average_accuracy": MapMetric(
         name="average accuracy",
         symbol="AA",
-        formula="mean of the recalls M[k, k] / n_k over the classes with test pixels",
+        formula="mean accuracy of the classes that have test pixels",
         source="Congalton, RSE 37(1), 1991",
         compute=attrgetter("average_accuracy"),
     ),
@@ -233,7 +233,7 @@ METRICS: dict[str, MapMetric] = {  # in the order of tables; the first is the le
     "accuracy": MapMetric(
         name="accuracy",
         symbol="accuracy",
-        formula="M[k, k] / n_k: recall, or producer’s accuracy",
+        formula="share of a class that is found, M[k, k] / n_k: recall, producer’s accuracy",
         source="Congalton, RSE 37(1), 1991",
         compute=attrgetter("accuracy"),
         per_class=True,
@@ -241,7 +241,7 @@ METRICS: dict[str, MapMetric] = {  # in the order of tables; the first is the le
     "precision": MapMetric(
         name="precision",
         symbol="precision",
-        formula="M[k, k] / m_k: user’s accuracy",
+        formula="share of what is given a class that is of it, M[k, k] / m_k: user’s accuracy",
         source="Congalton, RSE 37(1), 1991",
         compute=attrgetter("precision"),
         per_class=True,

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 UNUSED, TRAIN, VALIDATION, TEST, GUARD = 0, 1, 2, 3, 4
 GUARD_WIDTH = 8  # px of the label grid, where none is asked for
 
-SplitName = Literal["official", "given", "blocks", "objects", "parts", "random", "all"]
-
 
 @dataclass(frozen=True)
 class Protocol:

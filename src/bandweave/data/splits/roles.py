@@ -14,7 +14,6 @@ from bandweave.data.splits.protocols import (
     UNUSED,
     VALIDATION,
     Protocol,
-    SplitName,
 )
 from bandweave.errors import ConfigError
 
@@ -29,7 +28,6 @@ __all__ = [
     "VALIDATION",
     "Context",
     "SplitConfig",
-    "SplitName",
 ]
 
 ROLES = ("unused", "train", "validation", "test", "guard")
@@ -59,7 +57,7 @@ class SplitConfig:
     drop        leave out classes that cannot stand on both sides, instead of refusing
     """
 
-    name: SplitName = "blocks"
+    name: str = "blocks"
     seed: int = 0
     size: int | None = None
     guard: int | None = None

@@ -27,7 +27,6 @@ from bandweave.data.splits.roles import (
     UNUSED,
     VALIDATION,
     SplitConfig,
-    SplitName,
 )
 from bandweave.errors import ConfigError, LabelError
 
@@ -143,7 +142,7 @@ class Split:
         }
 
 
-def split(scene: Scene, name: SplitName = "blocks", **options: Any) -> Split:
+def split(scene: Scene, name: str = "blocks", **options: Any) -> Split:
     """Share out a scene's label pixels; options are those of SplitConfig.
 
     Labelled pixels where the reference layer has no data are not used, and counted in the notes.

@@ -27,7 +27,7 @@ import numpy as np
 from bandweave.data.scene import Scene
 from bandweave.data.splits.protocols import SPLITS
 from bandweave.data.splits.roles import Context, SplitConfig
-from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split, SplitName, split
+from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split, split
 from bandweave.errors import ConfigError, RunError, SplitError
 from bandweave.landcover.audit.result import PROTOCOLS, Audit, audit_page
 from bandweave.landcover.config import LandCoverConfig
@@ -51,7 +51,7 @@ def audit(
     out: str | os.PathLike[str],
     *,
     seeds: int = 5,
-    name: SplitName | None = None,
+    name: str | None = None,
     size: int | None = None,
     guard: int | None = None,
     quiet: bool = False,
@@ -114,7 +114,7 @@ class _Trial:
         scene: Scene,
         folder: Path,
         seed: int,
-        name: SplitName,
+        name: str,
         options: dict[str, Any],
         quiet: bool,
     ) -> None:
@@ -239,7 +239,7 @@ def read_scores(path: Path) -> Scores:
 
 
 def _honest_split(
-    scene: Scene, name: SplitName, seed: int, context: Context, options: dict[str, Any]
+    scene: Scene, name: str, seed: int, context: Context, options: dict[str, Any]
 ) -> Split:
     try:
         return split(scene, name, seed=seed, context=context, **options)
@@ -256,7 +256,7 @@ def _starts(length: int, side: int) -> list[int]:
     return [*range(0, last, max(side // 2, 1)), last]
 
 
-def _honest_name(scene: Scene) -> SplitName:
+def _honest_name(scene: Scene) -> str:
     masks = any(part.labels is not None and part.labels.given is not None for part in scene.parts)
     if not masks:
         return "blocks"
