@@ -16,6 +16,7 @@ from bandweave.data.splits.protocols import (
     Protocol,
 )
 from bandweave.errors import ConfigError
+from bandweave.schema import nearest
 
 __all__ = [
     "BLOCK",
@@ -69,7 +70,7 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name not in SPLITS:
-            raise ConfigError(f"there is no split {self.name!r}; choose one of {', '.join(SPLITS)}")
+            raise ConfigError(f"there is no split {self.name!r}{nearest(self.name, SPLITS)}")
         if self.context not in get_args(Context):
             raise ConfigError(f"context is {self.context!r}, not one of {get_args(Context)}")
         if self.side < 1 or (self.guard or 0) < 0 or self.seed < 0:
