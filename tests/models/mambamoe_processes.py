@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
-from bandweave.training.config import TrainConfig
-from bandweave.training.loop import fit
+from bandweave.training.config import Launch, TrainConfig
+from bandweave.training.loop import TrainTask, fit
 
 
 def batch_at(index: int, rank: int, world: int) -> dict:
@@ -25,8 +25,8 @@ def main(out: Path) -> None:
     config = MambaMoEConfig(width=8, active=1, state=4, load_balance=0.1)
     model = MambaMoE({"hsi": 4}, ["a", "b", "c"], config)
     options = TrainConfig(steps=4, lr=1e-2, precision="fp32")
-    together = {"accelerator": "cpu", "devices": 2, "quiet": True}
-    fit(model, batch_at, options, out, unused_parameters=model.unused_parameters, **together)
+    task = TrainTask(model, batch_at, options, unused_parameters=model.unused_parameters)
+    fit(task, out, Launch(accelerator="cpu", devices=2, quiet=True))
     torch.save(model.state_dict(), out / f"rank{torch.distributed.get_rank()}.pt")
 
 

@@ -101,7 +101,7 @@ def test_impossible_configs_are_refused(options, said):
 
 def test_the_answer_is_detail_on_top_of_the_interpolated_image():
     model, given = build(), pair()
-    for parameter in model.tail.leave.parameters():
+    for parameter in model.tail.out_proj.parameters():
         parameter.data.zero_()
     coarse = upsample(given["ms"], 2, (10, 14))
     assert torch.equal(model(**given).image, coarse)

@@ -174,7 +174,7 @@ def test_it_learns_what_it_is_shown(name):
 def test_a_phase_is_interpolated_not_shifted(name):
     """A linear image, of which U knows all: MS with a corner gives U at PAN's own pixels."""
     model = build(name).double()
-    for parameter in model.tail.leave.parameters():
+    for parameter in model.tail.out_proj.parameters():
         parameter.data.zero_()
     i, j = torch.meshgrid(*[torch.arange(9, dtype=torch.float64)] * 2, indexing="ij")
     ms = (0.02 * i + 0.05 * j).expand(1, 3, -1, -1)

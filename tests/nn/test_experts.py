@@ -46,7 +46,7 @@ def test_an_expert_against_a_loop_over_a_turned_image(direction):
     torch.manual_seed(0)
     expert = DirectionExpert(WIDTH, 4, direction, state=3).double()
     x, stream = tokens(2), expert.stream
-    u, gate = expert.enter(x)  # (B, T, E)
+    u, gate = expert.in_proj(x)  # (B, T, E)
 
     def turned(values):  # (B, T, C), to the order of the scan
         image = values.unflatten(1, (HEIGHT, BREADTH))
@@ -65,9 +65,9 @@ def test_an_expert_against_a_loop_over_a_turned_image(direction):
     y = y.flip(1) if "back" in direction else y
     if "columns" in direction:
         y = y.unflatten(1, (BREADTH, HEIGHT)).transpose(1, 2).flatten(1, 2)
-    expected = expert.leave(y, gate).unflatten(1, (HEIGHT, BREADTH))
+    expected = expert.out_proj(y, gate).unflatten(1, (HEIGHT, BREADTH))
     torch.testing.assert_close(expert(x), expected)
-    u_gate = x @ expert.enter.project.weight.T
+    u_gate = x @ expert.in_proj.project.weight.T
     torch.testing.assert_close(gate, silu(u_gate[..., 4:]).flatten(1, 2))
 
 

@@ -41,7 +41,7 @@ def test_attention_asks_the_other_stream(streams, leaving):
     for s, answer in enumerate(found):
         query, (_, key, value) = flat[s][0], flat[len(x) - 1 - s]
         weights = (query @ key.transpose(1, 2) / 2).softmax(-1)
-        expected = weights @ value @ attention.leaves[s].weight.T
+        expected = weights @ value @ attention.out_projs[s].weight.T
         torch.testing.assert_close(answer.flatten(1, 2), expected)
 
 

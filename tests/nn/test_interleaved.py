@@ -146,7 +146,7 @@ def slow(block, streams, mode, directions):
             h = h + (step * token)[..., None] * B[:, None]
             total[s][:, i, j] += (h * C[:, None]).sum(-1) + p.D[k] * token
     out = []
-    for s, leave in enumerate(block.leaves[: len(streams)]):
+    for s, leave in enumerate(block.out_projs[: len(streams)]):
         y = layer_norm(total[s], (E,), leave.norm.weight, leave.norm.bias)
         out.append((y * gates[s]) @ leave.project.weight.T)
     return out

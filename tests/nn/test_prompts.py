@@ -74,11 +74,11 @@ def selective_scan_by_hand(u, delta, A, B, C, D):
 def test_the_whole_by_its_formula():
     model = transfer()
     given, guide = prompts(), matrices()
-    entered = torch.nn.functional.silu(model.conv(model.enter(given)))
+    entered = torch.nn.functional.silu(model.conv(model.in_proj(given)))
     p2 = model.guide(entered, guide)
     mixed = torch.stack([model.mix(p2[b]) for b in range(2)])
     gate = torch.nn.functional.silu(model.gate(given))
-    expected = model.leave(gate[None] * model.norm(mixed))
+    expected = model.out_proj(gate[None] * model.norm(mixed))
     torch.testing.assert_close(model(given, guide), expected)
     assert expected.shape == (2, LAYERS, COUNT, 10)
 

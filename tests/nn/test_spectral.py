@@ -17,7 +17,7 @@ def tokens(*shape, dtype=torch.float64):
 
 def slow(e, x):
     """One position (D,), step by step along its channels."""
-    s, gate = e.enter(x).chunk(2)
+    s, gate = e.in_proj(x).chunk(2)
     around = pad(s, (1, 1))
     u = torch.stack([silu(e.lift(around[c : c + 3])) for c in range(len(s))])  # (L, F)
     total = torch.zeros_like(u)
@@ -28,7 +28,7 @@ def slow(e, x):
             delta = softplus(step @ e.stream.step_weight[k] + e.stream.step_bias[k])  # (F,)
             h = torch.exp(delta[:, None] * e.stream.A[k]) * h + (delta * u[c])[:, None] * B
             total[c] = total[c] + h @ C + e.stream.D[k] * u[c]
-    return e.leave(e.norm(e.lower(total)[:, 0]) * gelu(gate))
+    return e.out_proj(e.norm(e.lower(total)[:, 0]) * gelu(gate))
 
 
 def test_against_a_loop_along_the_channels():

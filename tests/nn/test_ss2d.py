@@ -30,10 +30,10 @@ def turned_back(tokens, k, height, breadth):
 
 def enter(block, x):
     """u and the gate, both (B, H, W, E); the depthwise convolution as nine shifts."""
-    u, gate = (x @ block.enter.project.weight.T).chunk(2, dim=-1)
-    around, kernel = pad(u, (0, 0, 1, 1, 1, 1)), block.enter.conv.weight[:, 0]
+    u, gate = (x @ block.in_proj.project.weight.T).chunk(2, dim=-1)
+    around, kernel = pad(u, (0, 0, 1, 1, 1, 1)), block.in_proj.conv.weight[:, 0]
     height, breadth = x.shape[1:3]
-    u = block.enter.conv.bias + sum(
+    u = block.in_proj.conv.bias + sum(
         kernel[:, i, j] * around[:, i : i + height, j : j + breadth]
         for i in range(3)
         for j in range(3)
@@ -43,8 +43,10 @@ def enter(block, x):
 
 def leave(block, y, gate):
     mean, variance = y.mean(-1, keepdim=True), y.var(-1, keepdim=True, correction=0)
-    y = (y - mean) / (variance + 1e-5).sqrt() * block.leave.norm.weight + block.leave.norm.bias
-    return (y * gate) @ block.leave.project.weight.T
+    y = (y - mean) / (
+        variance + 1e-5
+    ).sqrt() * block.out_proj.norm.weight + block.out_proj.norm.bias
+    return (y * gate) @ block.out_proj.project.weight.T
 
 
 def projected(u, p, k):
@@ -182,7 +184,7 @@ def test_cross_ss2d_is_the_slow_form(average, size):
     streams = whole_streams(block)
     fast, slow = block(x, z), slow_cross(block, x, z, streams)[0]
     torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
-    shared = [x, z, *block.enter.parameters(), *block.leave.parameters()]
+    shared = [x, z, *block.in_proj.parameters(), *block.out_proj.parameters()]
     found, true = gradients(fast, shared), gradients(slow, shared)
     for one, other in zip(found, true, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
@@ -325,9 +327,9 @@ def test_rates_skips_and_step_biases_do_not_decay():
 
 def test_projections_have_no_bias_and_the_rank_can_be_chosen():
     block = SS2D(40, 2, expand=1.5, rank=7)
-    assert block.enter.project.bias is None
-    assert block.leave.project.bias is None
-    assert block.enter.conv.weight.shape == (60, 1, 3, 3)
-    assert isinstance(block.enter.conv.bias, nn.Parameter)
+    assert block.in_proj.project.bias is None
+    assert block.out_proj.project.bias is None
+    assert block.in_proj.conv.weight.shape == (60, 1, 3, 3)
+    assert isinstance(block.in_proj.conv.bias, nn.Parameter)
     assert block.stream.step_weight.shape == (4, 7, 60)
     assert SS2D(40, 2).stream.step_weight.shape == (4, 3, 80)  # ⌈40/16⌉

@@ -243,19 +243,19 @@ class Mixture(nn.Module):
             self.spatial = RoutedExperts(width, config.ranks, config.active, config.state)
         self.kinds = 2 if config.experts == "both" else 1
         self.norm = nn.LayerNorm(width)
-        self.enter = nn.Linear(width, self.kinds * width)
-        self.leave = nn.Linear(self.kinds * width, width)
+        self.in_proj = nn.Linear(width, self.kinds * width)
+        self.out_proj = nn.Linear(self.kinds * width, width)
         self.mlp = mlp(width, config.mlp_ratio)
         self.drop_path = DropPath(config.drop_path)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Routing | None]:
-        parts = list(self.enter(self.norm(x)).chunk(self.kinds, dim=-1))
+        parts = list(self.in_proj(self.norm(x)).chunk(self.kinds, dim=-1))
         routing = None
         if self.spectral is not None:
             parts[0] = self.spectral(parts[0])
         if self.spatial is not None:
             parts[-1], routing = self.spatial(parts[-1])
-        x = x + self.drop_path(self.leave(torch.cat(parts, dim=-1)))
+        x = x + self.drop_path(self.out_proj(torch.cat(parts, dim=-1)))
         return x + self.drop_path(self.mlp(x)), routing
 
 

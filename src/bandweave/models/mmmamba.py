@@ -231,7 +231,7 @@ class Encoder(nn.Module):
 
     def __init__(self, bands: int, config: MMMambaConfig) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(bands, config.width, 3, padding=1)
+        self.in_proj = nn.Conv2d(bands, config.width, 3, padding=1)
         self.units = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(config.width, config.width, 3, padding=1),
@@ -244,7 +244,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x.contiguous(memory_format=torch.channels_last))
+        x = self.in_proj(x.contiguous(memory_format=torch.channels_last))
         for unit in self.units:
             x = x + unit(x)
         return x.permute(0, 2, 3, 1)
@@ -257,19 +257,19 @@ class Tail(nn.Module):
         super().__init__()
         self.refine = nn.Conv2d(config.width, config.width, 3, padding=1)
         self.attention = ChannelAttention(config.width, means=config.channel_attention)
-        self.leave = nn.Conv2d(config.width, bands, 3, padding=1)
+        self.out_proj = nn.Conv2d(config.width, bands, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.leave(self.attention(self.refine(x.permute(0, 3, 1, 2))))
+        return self.out_proj(self.attention(self.refine(x.permute(0, 3, 1, 2))))
 
 
-def _block(config: MMMambaConfig, streams: int, leaving: int) -> FusionBlock:
+def _block(config: MMMambaConfig, streams: int, outputs: int) -> FusionBlock:
     fuse: nn.Module
     if config.fusion == "attention":
-        fuse = CrossAttention(config.width, streams, leaving)
+        fuse = CrossAttention(config.width, streams, outputs)
     else:
         fuse = InterleavedScan(
-            config.width, streams, leaving, state=config.state, expand=config.expand,
+            config.width, streams, outputs, state=config.state, expand=config.expand,
             window=config.window, mode=config.order, directions=config.directions,
         )  # fmt: skip
     return FusionBlock(config.width, fuse, config.mlp_ratio)

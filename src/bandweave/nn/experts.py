@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
-from bandweave.nn.ss2d import Enter, Leave, StreamParameters
+from bandweave.nn.ss2d import InputProjection, OutputProjection, StreamParameters
 from bandweave.nn.window_statistics import WindowMoments
 from bandweave.scan import ScanOrder, cross_order, selective_scan
 from bandweave.scan.order import kept_by_size
@@ -52,20 +52,20 @@ class DirectionExpert(nn.Module):
     def __init__(self, width: int, rank: int, direction: Direction, state: int = 16) -> None:
         super().__init__()
         self.direction = direction
-        self.enter = Enter(width, rank)
+        self.in_proj = InputProjection(width, rank)
         self.stream = StreamParameters(rank, state, math.ceil(width / 16), orders=1)
-        self.leave = Leave(rank, width)
+        self.out_proj = OutputProjection(rank, width)
 
     def forward(self, x: Tensor) -> Tensor:
         height, breadth = x.shape[1:3]
-        u, gate = self.enter(x)
+        u, gate = self.in_proj(x)
         delta, B, C = self.stream(u)
         y = selective_scan(
             u, delta, self.stream.A, B, C, self.stream.D,
             direction_order(height, breadth, self.direction),
             delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
         )  # fmt: skip
-        return self.leave(y, gate).unflatten(1, (height, breadth))
+        return self.out_proj(y, gate).unflatten(1, (height, breadth))
 
 
 class Routing(NamedTuple):

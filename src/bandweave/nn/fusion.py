@@ -50,30 +50,30 @@ class CrossAttention(nn.Module):
     stream's own. Time grows with the square of the window's pixels.
     """
 
-    def __init__(self, width: int, streams: int = 2, leaving: int | None = None) -> None:
+    def __init__(self, width: int, streams: int = 2, outputs: int | None = None) -> None:
         super().__init__()
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.convs = nn.ModuleList(
             nn.Conv2d(3 * width, 3 * width, 3, padding=1, groups=3 * width) for _ in range(streams)
         )
-        self.leaves = nn.ModuleList(
+        self.out_projs = nn.ModuleList(
             nn.Linear(width, width, bias=False)
-            for _ in range(streams if leaving is None else leaving)
+            for _ in range(streams if outputs is None else outputs)
         )
 
     def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
-        """Streams (B, H, W, D) to those that leave, (B, H, W, D)."""
+        """Streams (B, H, W, D) to those that come out, (B, H, W, D)."""
         size = streams[0].shape[1:3]
         asked = []
         for conv, x in zip(self.convs, streams, strict=False):
             projected = conv(self.project(x).permute(0, 3, 1, 2))  # (B, 3·D, H, W)
             asked.append(projected.flatten(2).transpose(1, 2).chunk(3, dim=-1))  # q, k, v (B, T, D)
         answers = []
-        for leave, (query, _, _), (_, key, value) in zip(
-            self.leaves, asked, reversed(asked), strict=False
+        for out_proj, (query, _, _), (_, key, value) in zip(
+            self.out_projs, asked, reversed(asked), strict=False
         ):
             y = F.scaled_dot_product_attention(query, key, value)
-            answers.append(leave(y).unflatten(1, size))
+            answers.append(out_proj(y).unflatten(1, size))
         return answers
 
 
@@ -90,5 +90,5 @@ class FusionBlock(nn.Module):
 
     def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
         fused = self.fuse([self.fuse_norm(x) for x in streams])
-        leaving = [x + y for x, y in zip(streams, fused, strict=False)]
-        return [x + self.network(self.network_norm(x)) for x in leaving]
+        fused = [x + y for x, y in zip(streams, fused, strict=False)]
+        return [x + self.network(self.network_norm(x)) for x in fused]

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ScanError
-from bandweave.nn.ss2d import Leave, StreamParameters
+from bandweave.nn.ss2d import OutputProjection, StreamParameters
 from bandweave.scan import ScanOrder, selective_scan
 from bandweave.scan.order import kept_by_size
 
@@ -86,11 +86,11 @@ class InterleavedScan(nn.Module):
     """MI-SSM: in-context fusion of streams by one selective scan over all their tokens.
 
     The projections into the scan and its own parameters serve all streams; the depthwise
-    convolution and what leaves are each stream's own. Called with fewer streams than it was made
-    for, it scans those alone.
+    convolution and the projection out of it are each stream's own. Called with fewer streams than
+    it was made for, it scans those alone.
 
-    streams  how many enter at most
-    leaving  how many come out: the first ones; None: all
+    streams  how many come in at most
+    outputs  how many come out: the first ones; None: all
     rank     of the step sizes; None: ⌈D/16⌉
     """
 
@@ -98,7 +98,7 @@ class InterleavedScan(nn.Module):
         self,
         width: int,
         streams: int = 2,
-        leaving: int | None = None,
+        outputs: int | None = None,
         *,
         state: int = 8,
         expand: float = 2.66,
@@ -117,12 +117,13 @@ class InterleavedScan(nn.Module):
         self.shared = StreamParameters(
             channels, state, rank or math.ceil(width / 16), orders=directions
         )
-        self.leaves = nn.ModuleList(
-            Leave(channels, width) for _ in range(streams if leaving is None else leaving)
+        self.out_projs = nn.ModuleList(
+            OutputProjection(channels, width)
+            for _ in range(streams if outputs is None else outputs)
         )
 
     def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
-        """Streams (B, H, W, D) to those that leave, (B, H, W, D)."""
+        """Streams (B, H, W, D) to those that come out, (B, H, W, D)."""
         height, breadth = streams[0].shape[1:3]
         inwards, gating = self.project.weight.chunk(2)
         u = torch.cat(
@@ -142,8 +143,10 @@ class InterleavedScan(nn.Module):
         )  # fmt: skip
         parts = y.chunk(len(streams), dim=1)  # (B, H·W, E) each
         return [
-            leave(part, F.silu(F.linear(x, gating)).flatten(1, 2)).unflatten(1, (height, breadth))
-            for leave, part, x in zip(self.leaves, parts, streams, strict=False)
+            out_proj(part, F.silu(F.linear(x, gating)).flatten(1, 2)).unflatten(
+                1, (height, breadth)
+            )
+            for out_proj, part, x in zip(self.out_projs, parts, streams, strict=False)
         ]
 
 

@@ -52,7 +52,7 @@ class PromptTransfer(nn.Module):
         mixing: Mixing = "mamba",
     ) -> None:
         super().__init__()
-        self.enter = nn.Linear(width_in, width)
+        self.in_proj = nn.Linear(width_in, width)
         self.gate = nn.Linear(width_in, width)
         self.guide = MatrixGuide(width, bands, pixels)
         self.mix: nn.Module
@@ -65,12 +65,12 @@ class PromptTransfer(nn.Module):
                 width, HEADS, 2 * width, dropout=0.0, activation="gelu", batch_first=True
             )
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, width_out)
+        self.out_proj = nn.Linear(width, width_out)
 
     def forward(self, prompts: Tensor, matrices: Matrices) -> Tensor:
-        guided = self.guide(F.silu(self.conv(self.enter(prompts))), matrices)  # (B, L, n, E)
+        guided = self.guide(F.silu(self.conv(self.in_proj(prompts))), matrices)  # (B, L, n, E)
         mixed = self.mix(guided.flatten(0, 1)).unflatten(0, guided.shape[:2])
-        return self.leave(F.silu(self.gate(prompts)) * self.norm(mixed))
+        return self.out_proj(F.silu(self.gate(prompts)) * self.norm(mixed))
 
 
 class MatrixGuide(nn.Module):

@@ -40,12 +40,12 @@ class SpectralExpert(nn.Module):
         super().__init__()
         self.channels = 2 * width
         self.positions = max(1, steps // self.channels)  # of a chunk
-        self.enter = nn.Linear(width, 2 * self.channels)
+        self.in_proj = nn.Linear(width, 2 * self.channels)
         self.lift = nn.Linear(3, features)  # a convolution over three channels
         self.stream = StreamParameters(features, state, rank=1, orders=2)
         self.lower = nn.Linear(features, 1)
         self.norm = nn.LayerNorm(self.channels)
-        self.leave = nn.Linear(self.channels, width)
+        self.out_proj = nn.Linear(self.channels, width)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (P, D)
@@ -60,7 +60,7 @@ class SpectralExpert(nn.Module):
 
     def scanned(self, x: Tensor) -> Tensor:
         """The same for all positions (P, D) at once."""
-        s, gate = self.enter(x).chunk(2, dim=-1)  # (P, L) each
+        s, gate = self.in_proj(x).chunk(2, dim=-1)  # (P, L) each
         u = F.silu(self.lift(F.pad(s, (1, 1)).unfold(1, 3, 1)))  # (P, L, F)
         delta, B, C = self.stream(u)
         y = selective_scan(
@@ -68,4 +68,4 @@ class SpectralExpert(nn.Module):
             delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
         )  # fmt: skip
         y = self.norm(self.lower(y).squeeze(-1))  # (P, L)
-        return self.leave(y * F.gelu(gate))
+        return self.out_proj(y * F.gelu(gate))

@@ -89,19 +89,19 @@ class SS2D(nn.Module):
     ) -> None:
         super().__init__()
         channels = int(expand * width)
-        self.enter = Enter(width, channels)
+        self.in_proj = InputProjection(width, channels)
         self.stream = StreamParameters(channels, state, rank or math.ceil(width / 16))
-        self.leave = Leave(channels, width)
+        self.out_proj = OutputProjection(channels, width)
 
     def forward(self, x: Tensor) -> Tensor:
         height, breadth = x.shape[1:3]
-        u, gate = self.enter(x)
+        u, gate = self.in_proj(x)
         delta, B, C = self.stream(u)
         y = selective_scan(
             u, delta, self.stream.A, B, C, self.stream.D, cross_order(height, breadth),
             delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
         )  # fmt: skip
-        return self.leave(y, gate).unflatten(1, (height, breadth))
+        return self.out_proj(y, gate).unflatten(1, (height, breadth))
 
 
 class CrossSS2D(nn.Module):
@@ -127,19 +127,19 @@ class CrossSS2D(nn.Module):
         super().__init__()
         channels, rank = int(expand * width), rank or math.ceil(width / 16)
         self.average = average
-        self.enter = Enter(width, channels)
+        self.in_proj = InputProjection(width, channels)
         self.modality = StreamParameters(channels, state, rank, inputs=False)
         self.guide = StreamParameters(
             channels, state, rank, steps=average == "transition", outputs=False
         )
-        self.leave = Leave(channels, width)
+        self.out_proj = OutputProjection(channels, width)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         height, breadth = x.shape[1:3]
         order = cross_order(height, breadth)
-        u, gate = self.enter(x)
+        u, gate = self.in_proj(x)
         delta, _, C = self.modality(u)
-        guide_delta, B, _ = self.guide(self.enter.tokens(z))
+        guide_delta, B, _ = self.guide(self.in_proj.tokens(z))
         modality, guide = self.modality, self.guide
         rates, second = modality.A, {}
         if self.average == "transition":
@@ -152,10 +152,10 @@ class CrossSS2D(nn.Module):
             delta_weight=modality.step_weight, delta_bias=modality.step_bias, softplus=True,
             **second,
         )  # fmt: skip
-        return self.leave(y, gate).unflatten(1, (height, breadth))
+        return self.out_proj(y, gate).unflatten(1, (height, breadth))
 
 
-class Enter(nn.Module):
+class InputProjection(nn.Module):
     """Project (B, H, W, D) to tokens (B, T, E) and a gate: linear, depthwise 3×3, SiLU."""
 
     def __init__(self, width: int, channels: int) -> None:
@@ -174,7 +174,7 @@ class Enter(nn.Module):
         return F.silu(u).flatten(1, 2)  # (B, T, E)
 
 
-class Leave(nn.Module):
+class OutputProjection(nn.Module):
     """Normalise the scan's tokens (B, T, E), gate them, and project back to (B, T, D)."""
 
     def __init__(self, channels: int, width: int) -> None:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 FORMAT = 2  # of last.ckpt: 1 had no checksums; a newer one is refused
 KEY = "bandweave"  # of the metadata in the header of model.safetensors
 SUMS = "bandweave checksums"  # of the checksums there
+FORMER_NAMES = {"enter": "in_proj", "leave": "out_proj", "leaves": "out_projs"}  # of modules
 MISSTATED = (  # what metadata raise that are not as they were written, wherever they are used
     *(KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError, RuntimeError),
     *(AssertionError, ConfigError),
@@ -222,7 +223,16 @@ def load_trained(
             f"{path}: metadata of {_other_format(stored.get('format'), form)}; take the version of "
             f"bandweave that wrote it, or train again"
         )
-    return tensors, stored
+    return {name_now(name): tensor for name, tensor in tensors.items()}, stored
+
+
+def name_now(name: str) -> str:
+    """The name that a tensor of an earlier version has by now.
+
+    >>> name_now("scan.enter.project.weight")
+    'scan.in_proj.project.weight'
+    """
+    return ".".join(FORMER_NAMES.get(part, part) for part in name.split("."))
 
 
 def _first_bytes(path: Path, missing: str) -> bytes:
