@@ -11,16 +11,28 @@ from pathlib import Path
 PAGES = Path(__file__).parents[1] / "docs" / "own"
 
 
-def test_your_own_model(tmp_path):
-    """It is trained, mapped with and scored, by the page's two files."""
-    model, use = re.findall(r"^```python\n(.*?)^```", (PAGES / "model.md").read_text(), re.M | re.S)
-    (tmp_path / "small_cnn.py").write_text(model)
-    (tmp_path / "use.py").write_text(use)
+def run_page(folder: Path, page: str, module: str) -> str:
+    """Run a page's two files, `module` and what uses it; returns what they print."""
+    own, use = re.findall(r"^```python\n(.*?)^```", (PAGES / page).read_text(), re.M | re.S)
+    (folder / module).write_text(own)
+    (folder / "use.py").write_text(use)
     done = subprocess.run(
-        [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "use.py"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "overall accuracy" in done.stdout
+    return done.stdout
+
+
+def test_your_own_file_format(tmp_path):
+    """A file is opened by bands and as a layer, by the page's two files."""
+    printed = run_page(tmp_path, "format.md", "cube_format.py").splitlines()
+    assert printed[0] == "2 40×50 px at 2.5 m (650, 450)"
+    assert printed[1] == "(450, 550, 650) 40×50 px at 2.5 m"
+
+
+def test_your_own_model(tmp_path):
+    """It is trained, mapped with and scored, by the page's two files."""
+    assert "overall accuracy" in run_page(tmp_path, "model.md", "small_cnn.py")
     assert (tmp_path / "map.tif").exists()
     assert (tmp_path / "runs" / "small_cnn" / "scores.json").exists()
 

@@ -28,7 +28,7 @@ class BandSubset(WindowSource):
         }
         self.info = replace(source.info, **per_band)
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         return read_nan(self.source, window)[self._chosen]
 
 
@@ -51,7 +51,7 @@ class Rescaled(WindowSource):
         """The same numbers of another source."""
         return Rescaled(source, self._scale, self._offset)
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         values = read_nan(self.source, window)
         return (values * np.float64(self._scale) + self._offset).astype(np.float32)
 

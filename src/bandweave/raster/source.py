@@ -42,7 +42,7 @@ class Source(Protocol):
 
 
 class WindowSource:
-    """Base of the readers: a subclass gives `_inside`, the pixels of a window inside the grid."""
+    """A source that reads windows; a subclass writes `read_inside`, for those inside the grid."""
 
     grid: Grid
     bands: int
@@ -52,7 +52,7 @@ class WindowSource:
     notes: tuple[str, ...] = ()  # what was decided on opening, a sentence each: 'its …'
     control: str = ""  # what places an image without a transform: 'ground control points', …
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         """Values (bands, h, w) as float32 with NaN where a band has none."""
         raise NotImplementedError
 
@@ -60,11 +60,11 @@ class WindowSource:
         """Values (bands, h, w) as float32, NaN where a band is invalid and outside the grid."""
         inside = window.clip(self.grid.height, self.grid.width)
         if inside == window:
-            return self._inside(window)
+            return self.read_inside(window)
         values = np.full((self.bands, window.height, window.width), np.nan, np.float32)
         if inside is not None:
             rows, cols = inside.slices((window.row, window.col))
-            values[:, rows, cols] = self._inside(inside)
+            values[:, rows, cols] = self.read_inside(inside)
         return values
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,7 @@ class WarpedSource(WindowSource):
                 f"({grid.crs or 'no CRS'}): they do not overlap"
             )
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         values = np.full((self.bands, window.height, window.width), np.nan, np.float32)
         needed = self._source_window(window)
         if needed is None:
@@ -63,7 +63,7 @@ class WarpedSource(WindowSource):
         if large and max(window.height, window.width) > 1:
             for half in _halves(window):
                 rows, cols = half.slices((window.row, window.col))
-                values[:, rows, cols] = self._inside(half)
+                values[:, rows, cols] = self.read_inside(half)
             return values
         given = read_nan(self.source, needed)
         holes = np.isnan(given)

@@ -253,7 +253,7 @@ class _Blank(WindowSource):
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         return np.zeros((1, window.height, window.width), np.float32)
 
 

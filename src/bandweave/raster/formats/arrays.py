@@ -47,7 +47,7 @@ class ArraySource(WindowSource):
         self.nodata = (nodata,) * self.bands
         self._values = values
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         rows, cols = window.slices()
         raw = np.asarray(self._values[:, rows, cols])
         return decode(raw, self.nodata, self.info.scales, self.info.offsets)
@@ -110,7 +110,7 @@ class StoredArraySource(WindowSource):
     def _opened(self) -> OpenArray:
         return handle(f"{self.path}", hash((self._stamp, self.key)), self._open)
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         try:
             table = self._opened().table
             raw = self._stored(window) if table is None else self._looked_up(window, table)
@@ -293,7 +293,7 @@ class StackedSource(WindowSource):
         self.notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
         self.control = next((source.control for source in sources if source.control), "")
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         return np.concatenate([source.read_nan(window) for source in self.sources])
 
 

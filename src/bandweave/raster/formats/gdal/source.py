@@ -130,7 +130,7 @@ class GdalSource(WindowSource):
     def _dataset(self) -> DatasetReader:
         return handle(self.path, self._stamp, open_dataset)
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         return self._read(self._dataset(), window)
 
     def _read(self, dataset: DatasetReader | WarpedVRT, window: Window) -> np.ndarray:
@@ -234,7 +234,7 @@ class RectifiedSource(WindowSource):
                 f"its {self.source.control} cannot place it: {' '.join(str(error).split())}"
             ) from error
 
-    def _inside(self, window: Window) -> np.ndarray:
+    def read_inside(self, window: Window) -> np.ndarray:
         return self.source._read(self._dataset(), window)
 
 
