@@ -130,12 +130,12 @@ def arithmetic(folder: Path) -> Callable[[], None]:
     from bandweave.pansharp.classical.methods import CLASSICAL
     from bandweave.pansharp.pair.pair import open_pair
     from bandweave.pansharp.sensors import sensor_of
-    from bandweave.pansharp.sharpening import partition, stored
+    from bandweave.pansharp.sharpening import stored
     from bandweave.pansharp.threads import map_ordered
 
     pair = open_pair(folder / "pan.tif", folder / "ms.tif")
     method = CLASSICAL["gsa"](pair, sensor_of("quickbird", pair.bands))
-    places = list(partition(pair.grid.height, pair.grid.width, BLOCK))
+    places = list(pair.grid.window.divide(BLOCK))
     shapes = {place[2:]: pair.read(place, method.margin) for place in places}
 
     def compute(place: Any) -> None:

@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
 from rasterio.transform import Affine, from_origin
 from scipy import ndimage
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.classical.methods import CLASSICAL
-from bandweave.pansharp.sharpening import partition, sharpen, stored
+from bandweave.pansharp.sharpening import sharpen, stored
 
 
 def write(path: Path, values: np.ndarray, pixel: float = 1, **also):
@@ -143,12 +141,3 @@ def test_a_valid_value_never_becomes_nodata():
     assert floats[0, 0, 1] != 254
     assert abs(floats[0, 0, 1] - 254) < 1e-3
     assert np.isnan(stored(values, valid, np.dtype("float32"), float("nan"))[0, 0, 2])
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 17))
-def test_a_partition_covers_every_pixel_once(height, width, size):
-    seen = np.zeros((height, width), int)
-    for window in partition(height, width, size):
-        rows, cols = window.slices()
-        seen[rows, cols] += 1
-    assert (seen == 1).all()

@@ -39,6 +39,17 @@ def test_overlap_as_large_as_the_tile_is_refused():
         list(tiles(10, 10, 8, 8))
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 17), st.none() | st.integers(1, 17))
+def test_pieces_cover_every_pixel_once(height, width, rows, columns):
+    seen = np.zeros((height + 2, width + 3), int)
+    for piece in Window(2, 3, height, width).divide(rows, columns):
+        assert piece.height <= rows
+        assert piece.width <= (columns or rows)
+        seen[piece.slices()] += 1
+    assert (seen[2:, 3:] == 1).all()
+    assert seen.sum() == height * width
+
+
 @given(st.integers(-50, 50), st.integers(-50, 50), SIDE, SIDE, SIDE, SIDE)
 def test_clip_is_the_intersection(row, col, h, w, height, width):
     inside = Window(row, col, h, w).clip(height, width)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -259,14 +258,10 @@ def _pixels(scene: Scene, name: str, split: Split | None) -> Iterator[np.ndarray
     """Values (C, pixels) float64 of a layer, window by window; of training pixels with a split."""
     for number, part in enumerate(scene.parts):
         layer = part.layers[name]
-        rows, cols = (range(0, size, WINDOW) for size in (part.grid.height, part.grid.width))
-        for row, col in product(rows, cols):
-            height, width = min(WINDOW, rows.stop - row), min(WINDOW, cols.stop - col)
-            window = Window(row, col, height, width)  # none overlaps another: a pixel counts once
+        for window in part.grid.window.divide(WINDOW):  # none overlaps another: a pixel counts once
             chosen = None
             if split is not None:
-                row, col, height, width = window.finer(split.ratio)
-                train = split.roles[number][row : row + height, col : col + width] == TRAIN
+                train = split.roles[number][window.finer(split.ratio).slices()] == TRAIN
                 if not train.any():
                     continue
                 chosen = regrid(train, split.ratio, layer.ratio)

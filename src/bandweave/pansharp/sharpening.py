@@ -271,14 +271,13 @@ def write_sharp(
     tags    what the image was made by and of; they are written as BANDWEAVE_…
     """
     outputs.check(out)
-    height, width = pair.grid.height, pair.grid.width
-    places = list(partition(height, width, window))
+    places = list(pair.grid.window.divide(window))
     dtype = written_type(pair.ms_dtype)
 
     def read(place: Window) -> PairWindow:
         return pair.read(place, sharpener.margin)
 
-    passes = 2 * height * width
+    passes = 2 * pair.grid.height * pair.grid.width
     with (
         outputs,
         Progress("sharpening, px", passes, quiet=quiet) as progress,
@@ -385,14 +384,3 @@ def _neighbour(dtype: np.dtype, nodata: float) -> np.generic:
     if dtype.kind in "iu":
         return dtype.type(int(nodata) + (1 if nodata < np.iinfo(dtype).max else -1))
     return np.nextafter(dtype.type(nodata), dtype.type(0 if nodata else 1))
-
-
-def partition(height: int, width: int, size: int) -> Iterator[Window]:
-    """Windows that cover a grid without overlap, row by row.
-
-    >>> [tuple(w) for w in partition(3, 5, 3)]
-    [(0, 0, 3, 3), (0, 3, 3, 2)]
-    """
-    for row in range(0, height, size):
-        for col in range(0, width, size):
-            yield Window(row, col, min(size, height - row), min(size, width - col))

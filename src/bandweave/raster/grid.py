@@ -36,6 +36,20 @@ class Window(NamedTuple):
         row, col = self.row - origin[0], self.col - origin[1]
         return slice(row, row + self.height), slice(col, col + self.width)
 
+    def divide(self, rows: int, columns: int | None = None) -> Iterator[Window]:
+        """Pieces of it without overlap, row by row; those at its end are smaller.
+
+        columns  of a piece; as many as `rows` if None
+
+        >>> [tuple(piece) for piece in Window(0, 0, 3, 5).divide(3)]
+        [(0, 0, 3, 3), (0, 3, 3, 2)]
+        """
+        columns = columns or rows
+        for row in range(0, self.height, rows):
+            for col in range(0, self.width, columns):
+                height, width = min(rows, self.height - row), min(columns, self.width - col)
+                yield Window(self.row + row, self.col + col, height, width)
+
 
 PIXELS = Affine(1, 0, 0, 0, -1, 0)  # the transform of what has none: north-up, one unit a pixel
 

@@ -14,7 +14,7 @@ import numpy as np
 from bandweave.errors import FileError
 from bandweave.raster.formats.array_files import ArrayReader
 from bandweave.raster.formats.stored import Entry
-from bandweave.raster.grid import Grid, Window
+from bandweave.raster.grid import Grid
 from bandweave.raster.open import open_source
 from bandweave.raster.reader import RasterReader, Reader, TableReader, VectorReader
 from bandweave.raster.readers import SIDECARS, WRITTEN, recognise
@@ -157,10 +157,8 @@ def _is_twin(raster: Raster, other: Raster) -> bool:
     if (raster.bands, raster.dtype, raster.grid) != (other.bands, other.dtype, other.grid):
         return False
     sources = [open_source(one.path, key=one.key) for one in (raster, other)]
-    height, width = raster.grid.height, raster.grid.width
-    rows = max(2**22 // (width * raster.bands), 1)
-    for row in range(0, height, rows):
-        window = Window(row, 0, min(rows, height - row), width)
+    rows = max(2**22 // (raster.grid.width * raster.bands), 1)
+    for window in raster.grid.window.divide(rows, raster.grid.width):
         one, two = (read_nan(source, window) for source in sources)
         if not np.array_equal(one, two, equal_nan=True):
             return False
@@ -207,10 +205,9 @@ def _codes(source: Source) -> Counter[int] | None:
     if source.bands != 1 or source.dtype.kind not in "iub":
         return None
     counts: Counter[int] = Counter()
-    height, width = source.grid.height, source.grid.width
-    rows = max(2**20 // width, 1)
-    for row in range(0, height, rows):
-        values, valid = source.read(Window(row, 0, min(rows, height - row), width))
+    rows = max(2**20 // source.grid.width, 1)
+    for window in source.grid.window.divide(rows, source.grid.width):
+        values, valid = source.read(window)
         found, number = np.unique(values[0][valid].astype(np.int64), return_counts=True)
         counts.update(dict(zip(found.tolist(), number.tolist(), strict=True)))
         if len(counts) > MOST_CODES:

@@ -222,9 +222,8 @@ class CropSampler:
                     (self.scaling.bands(name), height * ratio, width * ratio), np.float32
                 )
                 valid = np.empty(values.shape[1:], bool)
-                for row in range(0, height, ROWS):
-                    window = Window(row, 0, min(ROWS, height - row), width)
-                    rows = slice(row * ratio, (row + window.height) * ratio)
+                for window in part.grid.window.divide(ROWS, width):
+                    rows, _ = window.finer(ratio).slices()
                     values[:, rows], valid[rows] = self._read(number, name, window)
                 kept[name] = values, valid
             cache.append(kept)
@@ -238,17 +237,10 @@ def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
 
 def _cut(array: np.ndarray, window: Window, fill: float | bool) -> np.ndarray:
     """A copy of a window of an array (..., H, W), `fill` where it reaches outside."""
-    height, width = array.shape[-2:]
-    top, left = max(window.row, 0), max(window.col, 0)
-    bottom, right = (
-        min(window.row + window.height, height),
-        min(window.col + window.width, width),
-    )
-    inside = array[..., top:bottom, left:right]
-    if inside.shape[-2:] == (window.height, window.width):
-        return inside.copy()
+    inside = window.clip(*array.shape[-2:])
+    if inside == window:
+        return array[..., *window.slices()].copy()
     cut = np.full((*array.shape[:-2], window.height, window.width), fill, array.dtype)
-    cut[..., top - window.row : bottom - window.row, left - window.col : right - window.col] = (
-        inside
-    )
+    if inside is not None:
+        cut[..., *inside.slices((window.row, window.col))] = array[..., *inside.slices()]
     return cut

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from bandweave.raster.alignment import Finer, Same, relation
 from bandweave.raster.formats.array_files import ArrayReader
 from bandweave.raster.formats.gdal.categories import Categories
 from bandweave.raster.formats.gdal.source import open_dataset
-from bandweave.raster.grid import Window, tiles
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.polygons import burn, read_polygons
 from bandweave.raster.reader import RasterReader, Reader, VectorReader
@@ -223,20 +222,12 @@ def _code_raster(
     return replace(_coded(source, key, path, ratio), known=known)
 
 
-def _windows(source: Source) -> Iterator[Window]:
-    height, width = source.grid.height, source.grid.width
-    for window in tiles(height, width, 1024):
-        inside = window.clip(height, width)
-        assert inside is not None
-        yield inside
-
-
 def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
     """All codes of a raster, read window by window."""
     height, width = source.grid.height, source.grid.width
     stored = np.zeros((height, width), np.int32)
     labelled = np.zeros((height, width), bool)
-    for inside in _windows(source):
+    for inside in source.grid.window.divide(1024):
         values, valid = source.read(inside)
         odd = valid & (values[0] != np.round(values[0]))
         if odd.any():
@@ -316,7 +307,7 @@ def _code_colors(
     """
     height, width = source.grid.height, source.grid.width
     stored = np.full((height, width), -1, np.int32)
-    for inside in _windows(source):
+    for inside in source.grid.window.divide(1024):
         values, valid = source.read(inside)
         if (values < 0).any() or (values[:3] > 255).any():
             raise LabelError(
@@ -357,7 +348,7 @@ def _code_colors(
 def _one_hot(source: Source) -> int | None:
     """The largest value, 1 or 255, of bands that hold it once a pixel or not at all, and else 0."""
     largest = 1
-    for inside in _windows(source):
+    for inside in source.grid.window.divide(1024):
         values, valid = source.read(inside)
         values = values[:, valid]
         if not np.isin(values, (0, 1, 255)).all() or ((values > 0).sum(axis=0) > 1).any():
@@ -369,7 +360,7 @@ def _one_hot(source: Source) -> int | None:
 def _code_one_hot(source: Source, ratio: int, names: Sequence[Code]) -> Coded:
     """The code of the band that is 1 (or 255) at each pixel; none where all are 0."""
     codes = np.full((source.grid.height, source.grid.width), -1, np.int32)
-    for inside in _windows(source):
+    for inside in source.grid.window.divide(1024):
         values, valid = source.read(inside)
         hot = values > 0
         rows, cols = inside.slices()

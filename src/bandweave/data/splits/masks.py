@@ -7,7 +7,6 @@ from math import lcm
 import numpy as np
 
 from bandweave.data.scene import IGNORED, Part
-from bandweave.raster.grid import tiles
 
 
 def regrid(mask: np.ndarray, ratio: int, to: int, every: bool = False) -> np.ndarray:
@@ -38,13 +37,8 @@ def labels_with_data(part: Part, reference: str, ratio: int, size: int = 256) ->
         return np.full((grid.height, grid.width), IGNORED, np.int16)
     values = part.labels.values.astype(np.int16, copy=True)
     layer = part.layers[reference]
-    for tile in tiles(part.grid.height, part.grid.width, size):
-        window = tile._replace(
-            height=min(size, part.grid.height - tile.row),
-            width=min(size, part.grid.width - tile.col),
-        )
-        row, col, height, width = window.finer(ratio)
-        inside = values[row : row + height, col : col + width]
+    for window in part.grid.window.divide(size):
+        inside = values[window.finer(ratio).slices()]
         if (inside != IGNORED).any():
             valid = regrid(layer.read(window)[1], layer.ratio, ratio, every=True)
             inside[~valid] = IGNORED

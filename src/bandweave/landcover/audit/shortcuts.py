@@ -37,6 +37,7 @@ from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.training import described_layers, train
 from bandweave.output_files import only_writer_of_folder, stands_in
+from bandweave.raster.grid import tiles
 from bandweave.training.atomic import write_json, write_text, write_yaml
 from bandweave.training.config import differences
 from bandweave.training.folder import RunFolder
@@ -161,10 +162,9 @@ class _Trial:
         side = (self.config.samples.crop or WHOLE) * self.scene.label_ratio
         used = [roles != UNUSED for roles in base.roles]
         places = [
-            (part, row, col)
+            (part, crop.row, crop.col)
             for part, roles in enumerate(used)
-            for row in _starts(roles.shape[0], side)
-            for col in _starts(roles.shape[1], side)
+            for crop in tiles(roles.shape[0], roles.shape[1], side, side - max(side // 2, 1))
         ]
         training = [np.zeros(roles.shape, bool) for roles in used]
         self.weights = [np.zeros(roles.shape, np.int64) for roles in used]
@@ -248,12 +248,6 @@ def _honest_split(
             f"{error}. The guard of {options['guard']} label px is as wide as the model "
             f"looks: take smaller crops (--crop), other blocks (--size), or a smaller guard"
         ) from None
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Of crops that overlap by half and end at the border."""
-    last = max(length - side, 0)
-    return [*range(0, last, max(side // 2, 1)), last]
 
 
 def _honest_name(scene: Scene) -> str:

@@ -92,8 +92,8 @@ class ScenePredictor:
             with net.evaluated():
                 logits = net.answer({name: array[None] for name, array in slab.arrays.items()})
             net.check(logits, (1, net.classes, height * ratio, width * ratio), part)
-        for row in range(0, height, ROWS):
-            place = Window(row, 0, min(ROWS, height - row), width).finer(ratio)
+        for piece in part.grid.window.divide(ROWS, width):
+            place = piece.finer(ratio)
             seen = valid[place.row : place.row + place.height]
             if logits is None:
                 rows = np.zeros((net.classes, *seen.shape), np.float32)

@@ -7,13 +7,12 @@ more than a window of `MEMORY` bytes is read at once, whatever the size of the s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bandweave.data.scene import IGNORED, Layer, LayerInfo, Part
-from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import read_nan
 
 MEMORY = 2**25  # bytes of a window
@@ -75,17 +74,11 @@ def read_layer(part: Part, layer: Layer, bands: Sequence[int], longest: int) -> 
     shape = (len(bands), math.ceil(grid.height / step), math.ceil(grid.width / step))
     picture = np.empty(shape, np.float32)
     side = math.isqrt(MEMORY // (4 * layer.source.bands)) // step * step
-    for window in _windows(grid, max(side, step)):
+    for window in grid.window.divide(max(side, step)):
         values = _mean(read_nan(layer.source, window)[list(bands)], step)
         row, col = window.row // step, window.col // step
         picture[:, row : row + values.shape[1], col : col + values.shape[2]] = values
     return picture
-
-
-def _windows(grid: Grid, side: int) -> Iterator[Window]:
-    for row in range(0, grid.height, side):
-        for col in range(0, grid.width, side):
-            yield Window(row, col, min(side, grid.height - row), min(side, grid.width - col))
 
 
 def _mean(values: np.ndarray, step: int) -> np.ndarray:

@@ -121,10 +121,7 @@ def block_windows(shape: tuple[int, int], size: int, block: int = BLOCK) -> Iter
     They are of the largest multiple of `block` within `size` pixels, at least of one block; the
     last of a row or column ends at the border.
     """
-    step = max(size // block, 1) * block
-    for row in range(0, shape[0], step):
-        for col in range(0, shape[1], step):
-            yield Window(row, col, min(step, shape[0] - row), min(step, shape[1] - col))
+    return Window(0, 0, *shape).divide(max(size // block, 1) * block)
 
 
 def check_window(window: Window, shape: tuple[int, int], block: int) -> None:

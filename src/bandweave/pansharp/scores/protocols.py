@@ -22,7 +22,6 @@ from bandweave.pansharp.scores.full import (
 from bandweave.pansharp.scores.reduced import ReducedScorer
 from bandweave.pansharp.sensors import Sensor
 from bandweave.pansharp.sharpener import MakeSharpener, Sharpener
-from bandweave.pansharp.sharpening import partition
 from bandweave.pansharp.threads import map_ordered
 from bandweave.raster.grid import Window
 
@@ -157,7 +156,7 @@ STAGES: dict[str, Any] = {REDUCED_RESOLUTION: ReducedStage, FULL_RESOLUTION: Ful
 def _fit(sharpener: Sharpener, scene: PairSource, shape: tuple[int, int], window: int) -> Sharpener:
     def windows() -> Iterator[Any]:
         yield from map_ordered(
-            lambda at: scene.read(at, sharpener.margin), partition(*shape, window)
+            lambda at: scene.read(at, sharpener.margin), Window(0, 0, *shape).divide(window)
         )
 
     sharpener.fit(windows())
