@@ -32,7 +32,7 @@ campaign: $(VENV)/.installed-test  ## kills and damaged inputs at random; MINUTE
 	@$(BIN)/python -m tests.campaigns --minutes $(MINUTES)
 
 docs: $(VENV)/.installed-docs  ## build these pages into site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html"
 
 clean:  ## remove the environment, caches and what was built

@@ -4,7 +4,8 @@ A line of a page that is one of these is replaced when the pages are built:
 
     {{ options bandweave.training.config.TrainConfig }}
                                                      the fields of a dataclass: type, default, text
-    {{ presets }}                                    the models and what their presets change
+    {{ presets m3amba }}                             a model's presets and what they change
+    {{ presets }}                                    those of all land-cover models
     {{ sharpeners }}                                 the classical sharpening methods
     {{ metrics }}                                    the scores of a land-cover map
     {{ sections }}                                   the sections of a land-cover report
@@ -12,6 +13,8 @@ A line of a page that is one of these is replaced when the pages are built:
     {{ errors }}                                     the errors a user can meet
     {{ campaign }}                                   what the campaigns counted so far
     {{ help map }}                                   what `bandweave map --help` prints
+
+A line that is an SVG picture of docs/images becomes that drawing itself: its ink is the page's.
 """
 
 from __future__ import annotations
@@ -37,6 +40,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         word, *rest = match[1].split()
         return WRITERS[word](*rest)
 
+    def drawing(match: re.Match[str]) -> str:
+        svg = (Path(__file__).parent / "images" / match[1]).read_text(encoding="utf-8")
+        return f"<figure>\n{svg}</figure>"
+
+    markdown = re.sub(r"^!\[[^\]]*\]\([./]*images/(\w+\.svg)\)$", drawing, markdown, flags=re.M)
     return re.sub(r"^\{\{ (.+?) \}\}$", replaced, markdown, flags=re.M)
 
 
@@ -60,18 +68,15 @@ def options(path: str) -> str:
     return "\n".join(lines)
 
 
-def presets() -> str:
-    """A table of models and the values that differ from their paper's, the defaults."""
-    from bandweave.models import LAND_COVER
+def presets(model: str = "") -> str:
+    """A table of presets and the values that differ from their paper's, the defaults."""
+    from bandweave.models import LAND_COVER, SHARPENERS
 
     lines = ["| `--model` | values that differ | training and samples |", "|---|---|---|"]
-    for name, preset in LAND_COVER.items():
-        paper = type(preset.config)()
-        differing = [
-            f"`{field.name}` {getattr(preset.config, field.name)}"
-            for field in dataclasses.fields(preset.config)
-            if getattr(preset.config, field.name) != getattr(paper, field.name)
-        ]
+    for name, preset in (LAND_COVER | SHARPENERS if model else LAND_COVER).items():
+        if model and name != model and not name.startswith(f"{model}_"):
+            continue
+        differing = _differences(preset.config, type(preset.config)())
         other = [f"`{key}` {value}" for key, value in {**preset.train, **preset.samples}.items()]
         lines.append(
             f"| `{name}` | {', '.join(differing) or 'the paper’s'} | "
@@ -159,6 +164,18 @@ def command_help(*words: str) -> str:
         if width is not None:
             os.environ["COLUMNS"] = width
     return f"```text\n{printed.getvalue().rstrip()}\n```"
+
+
+def _differences(config: Any, paper: Any, above: str = "") -> list[str]:
+    """Each value of a config that is not the paper's, by its full name."""
+    found = []
+    for field in dataclasses.fields(config):
+        value, other = getattr(config, field.name), getattr(paper, field.name)
+        if value != other and dataclasses.is_dataclass(value):
+            found += _differences(value, other, f"{above}{field.name}.")
+        elif value != other:
+            found.append(f"`{above}{field.name}` {value}")
+    return found
 
 
 def _default(value: Any) -> str:

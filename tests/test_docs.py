@@ -103,6 +103,39 @@ def test_python_examples_import_what_there_is(page, code):
     assert set(re.findall(r"\bbw\.(\w+)", code)) <= set(bandweave.__all__)
 
 
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) < 130
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("console"))
+def test_commands_fit_the_width_of_a_page(page, code):
+    widest = 110 if page == "README.md" else 76  # characters, on a screen of 1280 px
+    assert [line for line in code.splitlines() if len(line) > widest] == []
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_pictures_are_there(page):
+    for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXTS[page]):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_pictures_are_small():
+    sizes = [path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()]
+    assert max(sizes) < 150_000
+    assert sum(sizes) < 1_500_000
+
+
+def test_a_drawing_becomes_part_of_its_page(generated):
+    written = generated.on_page_markdown("![Data flow](../images/m3amba.svg)")
+    assert written.startswith("<figure>\n<svg")
+    assert "\n\n" not in written  # an empty line would end the drawing
+
+
+def test_presets_of_one_model(generated):
+    names = re.findall(r"^\| `(\w+)` \|", generated.on_page_markdown("{{ presets m3amba }}"), re.M)
+    assert names == ["m3amba", "m3amba_small", "m3amba_tiny"]
+
+
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\s+- ([\w/]+\.md)$", text, re.M))
