@@ -138,7 +138,7 @@ def draw_areas() -> None:
         folder.mkdir(exist_ok=True)
         shutil.copytree(demo / "run", folder / "run", dirs_exist_ok=True)
         run("sample", str(demo / "run" / "map.tif"), str(folder / "points.gpkg"), "--per-class",
-            "30", "--overwrite")  # fmt: skip
+            "50", "--overwrite")  # fmt: skip
         label_points(folder / "points.gpkg", codes, truth.parts[0].grid.transform)
         scene = yaml.safe_load((demo / "scene" / "scene.yaml").read_text(encoding="utf-8"))
         for layer in scene["layers"].values():
