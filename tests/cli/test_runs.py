@@ -145,7 +145,7 @@ def test_a_killed_run_continues_to_the_same_weights(call, scene_file, tmp_path):
     assert [row["step"] for row in read_history(killed / "history.csv")] == list(range(1, 61))
 
 
-def test_two_processes_train_one_run(shell, scene_file, tmp_path):
+def test_two_processes_train_one_run(call, shell, scene_file, tmp_path):
     out = tmp_path / "two"
     words = ("--devices", "2", "--accelerator", "cpu", "--scene", scene_file, "--out", out)
     result = shell("train", *TINY, *words)
@@ -154,7 +154,7 @@ def test_two_processes_train_one_run(shell, scene_file, tmp_path):
     assert result.err.count("2 process(es)") == 1
     assert "warning" not in result.err
     assert [row["step"] for row in read_history(out / "history.csv")] == [1, 2, 3]
-    assert shell("score", out, scene_file, "--quiet").status == 0
+    assert call("score", out, scene_file, "--quiet").status == 0
 
 
 def test_an_interrupt_says_how_to_go_on(call, monkeypatch, run_copy, scene_file):

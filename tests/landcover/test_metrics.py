@@ -41,7 +41,7 @@ def scores_of(truth, predicted, classes) -> Scores:
 
 
 @given(maps())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_scores_are_those_of_scikit_learn(drawn):
     truth, predicted, classes = drawn
     scores, labels = scores_of(truth, predicted, classes), list(range(classes))

@@ -11,9 +11,11 @@ import scipy.io
 import yaml
 from rasterio.transform import from_origin
 
+from bandweave.data.check.labels import look_at_labels
 from bandweave.data.check.scene import PROBLEM, check_scene
 from bandweave.data.draft.write import draft_scene
 from bandweave.data.scenefile.open import open_scene
+from bandweave.data.scenefile.schema import read_scene_file
 from bandweave.errors import FileError
 
 EAST, NORTH = 500000.0, 4000000.0
@@ -267,7 +269,11 @@ def test_real_files(tmp_path, folder, layers, classes, parts):
     assert list(scene.layers) == layers
     assert len(scene.classes) == classes
     assert len(scene.parts) == parts
-    assert not any("has no pixel" in line for line in check_scene(tmp_path / "draft.yaml"))
+    if parts == 1:
+        findings = check_scene(tmp_path / "draft.yaml")
+    else:  # of 59 places the labels alone: layers and shifts take a quarter of a minute
+        findings = look_at_labels(scene, read_scene_file(tmp_path / "draft.yaml"))
+    assert not any("has no pixel" in str(line) for line in findings)
 
 
 # ----------------------------------------------------------------------- what a draft decides alone

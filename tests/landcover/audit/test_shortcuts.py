@@ -21,12 +21,12 @@ TINY = {
     "samples": {"crop": 4, "batch": 2},
     "train": {"steps": 2},
 }
-OPTIONS = {"size": 16, "seeds": 1, "quiet": True}
+OPTIONS = {"size": 8, "seeds": 1, "quiet": True}
 
 
 @pytest.fixture(scope="module")
 def scene():
-    return bw.simulated_scene(seed=1, height=64, width=80, bands=8)
+    return bw.simulated_scene(seed=1, height=40, width=48, bands=8)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_every_protocol_is_scored_and_kept(scene, config, tmp_path, monkeypatch)
     found = audit(config, scene, tmp_path / "audit", **OPTIONS)
     assert found.scores.keys() == PROTOCOLS.keys()
     assert (found.split, found.guard, found.reach, found.seeds) == ("blocks", 3, 3, 1)
-    honest = bw.split(scene, "blocks", size=16, guard=3, seed=0, context="inductive")
+    honest = bw.split(scene, "blocks", size=8, guard=3, seed=0, context="inductive")
     assert found.scores[HONEST][0].support.sum() == honest.counts[TEST].sum()
     assert found.scores["training"][0].support.sum() == honest.counts[TRAIN].sum()
     train, test = honest.counts[TRAIN].sum(), honest.counts[TEST].sum()
@@ -68,13 +68,13 @@ def test_every_protocol_is_scored_and_kept(scene, config, tmp_path, monkeypatch)
 
 
 def test_overlapping_crops_leak_and_repeat(scene, config, tmp_path):
-    trial = _Trial(config, scene, tmp_path, 0, "blocks", {"size": 16, "guard": 3}, True)
+    trial = _Trial(config, scene, tmp_path, 0, "blocks", {"size": 8, "guard": 3}, True)
     drawn = trial._crops()
     (roles,), (weights,) = drawn.roles, trial.weights
     assert weights.max() > 1
     assert ((roles == TRAIN) & (weights > 0)).any()  # test crops hold training pixels
     assert not ((roles == TEST) & (weights == 0)).any()
-    honest = bw.split(scene, "blocks", size=16, guard=3, seed=0)
+    honest = bw.split(scene, "blocks", size=8, guard=3, seed=0)
     assert drawn.counts[TRAIN].sum() >= honest.counts[TRAIN].sum()
     assert drawn.counts[TRAIN].sum() == (roles == TRAIN).sum()
 
@@ -164,7 +164,7 @@ def test_scores_that_are_damaged_or_of_an_older_version_are_one_line(tmp_path, t
 
 def test_the_command(scene, tmp_path, capsys):
     file = str(write_scene(scene, tmp_path / "scene"))
-    small = "--width 8 --depth 1 --state 1 --crop 4 --batch 2 --steps 1 --size 16 --seeds 2"
+    small = "--width 8 --depth 1 --state 1 --crop 4 --batch 2 --steps 1 --size 8 --seeds 2"
     out = str(tmp_path / "out")
     command = ["audit", "m3amba_tiny", file, "--out", out, *small.split(), "--quiet"]
     assert main(command) == 0
