@@ -1,7 +1,7 @@
 # Everything runs in a virtual environment, .venv, that the first target to need it makes.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check campaign docs clean
+.PHONY: help demo test check lint campaign docs clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -19,13 +19,19 @@ help:  ## say what there is
 demo: $(VENV)/.installed  ## simulate a scene, train a small model, map it, score it, report
 	@$(BIN)/bandweave demo
 
-test: check  ## style, types, import directions, and all tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+# Types are checked while tests run. Byte code is kept, whatever the shell says: tests start the
+# command in many processes.
+test: lint  ## style, types, import directions, and all tests
+	@$(BIN)/mypy & \
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal; \
+	tested=$$?; wait $$! && exit $$tested
 
-check: $(VENV)/.installed-test  ## style, types and import directions alone
+check: lint  ## style, types and import directions alone
+	@$(BIN)/mypy
+
+lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
 campaign: $(VENV)/.installed-test  ## kills and damaged inputs at random; MINUTES=60

@@ -149,6 +149,21 @@ def test_compiled_code_is_keyed_on_every_kernel_source(tmp_path, monkeypatch):
     cache.source_hash.cache_clear()
 
 
+def test_two_processes_that_compile_at_once_keep_their_own_kernels(tmp_path, monkeypatch):
+    """The second begins before the first is done: both see an empty index."""
+    first, second = (cache._NamedByKey(str(tmp_path), "kernel", "stamp") for _ in range(2))
+    save_index = first._save_index
+
+    def interrupted(overloads):
+        save_index(overloads)
+        second.save("a pair", "code of a pair")
+
+    monkeypatch.setattr(first, "_save_index", interrupted)
+    monkeypatch.setattr(second, "_load_index", dict)
+    first.save("single", "code of a single")
+    assert cache._NamedByKey(str(tmp_path), "kernel", "stamp").load("a pair") == "code of a pair"
+
+
 def test_a_second_process_loads_the_kernels(make_inputs, run_scan):
     run_scan("numba", make_inputs(states=1))
     script = (

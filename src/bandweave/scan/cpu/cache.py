@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.runtime.nrt import rtsys
 
 jit: Any = numba.njit  # its types leave out the options without which compiling takes longer
@@ -34,7 +34,26 @@ def source_hash() -> str:
     return sha256(b"\0".join((folder / name).read_bytes() for name in SOURCES)).hexdigest()
 
 
+class _NamedByKey(IndexDataCacheFile):
+    """Each kernel in a file named by its key.
+
+    Numba numbers the files: two processes that compile unlike kernels of one function at the same
+    time may both take the same number, and one kernel then runs in the place of the other.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        digest = sha256(repr(key).encode()).hexdigest()
+        name = f"{self._index_name.removesuffix('nbi')}{digest[:16]}.nbc"
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
 class _SourceKeyedCache(FunctionCache):
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _NamedByKey(self._cache_path, self._impl.filename_base, stamp)
+
     def _index_key(self, signature: Any, codegen: Any) -> tuple:
         return (*super()._index_key(signature, codegen), source_hash())
 
