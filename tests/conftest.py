@@ -37,7 +37,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     That takes either a quarter of a minute where none is on disk yet, and where one process needs
     a kernel that another one compiles at that moment, both would compile it.
     """
-    shares = {"gw0": [(1, False), (1, True)], "gw1": [(4, False), (4, True), (2, False)]}
+    shares = {"gw0": [(1, False), (1, True), (2, False)], "gw1": [(4, False), (4, True)]}
     share = shares.get(os.environ.get("PYTEST_XDIST_WORKER", ""))
     if share is None or len(session.items) < 1000:  # some files, perhaps without a scan
         return
