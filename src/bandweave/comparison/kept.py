@@ -24,6 +24,7 @@ from bandweave.errors import RunError
 from bandweave.training.atomic import write_text
 from bandweave.training.config import conflicts
 
+MOST_NAMED = 3  # versions in a note
 Key = tuple[tuple[str, ...], str, int | None]
 
 
@@ -68,9 +69,10 @@ def explain_kept(kept: Sequence[Result]) -> list[str]:
     """Notes on kept results: how many they are, with which versions, and what differs by now."""
     if not kept:
         return []
-    versions = sorted(
-        {str((r.facts or {}).get("versions", {}).get("bandweave", "?")) for r in kept}
-    )
+    found = [str((r.facts or {}).get("versions", {}).get("bandweave", "?")) for r in kept]
+    versions = list(dict.fromkeys(found))
+    if len(versions) > MOST_NAMED:
+        versions = [*versions[:MOST_NAMED], f"and {len(versions) - MOST_NAMED} more"]
     notes = [
         f"{len(kept)} cell{'s' if len(kept) > 1 else ''} measured earlier, with bandweave "
         f"{', '.join(versions)}, and kept in a file"
