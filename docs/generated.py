@@ -11,6 +11,7 @@ A line of a page that is one of these is replaced when the pages are built:
     {{ sections }}                                   the sections of a land-cover report
     {{ benchmarks }}                                 the known benchmark scenes
     {{ errors }}                                     the errors a user can meet
+    {{ plan idtrees }}                               scores and gains of a plan in benchmarks/plans
     {{ campaign }}                                   what the campaigns counted so far
     {{ help map }}                                   what `bandweave map --help` prints
 
@@ -231,6 +232,32 @@ def campaign() -> str:
     return "\n\n".join(tables)
 
 
+def plan(name: str) -> str:
+    """A table of a plan, from the results that benchmarks/results keeps: percent, one decimal."""
+    from bandweave.cli.compare import parse
+    from bandweave.comparison.kept import find_kept, read_kept
+    from bandweave.comparison.summary import summarise
+    from bandweave.landcover.comparison.plan import Plan
+    from bandweave.landcover.comparison.task import LandCoverTask
+
+    project = Path(__file__).parents[1]
+    args = parse(["--config", str(project / f"benchmarks/plans/{name}.yaml"), "--out", "nowhere"])
+    scenes = {scene: (origin, None) for scene, origin in args.scenes.items()}
+    shared = {**args.sections, "layers": args.layers, "pca": args.pca}
+    made = Plan.make(args.models, scenes, args.splits, args.seeds, shared, args.split)
+    kept = read_kept(project / args.rows, made.cells())
+    found = [result for cell in made.cells() if (result := find_kept(kept, cell))]
+    (panel,) = summarise(LandCoverTask(made, args.against), found).panels
+    heads = ["", *panel.heads, f"{panel.heads[0]} over {panel.against} (95 %)", "seeds", "trained"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for row in panel.rows:
+        scores = [f"{100 * e.mean:.1f} ± {100 * e.std:.1f}" for e in row.scores.values()]
+        gain = panel.gain_words(row, digits=3)
+        trained = "–" if row.parameters is None else f"{row.parameters:,}"
+        lines.append(f"| {row.model} | {' | '.join([*scores, gain, str(row.seeds), trained])} |")
+    return "\n".join(lines)
+
+
 WRITERS = {
     "options": options,
     "presets": presets,
@@ -240,5 +267,6 @@ WRITERS = {
     "benchmarks": benchmarks,
     "errors": errors,
     "campaign": campaign,
+    "plan": plan,
     "help": command_help,
 }

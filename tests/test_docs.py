@@ -11,10 +11,12 @@ from types import ModuleType
 
 import pytest
 
+from bandweave.cli import compare
 from bandweave.cli.main import module_of
 from bandweave.data.scenefile.schema import read_scene_file
 from bandweave.errors import ConfigError
 from bandweave.landcover.audit.published import read_published
+from bandweave.landcover.comparison.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
@@ -88,6 +90,10 @@ def test_yaml_files_have_these_keys(page, text, tmp_path):
     file.write_text(text, encoding="utf-8")
     if page.endswith("audit.md"):
         assert read_published(file).classes
+    elif page.endswith("compare.md"):
+        args = compare.parse(["--config", str(file), "--out", "tables"])
+        scenes = {name: (origin, None) for name, origin in args.scenes.items()}
+        assert Plan.make(args.models, scenes, args.splits, args.seeds).models
     else:
         assert read_scene_file(file).layers
 

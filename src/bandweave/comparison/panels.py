@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Row:
     seeds    that are done; None for a method that no seed changes
     seconds  of training, the mean over the seeds
     runs     the folders of its runs, as a pattern
+    gain     mean difference in the leading metric to `Panel.against`, and the ends of its 95 %
+             interval, NaN where there is none; None for that model itself
     facts    what the task says of it besides, by name
     """
 
@@ -53,7 +55,7 @@ class Row:
     seeds: int | None
     seconds: float | None
     runs: str
-    gain: str = ""
+    gain: tuple[float, float, float] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -115,6 +117,20 @@ class Panel:
         return [f"{self.columns[self.leading].head} over {self.against} (95 %)"] * bool(
             self.against
         )
+
+    def gain_words(self, row: Row, digits: int | None = None) -> str:
+        """The gain of a row with its interval, such as '+1.55 (−3.91 to +7.02)'; – for none.
+
+        digits   after the point of the value itself; None: those of the metric
+        """
+        if row.gain is None:
+            return "–"
+        metric = self.columns[self.leading]
+        metric = metric if digits is None else replace(metric, digits=digits)
+        mean, low, high = (
+            f"{'−' if value < 0 else '+'}{metric.table_text(abs(value))}" for value in row.gain
+        )
+        return mean if math.isnan(row.gain[1]) else f"{mean} ({low} to {high})"
 
     def whole(self, model: str) -> bool:
         """Whether all cells of a model are done."""

@@ -43,7 +43,7 @@ def summarise(task: Task, results: Sequence[Result]) -> Summary:
         panel.against = _find_reference(task, panel, counted[number])
         if panel.against:
             for row in panel.rows:
-                row.gain = _gain_words(task, panel, row.model, counted[number])
+                row.gain = _find_gain(task, panel, row.model, counted[number])
         task.describe_panel(panel)
     summary = Summary(panels, list(footnotes.values()), task.claim(panels, tested))
     task.describe_all(results, summary)
@@ -143,12 +143,13 @@ def _find_reference(task: Task, panel: Panel, counted: Mapping[str, Sequence[str
     return max(classical, key=lambda m: sign * panel.values(m, panel.leading, parts).mean())
 
 
-def _gain_words(task: Task, panel: Panel, model: str, counted: Mapping[str, Sequence[str]]) -> str:
+def _find_gain(
+    task: Task, panel: Panel, model: str, counted: Mapping[str, Sequence[str]]
+) -> tuple[float, float, float] | None:
     """The mean difference to the panel's reference over the seeds that both have, and interval."""
     if model == panel.against:
-        return "–"
-    metric, parts = panel.columns[panel.leading], counted[panel.leading]
-    both = {}
+        return None
+    parts, both = counted[panel.leading], {}
     for name in (model, panel.against):
         seeds = [each.cell.seed for each in panel.results[name] if each.done]
         both[name] = dict(zip(seeds, panel.values(name, panel.leading, parts), strict=True))
@@ -158,14 +159,8 @@ def _gain_words(task: Task, panel: Panel, model: str, counted: Mapping[str, Sequ
     else:
         values = {name: np.array([own[seed] for seed in shared]) for name, own in both.items()}
     if not all(own.size for own in values.values()):
-        return "–"
-    mean, low, high = task.interval_of_difference(panel, model, panel.against, values)
-
-    def signed(value: float) -> str:
-        text = metric.table_text(abs(value))
-        return f"{'−' if value < 0 else '+'}{text}"
-
-    return signed(mean) + ("" if math.isnan(low) else f" ({signed(low)} to {signed(high)})")
+        return None
+    return task.interval_of_difference(panel, model, panel.against, values)
 
 
 def explain_dash(panel: Panel, model: str) -> str:

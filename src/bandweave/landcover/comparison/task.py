@@ -232,7 +232,7 @@ class LandCoverTask(Task):
             [
                 row.model,
                 *map(mark_entry, row.scores.values()),
-                *([row.gain] if panel.against else []),
+                *([panel.gain_words(row)] if panel.against else []),
                 str(row.seeds),
                 "–" if row.parameters is None else counted(row.parameters),
                 row.facts["reach"],

@@ -247,7 +247,7 @@ class SharpeningTask(Task):
         heads = ["model", *heads_of(panel).values(), *panel.gain_head]
         rows = []
         for row in panel.rows:
-            gain = [row.gain] if panel.against else []
+            gain = [panel.gain_words(row)] if panel.against else []
             rows.append([row.model, *map(mark_entry, row.scores.values()), *gain])
         lines = [*markdown_rows(heads, rows), "", *list_notes(panel.notes)]
         lines += [""] if panel.notes else []
