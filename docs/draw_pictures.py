@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 import bandweave as bw
 from bandweave.cli.main import main as bandweave
 from bandweave.data.splits.roles import GUARD, TEST, TRAIN
-from bandweave.landcover.report.pictures import shown_bands
+from bandweave.landcover.report.reduced import choose_bands
 from bandweave.pansharp.simulate import simulated_pair
 
 ROOT = Path(__file__).parents[1]
@@ -248,7 +248,7 @@ def read_layer(scene: bw.Scene, name: str) -> np.ndarray:
 
 def true_colour(scene: bw.Scene, name: str) -> np.ndarray:
     """A layer in the colours (H, W, 3) that the report shows it in."""
-    values = read_layer(scene, name)[list(shown_bands(scene.layers[name]).bands)]
+    values = read_layer(scene, name)[list(choose_bands(scene.layers[name]).bands)]
     return stretch(values, *np.percentile(values, (2, 98), axis=(1, 2)))
 
 

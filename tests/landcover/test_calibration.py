@@ -28,10 +28,10 @@ def by_hand(confidence, right):
 def test_the_error_is_its_definition_whatever_the_pieces(seed, pixels):
     rng = np.random.default_rng(seed)
     confidence, right = rng.uniform(0, 1, pixels), rng.random(pixels) < 0.6
-    whole = Calibration.of(confidence, right)
+    whole = Calibration.count(confidence, right)
     assert whole.expected_error == pytest.approx(by_hand(confidence, right), abs=1e-9)
     cut = int(rng.integers(0, pixels + 1))
-    pieces = Calibration.of(confidence[:cut], right[:cut]) + Calibration.of(
+    pieces = Calibration.count(confidence[:cut], right[:cut]) + Calibration.count(
         confidence[cut:], right[cut:]
     )
     assert pieces.expected_error == pytest.approx(whole.expected_error)
@@ -44,7 +44,7 @@ def test_what_is_as_sure_as_it_is_right_has_no_error():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.3, 1, 200_000)
     right = rng.random(200_000) < confidence
-    found = Calibration.of(confidence, right)
+    found = Calibration.count(confidence, right)
     assert found.expected_error < 0.006
     mean, accuracy, pixels = found.reliability()
     assert np.isnan(accuracy[0])
@@ -57,15 +57,15 @@ def test_what_is_as_sure_as_it_is_right_has_no_error():
 
 
 def test_certainty_and_zero_have_a_bin():
-    found = Calibration.of(np.array([0.0, 1.0, 1.0 + 1e-7]), np.array([False, True, True]))
+    found = Calibration.count(np.array([0.0, 1.0, 1.0 + 1e-7]), np.array([False, True, True]))
     assert found.expected_error == pytest.approx(0, abs=1e-6)
 
 
 def test_what_is_no_probability_is_refused():
     with pytest.raises(ValueError, match="no probabilities"):
-        Calibration.of(np.array([1.2]), np.array([True]))
+        Calibration.count(np.array([1.2]), np.array([True]))
     with pytest.raises(ValueError, match="no probabilities"):
-        Calibration.of(np.array([np.nan]), np.array([True]))
+        Calibration.count(np.array([np.nan]), np.array([True]))
     with pytest.raises(RunError, match="score the run again"):
         Calibration.from_dict({"bins": 7, "counts": []})
 
@@ -103,7 +103,7 @@ def test_a_temperature_needs_pixels():
     ],
 )
 def test_stored_counts_that_are_none_are_refused(row):
-    stored = Calibration.of(np.array([0.5]), np.array([True])).to_dict()
+    stored = Calibration.count(np.array([0.5]), np.array([True])).to_dict()
     assert Calibration.from_dict(stored).to_dict() == stored
     with pytest.raises(RunError, match="the stored calibration cannot be read") as caught:
         Calibration.from_dict(stored | {"counts": [row]})

@@ -16,7 +16,7 @@ from bandweave.landcover.metrics import (
     Scores,
     assert_supports,
     confusion_matrix,
-    object_votes,
+    score_objects,
 )
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
@@ -121,14 +121,14 @@ def test_nothing_to_score_is_refused():
     with pytest.raises(LabelError, match="no test pixel"):
         Scores(np.zeros((2, 2), np.int64), ("a", "b"))
     with pytest.raises(LabelError, match="no test object"):
-        object_votes(np.zeros(3, int), np.zeros(3, int), np.zeros(3, int), ["a", "b"])
+        score_objects(np.zeros(3, int), np.zeros(3, int), np.zeros(3, int), ["a", "b"])
 
 
 def test_objects_go_to_the_majority_of_their_test_pixels():
     objects = np.array([[7, 7, 7, 0], [2, 2, 2, 2], [9, 9, 0, 0]])
     truth = np.array([[1, 1, 1, 0], [0, 0, IGNORED, 0], [2, 2, 1, 1]])
     predicted = np.array([[1, 2, 1, 0], [1, 1, IGNORED, 0], [2, 1, 1, 1]])
-    scores = object_votes(objects, truth, predicted, ["a", "b", "c"], {"split": "objects"})
+    scores = score_objects(objects, truth, predicted, ["a", "b", "c"], {"split": "objects"})
     # 7: b as b; 2: a as b; 9: c, tied between b and c, so b
     np.testing.assert_array_equal(scores.confusion, [[0, 1, 0], [0, 1, 0], [0, 1, 0]])
     assert scores.unit == "object"
@@ -142,7 +142,7 @@ def test_objects_of_one_pixel_score_as_pixels(number, seed):
     truth, predicted = rng.integers(0, 3, (2, number))
     objects = rng.permutation(100)[:number] + 1
     np.testing.assert_array_equal(
-        object_votes(objects, truth, predicted, NAMES[:3]).confusion,
+        score_objects(objects, truth, predicted, NAMES[:3]).confusion,
         confusion_matrix(truth, predicted, 3),
     )
 

@@ -37,8 +37,8 @@ class Calibration:
     confidence: np.ndarray
 
     @classmethod
-    def of(cls, confidence: np.ndarray, right: np.ndarray) -> Calibration:
-        """Of pixels: their confidences, and whether they were given their class."""
+    def count(cls, confidence: np.ndarray, right: np.ndarray) -> Calibration:
+        """Count pixels: their confidences, and whether they were given their class."""
         confidence = np.asarray(confidence, np.float64).ravel()
         if confidence.size and not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-6):
             raise ValueError(
@@ -58,7 +58,7 @@ class Calibration:
             self.confidence + other.confidence,
         )
 
-    def _bins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _sum_bins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pixels, right, confidence = (
             values.reshape(BINS, -1).sum(axis=1)
             for values in (self.pixels, self.right, self.confidence)
@@ -68,12 +68,12 @@ class Calibration:
     @property
     def expected_error(self) -> float:
         """Expected calibration error, 0 to 1."""
-        pixels, right, confidence = self._bins()
+        pixels, right, confidence = self._sum_bins()
         return float(np.abs(right - confidence).sum() / pixels.sum())
 
     def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each bin: mean confidence, accuracy (NaN without pixels), pixels. (BINS,) each."""
-        pixels, right, confidence = self._bins()
+        """Mean confidence, accuracy (NaN without pixels) and pixels of each bin, (BINS,) each."""
+        pixels, right, confidence = self._sum_bins()
         some = pixels > 0
         mean, accuracy = (
             np.divide(sums, pixels, out=np.full(BINS, np.nan), where=some)
@@ -89,12 +89,12 @@ class Calibration:
         return kept / kept[-1], correct / kept
 
     def accuracy_at(self, share: float) -> float:
-        """Accuracy of the surest `share` of the pixels, or the next larger one that bins tell."""
+        """Accuracy over the surest `share` of the pixels, or the next larger one that bins tell."""
         kept, accuracy = self.coverage()
         return float(accuracy[np.searchsorted(kept, share - 1e-12)])
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the numbers, and the counts from which `from_dict` rebuilds them."""
+        """What scores.json holds: the numbers, and the counts that `from_dict` reads."""
         some = np.flatnonzero(self.pixels).tolist()
         return {
             "expected_calibration_error": self.expected_error,
@@ -108,7 +108,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Calibration:
-        """Raises RunError for anything but what `to_dict` gives."""
+        """Read what `to_dict` gave; raises RunError for anything else."""
         try:
             if stored["bins"] != FINE:
                 raise ValueError(f"{stored['bins']} bins instead of {FINE}")
@@ -136,7 +136,7 @@ def _check_bin(place: int, count: int, correct: int, total: float) -> None:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T for which softmax(logits / T) gives the labels the highest likelihood.
+    """Find the temperature T for which softmax(logits / T) gives the labels the highest likelihood.
 
     logits  (P, K), of held-out pixels; labels (P,) class indices
 

@@ -14,7 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from bandweave.data.scene import IGNORED
 from bandweave.errors import FileError, SceneMismatch
-from bandweave.landcover.report.pictures import step_of
+from bandweave.landcover.report.reduced import find_step
 from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.grid import Grid
 
@@ -59,7 +59,7 @@ def _reduced(
 ) -> tuple[np.ndarray, float | None]:
     try:
         with open_dataset(str(path)) as dataset:
-            step = step_of(dataset.height, dataset.width, longest)
+            step = find_step(dataset.height, dataset.width, longest)
             shape = (math.ceil(dataset.height / step), math.ceil(dataset.width / step))
             return dataset.read(1, out_shape=shape, resampling=resampling), dataset.nodata
     except (RasterioError, CPLE_BaseError) as error:

@@ -54,7 +54,7 @@ class Scores:
 
     @property
     def support(self) -> np.ndarray:
-        """(K,) int64: test pixels of each class."""
+        """Test pixels of each class, (K,) int64."""
         return self.confusion.sum(axis=1)
 
     @property
@@ -84,25 +84,25 @@ class Scores:
 
     @property
     def accuracy(self) -> np.ndarray:
-        """(K,) share of each class's test pixels that were found: recall, producer's accuracy."""
-        return _ratio(np.diagonal(self.confusion), self.support)
+        """Share of each class's test pixels that were found, (K,): recall, producer's accuracy."""
+        return _divide(np.diagonal(self.confusion), self.support)
 
     @property
     def precision(self) -> np.ndarray:
-        """(K,) share of the pixels given a class that are of it: user's accuracy."""
-        return _ratio(np.diagonal(self.confusion), self.confusion.sum(axis=0))
+        """Share of the pixels given a class that are of it, (K,): user's accuracy."""
+        return _divide(np.diagonal(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def f1(self) -> np.ndarray:
-        """(K,) harmonic mean of accuracy and precision."""
+        """Harmonic mean of accuracy and precision of each class, (K,)."""
         both = self.support + self.confusion.sum(axis=0)
-        return _ratio(2 * np.diagonal(self.confusion), both)
+        return _divide(2 * np.diagonal(self.confusion), both)
 
     @property
     def iou(self) -> np.ndarray:
-        """(K,) intersection over union."""
+        """Intersection over union of each class, (K,)."""
         right = np.diagonal(self.confusion)
-        return _ratio(right, self.support + self.confusion.sum(axis=0) - right)
+        return _divide(right, self.support + self.confusion.sum(axis=0) - right)
 
     def overall(self) -> dict[str, float]:
         """Every score of the whole map, by the names of METRICS and in their order."""
@@ -113,7 +113,7 @@ class Scores:
         return {name: np.asarray(row.compute(self)) for name, row in class_metrics().items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the numbers, and the confusion matrix from which `from_dict` rebuilds them."""
+        """What scores.json holds: the numbers, and the matrix that `from_dict` reads."""
         columns = self.by_class()
         return {
             "unit": self.unit,
@@ -133,7 +133,7 @@ class Scores:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Scores:
-        """Raises RunError for anything but what `to_dict` gives."""
+        """Read what `to_dict` gave; raises RunError for anything else."""
         try:
             confusion = np.asarray(stored["confusion"])
             if confusion.dtype.kind != "i" or (confusion < 0).any():
@@ -147,18 +147,18 @@ class Scores:
             ) from error
 
     def __str__(self) -> str:
-        """Scores, a line for each class, and the protocol."""
+        """The scores of the map, a line for each class, and the protocol."""
         lines = [
             f"{self.headline()}   ({self.confusion.sum()} test {self.unit}s)",
             "",
-            *self._table(),
+            *self._table_lines(),
         ]
         if self.absent:
             lines.append(
                 f"without test {self.unit}s, not in the average accuracy: {', '.join(self.absent)}"
             )
         facts = [
-            f"{key.replace('_', ' ')}: {_fact(value)}"
+            f"{key.replace('_', ' ')}: {_fact_text(value)}"
             for key, value in self.protocol.items()
             if key not in NOT_A_LINE and value is not None and value != []
         ]
@@ -176,7 +176,7 @@ class Scores:
             for name, value in self.overall().items()
         )
 
-    def _table(self) -> list[str]:
+    def _table_lines(self) -> list[str]:
         width = max(5, *(len(name) for name in self.classes))
         train = self.protocol.get("pixels_per_class") or {}
         rows, columns = class_metrics(), self.by_class()
@@ -275,9 +275,6 @@ def class_metrics() -> dict[str, MapMetric]:
     return {name: row for name, row in METRICS.items() if row.per_class}
 
 
-PER_CLASS = tuple(class_metrics())
-
-
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Count pairs of class indices: (K, K) int64, rows are the truth; IGNORED truth is left out.
 
@@ -302,14 +299,14 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
     return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
-def object_votes(
+def score_objects(
     objects: np.ndarray,
     truth: np.ndarray,
     predicted: np.ndarray,
     classes: Sequence[str],
     protocol: dict[str, Any] | None = None,
 ) -> Scores:
-    """Scores over objects: the class of most of an object's pixels, in the truth and in the map.
+    """Score objects: each has the class of most of its pixels, in the truth and in the map.
 
     objects    number of each pixel's object, 0 for none; unlike in different parts of a scene
     truth      class index, IGNORED where not a test pixel; those do not vote
@@ -331,7 +328,7 @@ def object_votes(
 
 
 def assert_supports(scores: Scores, split: Split) -> None:
-    """Every test pixel of the split was scored exactly once, or SplitError with the numbers."""
+    """Raise SplitError unless every test pixel of the split was scored exactly once."""
     expected = split.counts[TEST]
     wrong = np.flatnonzero(scores.support != expected)
     if wrong.size:
@@ -356,7 +353,7 @@ def _check_words(classes: Any, protocol: Any, unit: Any) -> None:
         raise TypeError("'notes' is no list")
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     part, whole = part.astype(np.float64), whole.astype(np.float64)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
@@ -365,9 +362,9 @@ def _plain(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _fact(value: Any) -> str:
+def _fact_text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_fact(entry)}" for key, entry in value.items())
+        return ", ".join(f"{key} {_fact_text(entry)}" for key, entry in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_fact(entry) for entry in value)
+        return ", ".join(_fact_text(entry) for entry in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -13,7 +13,7 @@ from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.splitting import TEST, Split, split
 from bandweave.errors import RunError, SceneMismatch, SplitError
 from bandweave.landcover.calibration import Calibration
-from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, object_votes
+from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, score_objects
 from bandweave.landcover.predict.classify import predict_part
 from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.run import Run
@@ -47,7 +47,7 @@ class SceneScores:
         return self.pixels.kappa
 
     def to_dict(self) -> dict[str, Any]:
-        """For scores.json."""
+        """What scores.json holds."""
         return {
             "pixels": self.pixels.to_dict(),
             "objects": self.objects.to_dict() if self.objects else None,
@@ -56,7 +56,7 @@ class SceneScores:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> SceneScores:
-        """From scores.json. Raises RunError for anything but what `to_dict` gives."""
+        """Read what `to_dict` gave; raises RunError for anything else."""
         if not isinstance(stored, dict) or not isinstance(stored.get("pixels"), dict):
             raise RunError("the stored scores cannot be read (no 'pixels'); score the run again")
         objects, calibration = stored.get("objects"), stored.get("calibration")
@@ -107,14 +107,14 @@ def score(
             f"the run's map is {run.output_ratio} times finer than the grid, the labels of scene "
             f"{scene.name!r} are {scene.label_ratio} times; give them ratio: {run.output_ratio}"
         )
-    split = own_split(run, scene) if split is None else split
+    split = redraw_split(run, scene) if split is None else split
     predictor = run.predictor(scene.reference, tta=tta)
     reach = run.model.reach(seen_at_once(run.window, scene))
     protocol = {**split.protocol(reach), "scene": scene.name, "model": run.config.name}
     number = len(run.classes)
     total = np.zeros((number, number), np.int64)
     objects, truths, predictions, first = [], [], [], 0
-    calibration = Calibration.of(np.zeros(0), np.zeros(0, bool))
+    calibration = Calibration.count(np.zeros(0), np.zeros(0, bool))
     with Progress("scoring, parts", len(scene.parts), quiet=quiet) as bar:
         for part, roles in zip(scene.parts, split.roles, strict=True):
             test = roles == TEST
@@ -124,7 +124,9 @@ def score(
                 truth = np.where(test, part.labels.values, IGNORED)
                 total += confusion_matrix(truth, predicted, number)
                 known = truth != IGNORED
-                calibration += Calibration.of(answer.confidence[known], (predicted == truth)[known])
+                calibration += Calibration.count(
+                    answer.confidence[known], (predicted == truth)[known]
+                )
                 if part.labels.objects is not None:
                     own = part.labels.objects
                     objects.append(np.where(own > 0, own + first, 0)[test])
@@ -138,14 +140,14 @@ def score(
     by_object = None
     if objects:
         own, truth, predicted = (np.concatenate(each) for each in (objects, truths, predictions))
-        by_object = object_votes(own, truth, predicted, names, protocol)
+        by_object = score_objects(own, truth, predicted, names, protocol)
     scores = SceneScores(pixels, by_object, calibration)
     run.folder.write_scores(scores.to_dict())
     return scores
 
 
-def own_split(run: Run, scene: Scene) -> Split:
-    """The split that the run was trained with, drawn again and compared by its hash."""
+def redraw_split(run: Run, scene: Scene) -> Split:
+    """Draw the split that the run was trained with again, and compare its hash."""
     drawn = split(scene, **vars(run.config.split))
     if drawn.hash != run.facts["split_hash"]:
         raise SplitError(

@@ -15,7 +15,7 @@ from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits.roles import TEST, TRAIN
 from bandweave.data.splits.splitting import split
 from bandweave.errors import ConfigError, FileError, GridMismatch
-from bandweave.landcover.areas.class_areas import class_areas
+from bandweave.landcover.areas.class_areas import measure_areas
 from bandweave.landcover.areas.estimate import estimate_areas
 from bandweave.landcover.areas.sample import draw_sample
 from bandweave.landcover.map_files import ROWS
@@ -69,7 +69,7 @@ def places(part, x, y):
 
 
 def areas(scene, maps, own=None):
-    return class_areas(scene, maps, CLASSES, 1, own)
+    return measure_areas(scene, maps, CLASSES, 1, own)
 
 
 def test_a_declared_sample_gives_standard_errors(tmp_path, mapped, sampled):
@@ -221,7 +221,7 @@ def test_points_of_a_scene_file(tmp_path, mapped, sampled):
     codes = np.array([0, *(each.code for each in classes)], np.uint8)[mapped + 1]
     with MapWriter(tmp_path / "m.tif", part.grid, dtype="uint8", nodata=0) as writer:
         writer.write(part.grid.window, codes)
-    found = class_areas(scene, [tmp_path / "m.tif"], scene.classes, 1, None)
+    found = measure_areas(scene, [tmp_path / "m.tif"], scene.classes, 1, None)
     assert found.estimate.sampled.sum() == 120
     assert "polygons" not in found.note
 

@@ -10,8 +10,8 @@ from bandweave.cli.main import main
 from bandweave.data.splits.splitting import TEST, TRAIN
 from bandweave.data.write_scene import write_scene
 from bandweave.errors import ConfigError, OutputError, RunError, SplitError
-from bandweave.landcover.audit.result import HONEST, PROTOCOLS, Audit, audit_page
-from bandweave.landcover.audit.shortcuts import _Trial, audit, read_scores
+from bandweave.landcover.audit.result import HONEST, PROTOCOLS, Audit, write_page
+from bandweave.landcover.audit.shortcuts import Trial, audit, read_scores
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import Scores
 from bandweave.output_files import only_writer_of_folder
@@ -68,8 +68,8 @@ def test_every_protocol_is_scored_and_kept(scene, config, tmp_path, monkeypatch)
 
 
 def test_overlapping_crops_leak_and_repeat(scene, config, tmp_path):
-    trial = _Trial(config, scene, tmp_path, 0, "blocks", {"size": 8, "guard": 3}, True)
-    drawn = trial._crops()
+    trial = Trial(config, scene, tmp_path, 0, "blocks", {"size": 8, "guard": 3}, True)
+    drawn = trial.draw_crops()
     (roles,), (weights,) = drawn.roles, trial.weights
     assert weights.max() > 1
     assert ((roles == TRAIN) & (weights > 0)).any()  # test crops hold training pixels
@@ -115,7 +115,7 @@ def test_the_interval_is_of_paired_differences():
     assert "interval +" not in few.paragraph()
     assert "4 seeds give no interval" in few.paragraph()
     assert "Drawing single pixels at random instead adds" in found.paragraph()
-    page = audit_page(found)
+    page = write_page(found)
     assert "<svg" in page
     assert found.paragraph().split(".")[0] in page.replace("&#39;", "'")
 

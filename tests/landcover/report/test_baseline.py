@@ -15,7 +15,7 @@ from bandweave.landcover.baselines import methods
 from bandweave.landcover.baselines.methods import fit_baseline, score_baseline
 from bandweave.landcover.metrics import Scores
 from bandweave.landcover.report import baseline
-from bandweave.landcover.report.baseline import Baseline, thin
+from bandweave.landcover.report.baseline import Baseline, thin_training
 from bandweave.landcover.report.beside import set_beside
 from bandweave.landcover.report.interval import UnitCounts, bootstrap_difference
 from bandweave.landcover.report.page import write_report
@@ -206,7 +206,7 @@ def test_thinning_takes_the_same_share_of_each_class_and_no_other_pixel(finished
     _, scene, drawn, _ = finished
     labels, roles = scene.parts[0].labels.values, drawn.roles[0]
     total = int((roles == TRAIN).sum())
-    some = thin(scene, drawn, 30)
+    some = thin_training(scene, drawn, 30)
     kept = some.roles[0] == TRAIN
     assert (roles[kept] == TRAIN).all()
     np.testing.assert_array_equal(some.roles[0][roles != TRAIN], roles[roles != TRAIN])
@@ -214,8 +214,8 @@ def test_thinning_takes_the_same_share_of_each_class_and_no_other_pixel(finished
         own = int((labels[roles == TRAIN] == index).sum())
         assert int((labels[kept] == index).sum()) == np.ceil(own * 30 / total)
     assert some.hash == drawn.hash
-    assert thin(scene, drawn, total) is drawn
-    np.testing.assert_array_equal(thin(scene, drawn, 30).roles[0], some.roles[0])
+    assert thin_training(scene, drawn, total) is drawn
+    np.testing.assert_array_equal(thin_training(scene, drawn, 30).roles[0], some.roles[0])
 
 
 @pytest.mark.parametrize(

@@ -25,16 +25,16 @@ from bandweave.errors import FileError, OutputError, SceneMismatch, SplitError
 from bandweave.landcover import map_files
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.map_files import verdict
-from bandweave.landcover.metrics import Scores, confusion_matrix, object_votes
+from bandweave.landcover.metrics import Scores, confusion_matrix, score_objects
 from bandweave.landcover.report import page as landcover_report
-from bandweave.landcover.report import pictures
-from bandweave.landcover.report.colours import RIM, in_confidence_colours, with_markers
-from bandweave.landcover.report.conclusion import conclusion, interval_words
+from bandweave.landcover.report import reduced
+from bandweave.landcover.report.colours import RIM, add_markers, colour_confidence
+from bandweave.landcover.report.conclusion import describe_interval, write_conclusion
 from bandweave.landcover.report.ground import describe_ground
 from bandweave.landcover.report.interval import UnitCounts, bootstrap_interval, number_units
-from bandweave.landcover.report.pictures import commonest, read_layer, shown_bands
+from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_labels
 from bandweave.landcover.report.sections import SECTIONS
-from bandweave.landcover.report.sections.training import expert_shares
+from bandweave.landcover.report.sections.training import read_expert_shares
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.scoring import SceneScores
 from bandweave.raster.formats.arrays import ArraySource
@@ -219,7 +219,7 @@ def scored(scene, drawn, maps):
     names = tuple(each.name for each in CLASSES)
     first = scene.parts[0].labels
     test = np.where(drawn.roles[0] == TEST, first.values, IGNORED)
-    objects = object_votes(first.objects, test, maps[0], names, protocol)
+    objects = score_objects(first.objects, test, maps[0], names, protocol)
     return SceneScores(Scores(total, names, protocol), objects)
 
 
@@ -602,12 +602,12 @@ def test_shares_stand_on_top_of_each_other(steps):
         {"step": i + 1, **dict(zip(names, column, strict=True))}
         for i, column in enumerate(values.T)
     ]
-    shares = expert_shares(rows)
+    shares = read_expert_shares(rows)
     assert list(shares.parts) == ["a", "b", "c"]
     np.testing.assert_array_equal(np.stack(list(shares.parts.values())), values)
     Page(draw_shares(shares))
-    assert expert_shares([{"step": 1, "loss": 2}]) is None
-    assert expert_shares([]) is None
+    assert read_expert_shares([{"step": 1, "loss": 2}]) is None
+    assert read_expert_shares([]) is None
 
 
 @pytest.mark.parametrize("y", [[1.0], [np.nan, np.inf], [], [2.0] * 5000])
@@ -634,7 +634,7 @@ def test_curves_of_any_length(y):
     ],
 )
 def test_bands_that_are_shown(bands, wavelengths, shown):
-    found = shown_bands(LayerInfo(bands, 1, BandInfo(wavelengths=wavelengths)))
+    found = choose_bands(LayerInfo(bands, 1, BandInfo(wavelengths=wavelengths)))
     assert found.bands == shown
     assert all(0 <= band < bands for band in found.bands)
 
@@ -643,11 +643,11 @@ def test_true_colours_of_known_sensors_by_the_names_of_their_bands():
     """Sentinel-2's bands 2, 5, 8 of 13 by position would show the cirrus band."""
     names = [*(f"B{k}" for k in range(1, 9)), "B8A", *(f"B{k}" for k in range(9, 13))]
     info = BandInfo(names=tuple(names), nominal=nominal_wavelengths(names, "s.tif"))
-    found = shown_bands(LayerInfo(13, 1, info))
+    found = choose_bands(LayerInfo(13, 1, info))
     assert found.bands == (3, 2, 1)
     assert found.words == "true colour: 665, 560 and 492 nm as red, green and blue"
     unknown = BandInfo(names=("B2", "mask", "B4"), nominal=(482.0, np.nan, 655.0))
-    assert shown_bands(LayerInfo(3, 1, unknown)).words.startswith("colours as the file has them")
+    assert choose_bands(LayerInfo(3, 1, unknown)).words.startswith("colours as the file has them")
 
 
 @settings(max_examples=30, deadline=None)
@@ -658,26 +658,26 @@ def test_reduced_layers_are_means(height, width, longest, seed):
     values[:, rng.random((height, width)) < 0.3] = np.nan
     grid = Grid(height, width, PIXELS)
     part = Part("p", grid, {"hsi": Layer(ArraySource(values, grid))})
-    before, pictures.MEMORY = pictures.MEMORY, 2**10  # several windows
+    before, reduced.MEMORY = reduced.MEMORY, 2**10  # several windows
     try:
-        reduced = read_layer(part, part.layers["hsi"], (1,), longest)
+        small = read_layer(part, part.layers["hsi"], (1,), longest)
     finally:
-        pictures.MEMORY = before
+        reduced.MEMORY = before
     step = -(-max(height, width) // longest)
-    assert max(reduced.shape) <= longest
-    for row in range(reduced.shape[1]):
-        for col in range(reduced.shape[2]):
+    assert max(small.shape) <= longest
+    for row in range(small.shape[1]):
+        for col in range(small.shape[2]):
             block = values[1, row * step : (row + 1) * step, col * step : (col + 1) * step]
             known = block[np.isfinite(block)]
             expected = known.mean() if known.size else np.nan
-            np.testing.assert_allclose(reduced[0, row, col], expected, atol=1e-5)
+            np.testing.assert_allclose(small[0, row, col], expected, atol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 40), st.integers(0, 99))
 def test_reduced_labels_are_the_commonest(height, width, longest, seed):
     values = np.random.default_rng(seed).integers(-1, 3, (height, width)).astype(np.int16)
-    reduced = commonest(values, longest)
+    reduced = reduce_labels(values, longest)
     step = -(-max(height, width) // longest)
     for row in range(reduced.shape[0]):
         for col in range(reduced.shape[1]):
@@ -732,7 +732,7 @@ def test_photographs_are_stretched_and_holes_are_grey():
 
 
 def test_confidence_of_a_single_class():
-    rgba = in_confidence_colours(np.array([[1.0, np.nan]], np.float32), 1.0)
+    rgba = colour_confidence(np.array([[1.0, np.nan]], np.float32), 1.0)
     assert rgba[0, 0, 3] == 255
     assert rgba[0, 1, 3] == 0
 
@@ -828,32 +828,32 @@ def test_where_no_interval_can_be_given_it_is_said():
     names, protocol = ("a", "b"), {"split": "blocks", "test_share_within_reach": 0.0}
     scores = Scores(np.array([[8, 2], [5, 5]]), names, protocol)
     few = UnitCounts("block", np.array([13]), np.array([20]))
-    assert interval_words(few, scores)[0] == ""
-    assert "lie in 1 block," in interval_words(few, scores)[1]
+    assert describe_interval(few, scores)[0] == ""
+    assert "lie in 1 block," in describe_interval(few, scores)[1]
     assert (
         "not the one that was scored"
-        in interval_words(UnitCounts("block", np.array([12]), np.array([20])), scores)[1]
+        in describe_interval(UnitCounts("block", np.array([12]), np.array([20])), scores)[1]
     )
-    assert interval_words(None, scores)[0] == ""
-    words = conclusion(scores, "", other_split=False)
+    assert describe_interval(None, scores)[0] == ""
+    words = write_conclusion(scores, "", other_split=False)
     assert words.startswith("On 20 test pixels the map is right on 65.0 %; the weakest class is b,")
     assert "No test pixel lies within" in words
-    assert "was trained on may be among them" in conclusion(scores, "", other_split=True)
+    assert "was trained on may be among them" in write_conclusion(scores, "", other_split=True)
 
 
 def test_single_labels_of_a_large_picture_are_dots():
     rgba = np.zeros((600, 900, 4), np.uint8)
     rgba[300, 400] = rgba[0, 899] = (255, 0, 0, 255)
     rgba[50:80, 50:80] = (0, 255, 0, 255)
-    marked, dots = with_markers(rgba)
+    marked, dots = add_markers(rgba)
     assert dots
     assert (marked == (255, 0, 0, 255)).all(axis=-1).sum() > 30
     assert (marked == RIM).all(axis=-1).any()
     np.testing.assert_array_equal(marked[50:80, 50:80], rgba[50:80, 50:80])
     small = rgba[:100, :100]
-    assert with_markers(small)[0] is small
+    assert add_markers(small)[0] is small
     full = np.full_like(rgba, 255)
-    assert with_markers(full) == (full, False)
+    assert add_markers(full) == (full, False)
 
 
 @pytest.mark.parametrize(
@@ -865,7 +865,7 @@ def test_single_labels_of_a_large_picture_are_dots():
     ],
 )
 def test_false_colour_is_not_called_true(wavelengths, words):
-    found = shown_bands(LayerInfo(3, 1, BandInfo(wavelengths=wavelengths)))
+    found = choose_bands(LayerInfo(3, 1, BandInfo(wavelengths=wavelengths)))
     assert found.words.startswith(words)
 
 

@@ -20,7 +20,7 @@ from bandweave.data.splits.splitting import Split
 from bandweave.errors import GridMismatch, LabelError, SceneMismatch
 from bandweave.landcover.areas.estimate import AreaEstimate, estimate_areas
 from bandweave.landcover.map_files import map_rows
-from bandweave.landcover.metrics import confusion_matrix, object_votes
+from bandweave.landcover.metrics import confusion_matrix, score_objects
 from bandweave.raster.area import GroundArea
 from bandweave.raster.grid import Window
 
@@ -49,11 +49,11 @@ class ClassAreas:
 
     @property
     def shares(self) -> np.ndarray:
-        """(K,) of the mapped area."""
+        """Share of the mapped area of each class, (K,)."""
         return self.mapped / max(float(self.mapped.sum()), 1e-300)
 
     def rows(self) -> list[dict[str, object]]:
-        """For CSV, a row a class."""
+        """Rows of areas.csv, one a class."""
         if self.estimate is not None:
             return self.estimate.rows()
         return [
@@ -62,10 +62,10 @@ class ClassAreas:
         ]
 
 
-def class_areas(
+def measure_areas(
     scene: Scene, maps: Sequence[Path], classes: Sequence[ClassInfo], ratio: int, own: Split | None
 ) -> ClassAreas:
-    """Areas on the map of each part.
+    """Measure the areas of classes on the map of each part.
 
     maps     of the scene's parts, in their order
     classes  of the map
@@ -85,12 +85,12 @@ def class_areas(
             scene = with_classes(scene, classes)
         except SceneMismatch as error:
             other = str(error)
-    lacking = _no_sample(scene, other, ratio, own)
+    lacking = _explain_no_sample(scene, other, ratio, own)
     mapped = np.zeros(len(names))
     sampled = np.zeros((len(names), len(names)), np.int64)
     polygons = 0
     for index, (part, path) in enumerate(zip(scene.parts, maps, strict=True)):
-        places = None if lacking else _places(part)
+        places = None if lacking else _mark_sample(part)
         found = []
         for row, indices in map_rows(path, codes):
             if grounds:
@@ -101,7 +101,7 @@ def class_areas(
             if places is not None:
                 found.append(indices[places[row : row + len(indices)]])
         if places is not None and places.any():
-            units, larger = _units(part, places, np.concatenate(found), names)
+            units, larger = _count_units(part, places, np.concatenate(found), names)
             sampled += units
             polygons += larger
     estimate: AreaEstimate | None = None
@@ -109,14 +109,14 @@ def class_areas(
     if not lacking:
         try:
             estimate = estimate_areas(sampled, mapped, names, unit)
-            note = _basis(scene, sampled, polygons)
+            note = _describe_sample(scene, sampled, polygons)
         except LabelError as error:
             note = f"The sample gives no standard errors: {error}. {COUNTED}"
     return ClassAreas(names, unit, mapped, estimate, note)
 
 
-def _no_sample(scene: Scene, other: str, ratio: int, own: Split | None) -> str:
-    """Why the labels are no sample to estimate from; '' where they are one.
+def _explain_no_sample(scene: Scene, other: str, ratio: int, own: Split | None) -> str:
+    """Say why no areas can be estimated from the labels; '' where they are a sample.
 
     other  what the scene's classes have that the map's have not
     """
@@ -137,7 +137,7 @@ def _no_sample(scene: Scene, other: str, ratio: int, own: Split | None) -> str:
     if own is not None:
         for part, roles in zip(scene.parts, own.roles, strict=True):
             if part.labels is not None:
-                trained += int((_places(part) & np.isin(roles, (TRAIN, VALIDATION))).sum())
+                trained += int((_mark_sample(part) & np.isin(roles, (TRAIN, VALIDATION))).sum())
     if trained:
         return (
             f"{refused}the map's model was trained on {trained} of their pixels. Draw them after "
@@ -146,18 +146,18 @@ def _no_sample(scene: Scene, other: str, ratio: int, own: Split | None) -> str:
     return ""
 
 
-def _places(part: Part) -> np.ndarray:
-    """(H, W) bool: the pixels of the sample."""
+def _mark_sample(part: Part) -> np.ndarray:
+    """Mark the pixels of the sample, (H, W) bool."""
     if part.labels is None:
         return np.zeros((part.grid.height, part.grid.width), bool)
     known = part.labels.values != IGNORED
     return known if part.labels.given is None else known & (part.labels.given == TEST)
 
 
-def _units(
+def _count_units(
     part: Part, places: np.ndarray, mapped: np.ndarray, names: tuple[str, ...]
 ) -> tuple[np.ndarray, int]:
-    """Sample units (K, K), rows are the map's classes; and how many are larger than a pixel.
+    """Count sample units (K, K), rows are the map's classes; and those larger than a pixel.
 
     mapped  class indices on the map of `places`; units where it has none count for no class
     """
@@ -166,12 +166,12 @@ def _units(
     objects = part.labels.objects
     if objects is None:
         return confusion_matrix(truth, mapped, len(names)).T, 0
-    votes = object_votes(objects[places], truth, mapped, names)
+    votes = score_objects(objects[places], truth, mapped, names)
     _, sizes = np.unique(objects[places], return_counts=True)
     return votes.confusion.T, int((sizes > 1).sum())
 
 
-def _basis(scene: Scene, sampled: np.ndarray, polygons: int) -> str:
+def _describe_sample(scene: Scene, sampled: np.ndarray, polygons: int) -> str:
     design = scene.sampling
     if scene.sampling == "simple random":
         design += ", stratified afterwards by the map's classes"

@@ -36,7 +36,7 @@ class AreaEstimate:
     area, area_error             estimated area and its standard error, in `unit`
     users, users_error           accuracy of what is mapped as a class, and its standard error
     producers, producers_error   accuracy of what truly is of a class
-    overall, overall_error       of all
+    overall, overall_error       accuracy of the whole map
     sampled          (K, K) int64 sample units: rows are the map's classes, columns the reference's
     """
 
@@ -59,7 +59,7 @@ class AreaEstimate:
         return Z * self.area_error
 
     def rows(self) -> list[dict[str, object]]:
-        """For CSV, a row a class."""
+        """Rows of areas.csv, one a class."""
         return [
             {
                 "class": name,
@@ -81,7 +81,7 @@ class AreaEstimate:
 def estimate_areas(
     sampled: np.ndarray, mapped: np.ndarray, classes: tuple[str, ...], unit: str = "ha"
 ) -> AreaEstimate:
-    """The stratified estimator.
+    """Estimate areas and accuracies by the stratified estimator.
 
     sampled  (K, K): units of a simple random sample within each mapped class; rows are the map's
              classes, columns the reference's
@@ -126,17 +126,21 @@ def estimate_areas(
         users=known,
         users_error=np.where(present, np.sqrt(users_variance), np.nan),
         producers=producers,
-        producers_error=_producers_error(weights, spread, producers, true),
+        producers_error=_estimate_producers_error(weights, spread, producers, true),
         overall=float(np.trace(p)),
         overall_error=float(np.sqrt((weights**2 * users_variance).sum())),
         sampled=sampled,
     )
 
 
-def _producers_error(
+def _estimate_producers_error(
     weights: np.ndarray, spread: np.ndarray, producers: np.ndarray, true: np.ndarray
 ) -> np.ndarray:
-    """Of eq. 7: what is found of class j, and what of it is mapped as another class."""
+    """Standard error of the producer's accuracy, eq. 7, whose two terms are:
+
+    own     the units of class j that are mapped as j
+    others  those that are mapped as another class
+    """
     own = weights**2 * (1 - producers) ** 2 * np.diagonal(spread)
     others = weights[:, None] ** 2 * spread
     np.fill_diagonal(others, 0)

@@ -1,6 +1,6 @@
 """Places drawn at random within each class of a map, to be labelled by someone.
 
-What they turn out to be tells how far the map's areas can be believed (class_areas.py). The map's
+What they turn out to be tells how far the map's areas can be believed (measure_areas.py). The map's
 class is not written beside a place: who labels it should not know.
 """
 
@@ -35,7 +35,7 @@ def draw_sample(
     seed: int = 0,
     overwrite: bool = False,
 ) -> dict[int, int]:
-    """Write points (centres of pixels) drawn without replacement; returns how many of each code.
+    """Draw centres of pixels without replacement and write them; returns how many of each code.
 
     map_path   a raster of class codes, such as `bandweave map` writes
     out        .gpkg or .geojson; fields `unit` (1, 2, … in random order) and `class`, empty
@@ -53,7 +53,7 @@ def draw_sample(
         raise ConfigError(f"the seed is {seed}; it is a whole number from 0 on")
     if out.suffix.lower() not in DRIVERS:
         raise ConfigError(f"{out}: points are written as {' or '.join(DRIVERS)}")
-    grid, counts = _grid(map_path), _counts(map_path)
+    grid, counts = _read_grid(map_path), _count_codes(map_path)
     rng = np.random.default_rng(seed)
     ranks = {}
     for code, count in counts.items():
@@ -61,14 +61,14 @@ def draw_sample(
         ranks[code] = np.sort(rng.choice(count, number, replace=False))
         if number < per_class:
             log.warning("class %d covers %d pixels, not %d: all drawn", code, count, per_class)
-    rows, cols = _at(map_path, ranks)
+    rows, cols = _find_pixels(map_path, ranks)
     order = rng.permutation(len(rows))
-    _write(out, grid, rows[order], cols[order])
+    _write_points(out, grid, rows[order], cols[order])
     return {code: len(own) for code, own in ranks.items()}
 
 
-def _grid(path: str | os.PathLike[str]) -> Grid:
-    """Of the map, which is one."""
+def _read_grid(path: str | os.PathLike[str]) -> Grid:
+    """Read the grid of a map; raises FileError where the file is no map."""
     with open_dataset(str(path)) as dataset:
         if dataset.count != 1 or not np.issubdtype(dataset.dtypes[0], np.integer):
             raise FileError(
@@ -81,8 +81,8 @@ def _grid(path: str | os.PathLike[str]) -> Grid:
     return grid
 
 
-def _counts(path: str | os.PathLike[str]) -> dict[int, int]:
-    """Pixels of each code."""
+def _count_codes(path: str | os.PathLike[str]) -> dict[int, int]:
+    """Count the pixels of each code."""
     counts: Counter[int] = Counter()
     for _, values, nodata in stored_rows(path):
         found, numbers = np.unique(values, return_counts=True)
@@ -96,10 +96,10 @@ def _counts(path: str | os.PathLike[str]) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
-def _at(
+def _find_pixels(
     path: str | os.PathLike[str], ranks: dict[int, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pixels of those ranks, among all of their code from the top left."""
+    """Find rows and columns of pixels by their ranks among all of their code, from the top left."""
     before = dict.fromkeys(ranks, 0)
     rows, cols = [], []
     for first, values, _ in stored_rows(path):
@@ -113,7 +113,7 @@ def _at(
     return np.concatenate(rows), np.concatenate(cols)
 
 
-def _write(out: Path, grid: Grid, rows: np.ndarray, cols: np.ndarray) -> None:
+def _write_points(out: Path, grid: Grid, rows: np.ndarray, cols: np.ndarray) -> None:
     import pyogrio.errors
     import pyogrio.raw
     import shapely

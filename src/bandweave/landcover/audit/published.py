@@ -25,6 +25,7 @@ import numpy as np
 from bandweave.data.benchmarks.catalogue import describe
 from bandweave.data.benchmarks.files import read_matrix
 from bandweave.errors import ConfigError, GridMismatch
+from bandweave.landcover.metrics import map_metrics
 from bandweave.schema import from_dict, nearest
 from bandweave.yaml_files import read_yaml
 
@@ -94,7 +95,7 @@ def read_published(path: str | os.PathLike[str]) -> Published:
     """
     path = Path(path)
     stored = from_dict(PublishedFile, read_yaml(path), f"{path}:")
-    train_mask, test_mask, predicted = _rasters(stored, path.parent)
+    train_mask, test_mask, predicted = _read_rasters(stored, path.parent)
     own: tuple[str, ...] = ()
     train = test = None
     if stored.benchmark is not None:
@@ -106,14 +107,14 @@ def read_published(path: str | os.PathLike[str]) -> Published:
                                        stored.confusion)))  # fmt: skip
     if train_mask is not None and test_mask is not None:
         number = number or int(max(train_mask.max(), test_mask.max()))
-        train, test = (_counts(mask, number, path) for mask in (train_mask, test_mask))
+        train, test = (_count_codes(mask, number, path) for mask in (train_mask, test_mask))
     if number < 2:
         raise ConfigError(
             f"{path} says nothing that could be compared; give `confusion`, `supports`, "
             f"`accuracy` or `map`, and `benchmark` or `masks`"
         )
     classes = stored.classes or own or tuple(f"class {i + 1}" for i in range(number))
-    places = _places(classes, own, path) if own else tuple(range(number))
+    places = _find_places(classes, own, path) if own else tuple(range(number))
     for name in ("classes", "supports", "accuracy", "confusion"):
         given = getattr(stored, name)
         if given and len(given) != number:
@@ -124,8 +125,7 @@ def read_published(path: str | os.PathLike[str]) -> Published:
         raise ConfigError(f"{path}: counts of pixels are not negative")
     if any(n > MOST_PIXELS for n in (*sum(stored.confusion, ()), *stored.supports)):
         raise ConfigError(f"{path}: a count above {MOST_PIXELS} is no count of pixels")
-    names = ("overall_accuracy", "average_accuracy", "kappa")
-    printed = {n: v for n in names if (v := getattr(stored, n)) is not None}
+    printed = {n: v for n in map_metrics() if (v := getattr(stored, n, None)) is not None}
     shares, scale = [*printed.values(), *stored.accuracy], 1.0
     if shares and max(shares) > 1:
         scale = 100.0
@@ -147,7 +147,7 @@ def read_published(path: str | os.PathLike[str]) -> Published:
     )
 
 
-def _rasters(stored: PublishedFile, folder: Path) -> tuple[np.ndarray | None, ...]:
+def _read_rasters(stored: PublishedFile, folder: Path) -> tuple[np.ndarray | None, ...]:
     if stored.map and not stored.masks:
         raise ConfigError("a `map` is compared with masks; give `masks: {train: …, test: …}`")
     entries = [stored.masks.train, stored.masks.test] if stored.masks else [None, None]
@@ -168,13 +168,13 @@ def _rasters(stored: PublishedFile, folder: Path) -> tuple[np.ndarray | None, ..
     return tuple(read)
 
 
-def _counts(mask: np.ndarray, number: int, path: Path) -> np.ndarray:
+def _count_codes(mask: np.ndarray, number: int, path: Path) -> np.ndarray:
     if mask.max() > number:
         raise ConfigError(f"{path}: a mask holds code {mask.max()}, there are {number} classes")
     return np.bincount(mask.ravel(), minlength=number + 1)[1:]
 
 
-def _places(classes: tuple[str, ...], own: tuple[str, ...], path: Path) -> tuple[int, ...]:
+def _find_places(classes: tuple[str, ...], own: tuple[str, ...], path: Path) -> tuple[int, ...]:
     lowered = [name.lower() for name in own]
     places = []
     for name in classes:

@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 
 from bandweave.landcover.audit.published import Published
-from bandweave.landcover.metrics import Scores
+from bandweave.landcover.metrics import METRICS, Scores
+from bandweave.report.words import percent
 
 ROUNDING = 1e-4  # a share printed as percent with two decimals, and rounded class accuracies
 LOOSE = 5e-4  # a share that follows up to a few pixels
@@ -25,7 +26,10 @@ PERMUTED = 8  # classes of which every order is tried
 
 @dataclass(frozen=True)
 class Finding:
-    """fits: was compared and agrees; differs: does not; unknown: could not be compared."""
+    """What a comparison gave.
+
+    kind  fits: it agrees; differs: it does not; unknown: it could not be compared
+    """
 
     kind: Literal["fits", "differs", "unknown"]
     message: str
@@ -35,30 +39,30 @@ class Finding:
 
 
 def audit_published(published: Published) -> list[Finding]:
-    """Everything that can be compared, what differs first."""
+    """Compare everything that can be compared; what differs comes first."""
     checks: list[Callable[[Published], Iterator[Finding]]] = [
-        _masks, _map, _supports, _matrix, _average, _overall,
+        _check_masks, _check_map, _check_supports, _check_matrix, _check_average, _check_overall,
     ]  # fmt: skip
     found = [finding for check in checks for finding in check(published)]
     return sorted(found, key=lambda each: ("differs", "unknown", "fits").index(each.kind))
 
 
-def _masks(p: Published) -> Iterator[Finding]:
-    """Training and test labels on the same pixels."""
+def _check_masks(p: Published) -> Iterator[Finding]:
+    """Look for pixels in both masks."""
     if p.train_mask is None or p.test_mask is None:
         return
     both = int(((p.train_mask > 0) & (p.test_mask > 0)).sum())
     if both:
         share = both / (p.test_mask > 0).sum()
         yield Finding(
-            "differs", f"{both} pixels are in both masks, {_percent(share)} of the test pixels"
+            "differs", f"{both} pixels are in both masks, {percent(share)} of the test pixels"
         )
     else:
         yield Finding("fits", "no pixel is in both masks")
 
 
-def _map(p: Published) -> Iterator[Finding]:
-    """Scores of the map itself, on either mask."""
+def _check_map(p: Published) -> Iterator[Finding]:
+    """Compare printed scores with those of the map itself, on either mask."""
     if p.predicted is None or p.test_mask is None or p.train_mask is None:
         return
     number = len(p.classes)
@@ -78,18 +82,18 @@ def _map(p: Published) -> Iterator[Finding]:
     for name, printed in p.printed.items():
         own = getattr(sides["test"], name)
         if abs(own - printed) <= ROUNDING:
-            text = f"the map's {_title(name)} on test pixels is {_percent(own)}, as printed"
+            text = f"the map's {METRICS[name].name} on test pixels is {percent(own)}, as printed"
             yield Finding("fits", text)
             continue
-        message = f"the map's {_title(name)} on test pixels is {_percent(own)}, printed is "
-        message += _percent(printed)
+        message = f"the map's {METRICS[name].name} on test pixels is {percent(own)}, printed is "
+        message += percent(printed)
         if "training" in sides and abs(getattr(sides["training"], name) - printed) <= ROUNDING:
             message += ", which is its score on the training pixels"
         yield Finding("differs", message)
 
 
-def _supports(p: Published) -> Iterator[Finding]:
-    """Supports against the masks' counts, and multiples of them."""
+def _check_supports(p: Published) -> Iterator[Finding]:
+    """Compare supports with the masks' counts, and with multiples of them."""
     supports = p.supports
     if supports is None and p.confusion is not None:
         supports = p.confusion.sum(axis=1)
@@ -107,12 +111,14 @@ def _supports(p: Published) -> Iterator[Finding]:
     )
     sides = {"training counts": p.train, "test counts": p.test, "counts of all labels":
              p.train + p.test}  # fmt: skip
-    fitting = {name: fit for name, counts in sides.items() if (fit := _multiple(supports, counts))}
+    fitting = {
+        name: fit for name, counts in sides.items() if (fit := _find_multiple(supports, counts))
+    }
     if fitting:
         name = min(fitting, key=lambda each: fitting[each][1])
         factor, deviation = fitting[name]
         message += f". They are {factor:.3g} times the {name}"
-        message += f" (to {_percent(deviation)})" if deviation > 1e-9 else ""
+        message += f" (to {percent(deviation)})" if deviation > 1e-9 else ""
         if name == "training counts":
             message += ": the training labels were scored, not the test labels"
         elif factor > 1.5:
@@ -120,8 +126,8 @@ def _supports(p: Published) -> Iterator[Finding]:
     yield Finding("differs", message)
 
 
-def _multiple(supports: np.ndarray, counts: np.ndarray) -> tuple[float, float] | None:
-    """The factor and the largest relative deviation from it, if supports are a multiple."""
+def _find_multiple(supports: np.ndarray, counts: np.ndarray) -> tuple[float, float] | None:
+    """Find the factor, and the largest relative deviation from it; None if there is none."""
     if not (counts > 0).all() or not (supports > 0).all():
         return None
     ratios = supports / counts
@@ -132,16 +138,16 @@ def _multiple(supports: np.ndarray, counts: np.ndarray) -> tuple[float, float] |
     return (factor, deviation) if deviation <= SPREAD else None
 
 
-def _matrix(p: Published) -> Iterator[Finding]:
-    """What follows from the confusion matrix."""
+def _check_matrix(p: Published) -> Iterator[Finding]:
+    """Compare printed scores with those of the confusion matrix."""
     if p.confusion is None or not p.confusion.any():
         return
     scores = Scores(p.confusion, p.classes)
     for name, printed in p.printed.items():
         own = getattr(scores, name)
         fits = abs(own - printed) <= ROUNDING
-        message = f"{_title(name)} of the confusion matrix is {_percent(own)}"
-        message += "" if fits else f", printed is {_percent(printed)}"
+        message = f"{METRICS[name].name} of the confusion matrix is {percent(own)}"
+        message += "" if fits else f", printed is {percent(printed)}"
         yield Finding("fits" if fits else "differs", message)
     if p.accuracy is not None:
         off = np.abs(scores.accuracy - p.accuracy)
@@ -156,28 +162,28 @@ def _matrix(p: Published) -> Iterator[Finding]:
             k = int(np.nanargmax(off))
             yield Finding(
                 "differs",
-                f"the accuracy of {p.classes[k]} in the matrix is {_percent(scores.accuracy[k])}, "
-                f"printed is {_percent(p.accuracy[k])}",
+                f"the accuracy of {p.classes[k]} in the matrix is {percent(scores.accuracy[k])}, "
+                f"printed is {percent(p.accuracy[k])}",
             )
 
 
-def _average(p: Published) -> Iterator[Finding]:
-    """The average accuracy, of the accuracies per class."""
+def _check_average(p: Published) -> Iterator[Finding]:
+    """Compare the average accuracy with the accuracies per class."""
     printed = p.printed.get("average_accuracy")
     if printed is None or p.accuracy is None:
         return
     own = float(p.accuracy.mean())
     if abs(own - printed) <= ROUNDING:
-        yield Finding("fits", f"the accuracies per class average to {_percent(own)}, as printed")
+        yield Finding("fits", f"the accuracies per class average to {percent(own)}, as printed")
     else:
         yield Finding(
             "differs",
-            f"the accuracies per class average to {_percent(own)}, printed is {_percent(printed)}",
+            f"the accuracies per class average to {percent(own)}, printed is {percent(printed)}",
         )
 
 
-def _overall(p: Published) -> Iterator[Finding]:
-    """The overall accuracy, of the accuracies per class and counts: whose, and in what order."""
+def _check_overall(p: Published) -> Iterator[Finding]:
+    """Compare the overall accuracy with the accuracies per class, by several counts and orders."""
     printed = p.printed.get("overall_accuracy")
     if printed is None or p.accuracy is None:
         return
@@ -189,37 +195,37 @@ def _overall(p: Published) -> Iterator[Finding]:
             "unknown", "no counts are known, from which the overall accuracy would follow"
         )
         return
-    found = {name: _weighted(p.accuracy, values) for name, values in known.items()}
+    found = {name: _weigh(p.accuracy, values) for name, values in known.items()}
     right = "the test counts" if p.test is not None else next(iter(known))
     if abs(found[right] - printed) <= ROUNDING:
-        text = f"the accuracies per class and {right} give {_percent(found[right])}, as printed"
+        text = f"the accuracies per class and {right} give {percent(found[right])}, as printed"
         yield Finding("fits", text)
         return
     message = (
         f"the accuracies per class and {right} give an overall accuracy of "
-        f"{_percent(found[right])}, printed is {_percent(printed)}"
+        f"{percent(found[right])}, printed is {percent(printed)}"
     )
     others = [name for name in found if name != right and abs(found[name] - printed) <= ROUNDING]
     if others:
         message += f"; it follows from {' and from '.join(others)}"
     elif abs(found[right] - printed) > LOOSE:
-        message += _reordered(p, known[right], printed)
+        message += _try_orders(p, known[right], printed)
     yield Finding("differs", message)
 
 
-def _reordered(p: Published, counts: np.ndarray, printed: float) -> str:
-    """Whether the rows give the printed figure in another order of the classes."""
+def _try_orders(p: Published, counts: np.ndarray, printed: float) -> str:
+    """Say whether the rows give the printed figure in another order of the classes."""
     assert p.accuracy is not None
     own = np.empty_like(counts)
     own[list(p.places)] = counts  # the benchmark's own order
     names = np.empty(len(p.classes), object)
     names[list(p.places)] = p.classes
     if p.places and (own != counts).any():
-        value = _weighted(p.accuracy, own)
+        value = _weigh(p.accuracy, own)
         if abs(value - printed) <= LOOSE:
             return (
                 f"; with the rows in the benchmark's own order of classes ({', '.join(names)}) "
-                f"they give {_percent(value)}: the names stand beside the wrong rows"
+                f"they give {percent(value)}: the names stand beside the wrong rows"
             )
     number = len(counts)
     if number > PERMUTED:
@@ -231,13 +237,5 @@ def _reordered(p: Published, counts: np.ndarray, printed: float) -> str:
     return f"; {fitting} of {of} would give it" if fitting else f"; none of {of} would give it"
 
 
-def _weighted(accuracy: np.ndarray, counts: np.ndarray) -> float:
+def _weigh(accuracy: np.ndarray, counts: np.ndarray) -> float:
     return float((accuracy * counts).sum() / counts.sum())
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ")

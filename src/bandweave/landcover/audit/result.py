@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bandweave.landcover.metrics import Scores
+from bandweave.landcover.metrics import Scores, map_metrics
 from bandweave.report.curves import INK, LINE, SECOND, TEXT, draw
 from bandweave.report.page import render
 from bandweave.significance import LEAST_SEEDS, corrected_interval
@@ -41,10 +41,11 @@ class Audit:
 
     @property
     def seeds(self) -> int:
+        """How many seeds there are."""
         return len(self.scores[HONEST])
 
     def accuracies(self, protocol: str) -> np.ndarray:
-        """Overall accuracy of each seed."""
+        """Overall accuracy of each seed, 0 to 1."""
         return np.array([each.overall_accuracy for each in self.scores[protocol]])
 
     def inflation(self, protocol: str) -> tuple[float, float, float]:
@@ -62,7 +63,7 @@ class Audit:
         return float(np.mean([each["test"] / each["train"] for each in pixels]))
 
     def paragraph(self) -> str:
-        """What was found, in words."""
+        """What the audit found, in words."""
         honest = 100 * self.accuracies(HONEST).mean()
         seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
         text = (
@@ -88,7 +89,7 @@ class Audit:
         return text
 
     def table(self) -> str:
-        """A line for each protocol."""
+        """The protocols as text, a line for each."""
         width = max(map(len, PROTOCOLS.values()))
         lines = [f"{'protocol':<{width}}  overall accuracy   points above the honest one"]
         for name, title in PROTOCOLS.items():
@@ -102,17 +103,18 @@ class Audit:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """For audit.json."""
+        """What audit.json holds: the scores that are shares, and differences in points."""
         facts = {
             name: getattr(self, name) for name in ("model", "scene", "split", "guard", "reach")
         }
+        shares = [name for name, metric in map_metrics().items() if metric.unit == "%"]
         found = {}
         for name, title in PROTOCOLS.items():
             mean, low, high = self.inflation(name)
+            scores = [each.overall() for each in self.scores[name]]
             found[name] = {
                 "protocol": title,
-                "overall_accuracy": self.accuracies(name).tolist(),
-                "average_accuracy": [each.average_accuracy for each in self.scores[name]],
+                **{m: [each[m] for each in scores] for m in shares},
                 "pixels_counted": [int(each.support.sum()) for each in self.scores[name]],
                 "inflation_points": mean,
                 "interval95": None if np.isnan(low) else [low, high],
@@ -126,8 +128,8 @@ class Audit:
         }
 
 
-def audit_page(found: Audit) -> str:
-    """One page: a bar a protocol, the differences with their intervals, and the paragraph."""
+def write_page(found: Audit) -> str:
+    """Write the page: a bar a protocol, the differences with their intervals, the paragraph."""
     rows = []
     for name, title in PROTOCOLS.items():
         values = 100 * found.accuracies(name)
@@ -147,11 +149,11 @@ def audit_page(found: Audit) -> str:
         "audit.html.j2",
         found=found,
         rows=rows,
-        drawing=draw("protocols", _bars(found)),
+        drawing=draw("protocols", _plot_bars(found)),
     )
 
 
-def _bars(found: Audit) -> Any:
+def _plot_bars(found: Audit) -> Any:
     def plot(axes: Axes) -> None:
         names = list(PROTOCOLS)
         for place, name in enumerate(names):

@@ -29,7 +29,7 @@ from bandweave.data.splits.protocols import SPLITS
 from bandweave.data.splits.roles import Context, SplitConfig
 from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split, split
 from bandweave.errors import ConfigError, RunError, SplitError
-from bandweave.landcover.audit.result import PROTOCOLS, Audit, audit_page
+from bandweave.landcover.audit.result import PROTOCOLS, Audit, write_page
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import Scores, confusion_matrix
 from bandweave.landcover.predict.classify import predict_classes
@@ -57,7 +57,7 @@ def audit(
     guard: int | None = None,
     quiet: bool = False,
 ) -> Audit:
-    """Train and score a model under every protocol; audit.json and the page are written to `out`.
+    """Train and score a model under every protocol; write audit.json and a page into `out`.
 
     config  of the model, its samples and its training; its split and seed are replaced
     out     a folder, which is continued where the same audit was interrupted
@@ -77,13 +77,13 @@ def audit(
             f"the split {name!r} is what an audit warns of; take official, given, blocks, objects "
             f"or parts"
         )
-    name = name or _honest_name(scene)
+    name = name or _choose_split(scene)
     ratio = scene.label_ratio
     window = seen_at_once(config.samples.crop, scene)
     config = replace(  # nothing is held out: the last weights are scored, under every protocol
         config, temperature=False, train=replace(config.train, validate_every=0, patience=0)
     )
-    reach = _reach(config, scene, window) * ratio
+    reach = _find_reach(config, scene, window) * ratio
     guard = reach if guard is None else guard
     options: dict[str, Any] = {"guard": guard}
     if "size" in SPLITS[name].options:
@@ -91,22 +91,22 @@ def audit(
         options["size"] = by_default if size is None else size
     elif size is not None:
         raise ConfigError(f"the split {name!r} has no blocks; leave out size")
-    _honest_split(scene, name, 0, "inductive", options)  # before anything is written
+    _draw_split(scene, name, 0, "inductive", options)  # before anything is written
     folder = Path(out)
     with only_writer_of_folder(folder, "an audit"):
         _claim(folder, config, scene, {"name": name, **options})
         found: dict[str, list[Scores]] = {protocol: [] for protocol in PROTOCOLS}
         for seed in range(seeds):
-            trial = _Trial(config, scene, folder, seed, name, options, quiet)
+            trial = Trial(config, scene, folder, seed, name, options, quiet)
             for protocol in PROTOCOLS:
                 found[protocol].append(trial.scores(protocol))
         result = Audit(config.name, scene.name, name, guard, reach, found)
         write_json(folder / "audit.json", result.to_dict())
-        write_text(folder / "audit.html", audit_page(result))
+        write_text(folder / "audit.html", write_page(result))
     return result
 
 
-class _Trial:
+class Trial:
     """One seed: splits, runs and scores, each kept in the folder once it is done."""
 
     def __init__(
@@ -125,40 +125,40 @@ class _Trial:
         self.weights: list[np.ndarray] = []  # of each pixel of test crops
 
     def scores(self, protocol: str) -> Scores:
-        """Of one protocol, from the folder if they stand there."""
+        """Scores under one protocol, from the folder if they stand there."""
         path = self.folder / "scores" / f"seed-{self.seed}-{protocol}.json"
         if path.exists():
             return read_scores(path)
-        scores = self._measured(protocol)
+        scores = self._measure(protocol)
         path.parent.mkdir(exist_ok=True)
         write_json(path, scores.to_dict())
         return scores
 
-    def _measured(self, protocol: str) -> Scores:
+    def _measure(self, protocol: str) -> Scores:
         if protocol == "training":
-            drawn = self._honest("transductive")
-            return self._counted(self._run("transductive", drawn), drawn, TRAIN, protocol)
+            drawn = self._draw_honest("transductive")
+            return self._score(self._train("transductive", drawn), drawn, TRAIN, protocol)
         make: dict[str, Callable[[], Split]] = {
-            "inductive": lambda: self._honest("inductive"),
-            "transductive": lambda: self._honest("transductive"),
-            "random": self._random,
-            "crops": self._crops,
+            "inductive": lambda: self._draw_honest("inductive"),
+            "transductive": lambda: self._draw_honest("transductive"),
+            "random": self._draw_random,
+            "crops": self.draw_crops,
         }
         drawn = make[protocol]()
-        return self._counted(self._run(protocol, drawn), drawn, TEST, protocol)
+        return self._score(self._train(protocol, drawn), drawn, TEST, protocol)
 
-    def _honest(self, context: Context) -> Split:
-        return _honest_split(self.scene, self.name, self.seed, context, self.options)
+    def _draw_honest(self, context: Context) -> Split:
+        return _draw_split(self.scene, self.name, self.seed, context, self.options)
 
-    def _random(self) -> Split:
-        counts = self._honest("transductive").counts
+    def _draw_random(self) -> Split:
+        counts = self._draw_honest("transductive").counts
         train = counts[TRAIN].sum() / counts[1:].sum()  # guards have labels too
         return split(self.scene, "random", seed=self.seed, train=float(train))
 
-    def _crops(self) -> Split:
-        """Overlapping crops, until those that train hold as many labels as the honest split."""
-        base = self._random()
-        wanted = int(self._honest("transductive").counts[TRAIN].sum())
+    def draw_crops(self) -> Split:
+        """Draw overlapping crops until those that train hold as many labels as the honest split."""
+        base = self._draw_random()
+        wanted = int(self._draw_honest("transductive").counts[TRAIN].sum())
         side = (self.config.samples.crop or WHOLE) * self.scene.label_ratio
         used = [roles != UNUSED for roles in base.roles]
         places = [
@@ -185,10 +185,12 @@ class _Trial:
         )
         digest = hashlib.sha256(b"".join(each.tobytes() for each in roles)).hexdigest()
         note = f"overlapping crops of {side} label px, shared out at random: this leaks"
-        return replace(base, roles=roles, counts=self._counts(roles), hash=digest, notes=[note])
+        return replace(
+            base, roles=roles, counts=self._count_labels(roles), hash=digest, notes=[note]
+        )
 
-    def _counts(self, roles: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Label pixels of each role and class."""
+    def _count_labels(self, roles: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Count the label pixels of each role and class."""
         total = np.zeros((5, len(self.scene.classes)), np.int64)
         for part, own in zip(self.scene.parts, roles, strict=True):
             if part.labels is not None:
@@ -196,7 +198,7 @@ class _Trial:
                 np.add.at(total, (own[known], part.labels.values[known]), 1)
         return total
 
-    def _run(self, protocol: str, drawn: Split) -> Run:
+    def _train(self, protocol: str, drawn: Split) -> Run:
         folder = RunFolder(self.folder / "runs" / f"seed-{self.seed}-{protocol}")
         if folder.finished:
             return Run.open(folder.path)
@@ -204,8 +206,8 @@ class _Trial:
             self.scene, drawn, out=folder.path, config=self.config, resume=True, quiet=self.quiet
         )
 
-    def _counted(self, run: Run, drawn: Split, role: int, protocol: str) -> Scores:
-        """Pixels of a role; of test crops, whatever its role, as often as crops hold it."""
+    def _score(self, run: Run, drawn: Split, role: int, protocol: str) -> Scores:
+        """Score the pixels of a role; those of test crops as often as crops hold them."""
         number = len(self.scene.classes)
         predictor = run.predictor(self.scene.reference)
         total = np.zeros((number, number), np.int64)
@@ -226,7 +228,7 @@ class _Trial:
 
 
 def read_scores(path: Path) -> Scores:
-    """Scores that an audit kept. Raises RunError for damaged ones, and those of older versions."""
+    """Read scores that an audit kept; raises RunError for damaged ones or an older version's."""
     try:
         scores = Scores.from_dict(json.loads(path.read_text(encoding="utf-8")))
         _ = {role: int(scores.protocol["pixels"][role]) for role in ("train", "test")}
@@ -238,7 +240,7 @@ def read_scores(path: Path) -> Scores:
     return scores
 
 
-def _honest_split(
+def _draw_split(
     scene: Scene, name: str, seed: int, context: Context, options: dict[str, Any]
 ) -> Split:
     try:
@@ -250,7 +252,7 @@ def _honest_split(
         ) from None
 
 
-def _honest_name(scene: Scene) -> str:
+def _choose_split(scene: Scene) -> str:
     masks = any(part.labels is not None and part.labels.given is not None for part in scene.parts)
     if not masks:
         return "blocks"
@@ -261,7 +263,7 @@ def _honest_name(scene: Scene) -> str:
     return "official"
 
 
-def _reach(config: LandCoverConfig, scene: Scene, window: int) -> int:
+def _find_reach(config: LandCoverConfig, scene: Scene, window: int) -> int:
     described = described_layers(scene, config.layers)
     bands = {name: scene.layers[name].bands for name in described}
     model = build_model(config, bands, scene.classes, described, scene.label_ratio)

@@ -20,8 +20,8 @@ from bandweave.data.splits.splitting import TEST, TRAIN, split
 from bandweave.landcover.comparison.plan import Plan
 from bandweave.landcover.map_files import read_map
 from bandweave.landcover.mapping import file_names
-from bandweave.landcover.report.colours import in_class_colours
-from bandweave.landcover.report.pictures import commonest, read_layer, shown_bands
+from bandweave.landcover.report.colours import colour_classes
+from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_labels
 from bandweave.report.pictures import Picture, photograph, picture
 from bandweave.report.words import counted
 
@@ -144,7 +144,7 @@ def _show_maps(root: Path, panel: Panel, scene: Scene) -> tuple[list[Picture], s
     index = int(np.argmax(tested))
     part, roles = scene.parts[index], drawn.roles[index]
     layer = scene.layers[scene.reference]
-    shown = shown_bands(layer)
+    shown = choose_bands(layer)
     values = read_layer(part, part.layers[scene.reference], shown.bands, LONGEST)
     rgba, _ = photograph(values)
     made = [picture(scene.reference, shown.words, rgba, photograph=True)]
@@ -152,7 +152,7 @@ def _show_maps(root: Path, panel: Panel, scene: Scene) -> tuple[list[Picture], s
     for title, role in (("training labels", TRAIN), ("test labels", TEST)):
         side = np.where(roles == role, part.labels.values, IGNORED)
         count = f"{counted(int((side != IGNORED).sum()))} px, seed {first.cell.seed}"
-        rgba = in_class_colours(commonest(side, LONGEST), scene.classes)
+        rgba = colour_classes(reduce_labels(side, LONGEST), scene.classes)
         made.append(picture(title, count, rgba))
     codes, name = [each.code for each in scene.classes], file_names(scene)[index]
     for model, results in panel.results.items():
@@ -163,7 +163,7 @@ def _show_maps(root: Path, panel: Panel, scene: Scene) -> tuple[list[Picture], s
                 continue
             accuracy = 100 * result.values[panel.case][ALL]["overall_accuracy"]
             caption = f"OA {accuracy:.2f} %, seed {result.cell.seed}"
-            rgba = in_class_colours(read_map(path, codes, LONGEST), scene.classes)
+            rgba = colour_classes(read_map(path, codes, LONGEST), scene.classes)
             made.append(picture(model, caption, rgba))
             break
     where = f"Part {part.name}, the one with most test pixels. " if len(scene.parts) > 1 else ""

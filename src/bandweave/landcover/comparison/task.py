@@ -30,7 +30,7 @@ from bandweave.landcover.comparison.cell import run_cell
 from bandweave.landcover.comparison.page import write_page
 from bandweave.landcover.comparison.plan import Plan
 from bandweave.landcover.metrics import METRICS, class_metrics, map_metrics
-from bandweave.landcover.report.text import protocol_lines
+from bandweave.landcover.report.protocol import describe_protocol
 from bandweave.landcover.scoring import SceneScores
 from bandweave.report.words import counted
 from bandweave.significance import LEAST_SEEDS, LEVEL, corrected_interval, corrected_p
@@ -308,7 +308,7 @@ def _protocol(panel: Panel) -> list[tuple[str, str]]:
     if several:
         shared.pop("seed", None)
     lines = []
-    for term, text in protocol_lines(shared):
+    for term, text in describe_protocol(shared):
         if several and term == "Labelled pixels":
             term = f"{term} (seed {done[0].cell.seed})"
         if not term.startswith("Hash"):

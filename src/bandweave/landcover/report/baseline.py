@@ -29,7 +29,7 @@ from bandweave.landcover.mapping import file_names, map_scene
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
 from bandweave.landcover.report.interval import UnitCounts, number_units
 from bandweave.landcover.run import Run
-from bandweave.landcover.scoring import own_split
+from bandweave.landcover.scoring import redraw_split
 from bandweave.training.folder import RunFolder
 from bandweave.training.progress import Progress
 
@@ -76,7 +76,7 @@ class Baseline:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Baseline:
-        """From baseline.json; raises one of `UNREADABLE` for anything but what `to_dict` gives."""
+        """Read what `to_dict` gave; raises one of `UNREADABLE` for anything else."""
         units = stored["units"]
         right, tested = (np.array(units[name], np.int64) for name in ("right", "tested"))
         scores = Scores.from_dict(stored["scores"])
@@ -100,14 +100,14 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, Bandweav
 def find_baseline(
     run: Run, scene: Scene, scores: Scores, quiet: bool = False
 ) -> tuple[Baseline | None, str]:
-    """The baseline in the run's folder, or one that is trained now and kept there.
+    """Take the baseline in the run's folder, or train one now and keep it there.
 
     scores  of the run, under whose split it is trained and scored
 
     Returns it, or None and why there is none ('' where nobody would look for one).
     """
     try:
-        split = own_split(run, scene)
+        split = redraw_split(run, scene)
         scene = with_bands(scene, match_layers(run.layers, scene))
     except (SplitError, LabelError, SceneMismatch):
         return None, ""
@@ -116,12 +116,12 @@ def find_baseline(
     if scores.protocol.get("hash") != split.hash:
         return None, "the scores are of another split than the model was trained with"
     layers = tuple(run.layers)
-    stored = _stored(run.folder)
-    if stored is not None and _fits(stored, scores, layers):
+    stored = _read_kept(run.folder)
+    if stored is not None and _is_of(stored, scores, layers):
         return stored, ""
     try:
         with Progress("report, baseline", 1, quiet=quiet) as bar:
-            found = _make(run.folder, scene, split, layers)
+            found = _train(run.folder, scene, split, layers)
             bar.advance()
     except (ConfigError, SplitError) as error:
         return None, str(error)
@@ -129,29 +129,29 @@ def find_baseline(
     return found, ""
 
 
-def baseline_maps(folder: RunFolder, scene: Scene) -> tuple[Path, ...]:
-    """The baseline's map of each part; empty where there is none."""
-    place = _place(folder, scene)
+def find_baseline_maps(folder: RunFolder, scene: Scene) -> tuple[Path, ...]:
+    """Find the baseline's map of each part; empty where there is none."""
+    place = _map_path(folder, scene)
     paths = [place / name if name else place for name in file_names(scene)]
     return tuple(paths) if all(path.exists() for path in paths) else ()
 
 
-def _place(folder: RunFolder, scene: Scene) -> Path:
-    """A file, or a folder for the parts of a scene that has many."""
+def _map_path(folder: RunFolder, scene: Scene) -> Path:
+    """Where the baseline's map stands: a file, or a folder for a scene of many parts."""
     name = "map_baseline"
     return folder.path / (f"{name}.tif" if len(scene.parts) == 1 else name)
 
 
-def _stored(folder: RunFolder) -> Baseline | None:
-    """What stands in the folder; None where there is none or it is damaged."""
+def _read_kept(folder: RunFolder) -> Baseline | None:
+    """Read the baseline in the folder; None where there is none or it is damaged."""
     try:
         return Baseline.from_dict(json.loads(folder.baseline.read_text(encoding="utf-8")))
     except UNREADABLE:
         return None
 
 
-def _fits(stored: Baseline, scores: Scores, layers: Sequence[str]) -> bool:
-    """It is of this split and these layers, and of the pixels that were scored."""
+def _is_of(stored: Baseline, scores: Scores, layers: Sequence[str]) -> bool:
+    """Whether it is of this split and these layers, and of the pixels that were scored."""
     return (
         (stored.method, stored.layers) == (METHOD, tuple(layers))
         and stored.scores.protocol.get("hash") == scores.protocol.get("hash")
@@ -160,18 +160,18 @@ def _fits(stored: Baseline, scores: Scores, layers: Sequence[str]) -> bool:
     )
 
 
-def _make(folder: RunFolder, scene: Scene, split: Split, layers: tuple[str, ...]) -> Baseline:
+def _train(folder: RunFolder, scene: Scene, split: Split, layers: tuple[str, ...]) -> Baseline:
     """Train, score, and map where that is quick. Raises SplitError where it would take too long."""
     bands = sum(scene.layers[name].bands for name in layers)
     training, tested = (
         sum(int((roles == role).sum()) for roles in split.roles) for role in (TRAIN, TEST)
     )
-    if _values(scene, split, layers) > VALUES:
+    if _count_values(scene, split, layers) > VALUES:
         raise SplitError("the bands of the scene are too many values to hold at once")
     most = min(MOST_TRAINED, int(WORK / max(tested * bands, 1)))
     if most < min(training, FEWEST_TRAINED):
         raise SplitError(f"{tested:,} test pixels of {bands} bands would take it too long")
-    some = thin(scene, split, most)
+    some = thin_training(scene, split, most)
     fitted = fit_baseline(METHOD, scene, some, layers, seed=SEED)
     trained = sum(int((roles == TRAIN).sum()) for roles in some.roles)
     scores, counts = _score(fitted, split)
@@ -179,14 +179,14 @@ def _make(folder: RunFolder, scene: Scene, split: Split, layers: tuple[str, ...]
     return Baseline(METHOD, layers, scores, counts, trained, training)
 
 
-def _values(scene: Scene, split: Split, layers: Sequence[str]) -> int:
-    """Of the layers in the part that has most, at the resolution of layer or labels."""
+def _count_values(scene: Scene, split: Split, layers: Sequence[str]) -> int:
+    """Count the values of the layers, at their resolution or the labels', in the largest part."""
     fine = sum(scene.layers[n].bands * max(scene.layers[n].ratio, split.ratio) ** 2 for n in layers)
     return fine * max(part.grid.height * part.grid.width for part in scene.parts)
 
 
-def thin(scene: Scene, split: Split, most: int, seed: int = SEED) -> Split:
-    """The split with about `most` of its training pixels: of each class the same share, at least 1.
+def thin_training(scene: Scene, split: Split, most: int, seed: int = SEED) -> Split:
+    """Keep about `most` of a split's training pixels: of each class the same share, at least 1.
 
     Its hash and protocol stay those of the whole.
     """
@@ -211,10 +211,10 @@ def thin(scene: Scene, split: Split, most: int, seed: int = SEED) -> Split:
 
 
 def _score(fitted: FittedBaseline, split: Split) -> tuple[Scores, UnitCounts]:
-    """Over the test pixels, all together and by unit."""
+    """Score the test pixels, all together and by unit."""
     scene, number = fitted.scene, len(fitted.scene.classes)
     units = number_units(scene, split)
-    counts, total = UnitCounts.of(units), np.zeros((number, number), np.int64)
+    counts, total = UnitCounts.zeros(units), np.zeros((number, number), np.int64)
     for index, (part, roles) in enumerate(zip(scene.parts, split.roles, strict=True)):
         test = roles == TEST
         if part.labels is None or not test.any():
@@ -236,7 +236,7 @@ def _map(folder: RunFolder, fitted: FittedBaseline, bands: int) -> None:
     """Map the scene where that is quick; else remove what stands there, which is another's."""
     import shutil
 
-    place = _place(folder, fitted.scene)
+    place = _map_path(folder, fitted.scene)
     pixels = sum(roles.size for roles in fitted.split.roles)
     if pixels * bands * len(fitted.classifier[-1].support_) <= WORK:
         map_scene(BaselineRun.of(fitted), fitted.scene, place, overwrite=True, quiet=True)

@@ -49,22 +49,27 @@ def set_beside(model: str, scores: Scores, counts: UnitCounts | None, baseline: 
         ["difference", *differences],
     ]
     heads = ["", *(row.name for row in metrics.values())]
-    words = ("95 % interval", _interval(own), _interval(its), _interval(between, signed=True))
+    words = (
+        "95 % interval",
+        _interval_text(own),
+        _interval_text(its),
+        _interval_text(between, signed=True),
+    )
     for cells, word in zip((heads, *rows), words, strict=True):
         cells.insert(2, word)
-    overlap = _overlap(own, its)
-    about, sentence = _about(baseline, overlap), _sentence(scores, baseline, overlap)
+    overlap = _say_overlap(own, its)
+    about, sentence = _describe_baseline(baseline, overlap), _conclude(scores, baseline, overlap)
     return Beside(heads, rows, about, sentence)
 
 
-def _overlap(one: Interval | None, other: Interval | None) -> str:
-    """Whether two intervals overlap, in words; '' where there are none."""
+def _say_overlap(one: Interval | None, other: Interval | None) -> str:
+    """Say whether two intervals overlap; '' where there are none."""
     if one is None or other is None:
         return ""
     return "overlap" if one[0] <= other[1] and other[0] <= one[1] else "do not overlap"
 
 
-def _about(baseline: Baseline, overlap: str) -> str:
+def _describe_baseline(baseline: Baseline, overlap: str) -> str:
     number, training = counted(baseline.trained), counted(baseline.training)
     pixels = f"the run's {training} training pixels"
     if baseline.trained < baseline.training:
@@ -87,8 +92,8 @@ def _about(baseline: Baseline, overlap: str) -> str:
     return text
 
 
-def _sentence(scores: Scores, baseline: Baseline, overlap: str) -> str:
-    """For the conclusion: how the model stands to the baseline."""
+def _conclude(scores: Scores, baseline: Baseline, overlap: str) -> str:
+    """Say how the model stands to the baseline, for the conclusion."""
     difference = 100 * (scores.overall_accuracy - baseline.scores.overall_accuracy)
     size = f"{abs(difference):.1f}"
     stands = "as often right" if size == "0.0" else f"{size} points "
@@ -103,8 +108,8 @@ def _sentence(scores: Scores, baseline: Baseline, overlap: str) -> str:
     return f"{text}, and their 95 % intervals {overlap}." if overlap else f"{text}."
 
 
-def _interval(found: Interval | None, signed: bool = False) -> str:
-    """In per cent, or in points with signs."""
+def _interval_text(found: Interval | None, signed: bool = False) -> str:
+    """Write an interval in per cent, or in points with signs."""
     if found is None:
         return "–"
     low, high = (100 * end for end in found)

@@ -17,18 +17,18 @@ RIM = (40, 40, 40, 255)  # of a dot
 RIGHT_COLOUR, WRONG_COLOUR = "#3b7ea6", "#e4572e"  # apart for any eye
 
 
-def in_class_colours(indices: np.ndarray, classes: Sequence[ClassInfo]) -> np.ndarray:
-    """(h, w, 4) uint8 of class indices; transparent where there is none."""
+def colour_classes(indices: np.ndarray, classes: Sequence[ClassInfo]) -> np.ndarray:
+    """Colour class indices, (h, w, 4) uint8; transparent where there is none."""
     return in_colours(indices, [each.color for each in classes])
 
 
-def in_verdict_colours(verdict: np.ndarray) -> np.ndarray:
-    """(h, w, 4) uint8 of RIGHT and WRONG; transparent elsewhere."""
+def colour_verdict(verdict: np.ndarray) -> np.ndarray:
+    """Colour RIGHT and WRONG, (h, w, 4) uint8; transparent elsewhere."""
     return in_colours(verdict, [{RIGHT: RIGHT_COLOUR, WRONG: WRONG_COLOUR}[i] for i in range(2)])
 
 
-def with_markers(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Pieces of a sparse picture (h, w, 4) that are smaller than a dot, as dots with a dark rim.
+def add_markers(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Draw pieces of a sparse picture (h, w, 4) that are smaller than a dot as dots with a rim.
 
     Returns the picture, and whether there are dots. A picture that is small, and so shown enlarged,
     or that has much to show, stays as it is.
@@ -54,21 +54,21 @@ def with_markers(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
     return marked, dots > 0
 
 
-def in_confidence_colours(values: np.ndarray, lowest: float) -> np.ndarray:
-    """(h, w, 4) uint8 of confidence from `lowest` to 1; transparent where NaN."""
+def colour_confidence(values: np.ndarray, lowest: float) -> np.ndarray:
+    """Colour confidence from `lowest` to 1, (h, w, 4) uint8; transparent where NaN."""
     scaled = (values - lowest) / max(1 - lowest, 1e-6)
-    rgba = _confidence_map()(np.clip(np.nan_to_num(scaled), 0, 1), bytes=True)
+    rgba = _load_colour_map()(np.clip(np.nan_to_num(scaled), 0, 1), bytes=True)
     rgba[np.isnan(values)] = 0
     return rgba
 
 
 def confidence_ramp(steps: int = 9) -> list[str]:
-    """Colours of `in_confidence_colours`, '#rrggbb', from its lowest value to 1."""
-    table = _confidence_map()(np.linspace(0, 1, steps), bytes=True)
+    """List the colours of `colour_confidence`, '#rrggbb', from its lowest value to 1."""
+    table = _load_colour_map()(np.linspace(0, 1, steps), bytes=True)
     return ["#" + "".join(f"{int(value):02x}" for value in row[:3]) for row in table]
 
 
-def _confidence_map() -> Any:
+def _load_colour_map() -> Any:
     from matplotlib import colormaps
 
     return colormaps["cividis"]

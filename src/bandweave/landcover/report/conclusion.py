@@ -12,8 +12,8 @@ from bandweave.landcover.report.interval import FEWEST, UnitCounts, bootstrap_in
 from bandweave.report.words import counted, percent
 
 
-def interval_words(counts: UnitCounts | None, scores: Scores) -> tuple[str, str]:
-    """The interval on overall accuracy, '' where none can be given, and how it was made or why not.
+def describe_interval(counts: UnitCounts | None, scores: Scores) -> tuple[str, str]:
+    """Say the interval on overall accuracy, '' where there is none, and how it was made or why not.
 
     counts  of the map that is shown; None where there is none under the scores' split
     """
@@ -36,8 +36,8 @@ def interval_words(counts: UnitCounts | None, scores: Scores) -> tuple[str, str]
     )
 
 
-def conclusion(scores: Scores, interval: str, other_split: bool, beside: str = "") -> str:
-    """What the scores say in plain words.
+def write_conclusion(scores: Scores, interval: str, other_split: bool, beside: str = "") -> str:
+    """Say in plain words what the scores tell.
 
     beside  a sentence on the baseline; '' where there is none
     """
@@ -51,11 +51,11 @@ def conclusion(scores: Scores, interval: str, other_split: bool, beside: str = "
         text += f"; the weakest class is {scores.classes[weakest]}, of which "
         text += f"{percent(float(scores.accuracy[weakest]), 1)} are found"
     text = f"{text}. {beside}" if beside else f"{text}."
-    return f"{text} {_limit(scores.protocol, other_split)}"
+    return f"{text} {_say_limit(scores.protocol, other_split)}"
 
 
-def _limit(protocol: Mapping[str, Any], other_split: bool) -> str:
-    """How far the protocol lets the number speak."""
+def _say_limit(protocol: Mapping[str, Any], other_split: bool) -> str:
+    """Say how far the protocol lets the number speak."""
     if other_split:
         return (
             "Pixels that the model was trained on may be among them, so the number may be too high."

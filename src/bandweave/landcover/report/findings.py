@@ -12,7 +12,7 @@ from bandweave.landcover.areas.class_areas import ClassAreas
 from bandweave.landcover.metrics import Scores
 from bandweave.landcover.report.baseline import Baseline
 from bandweave.landcover.report.beside import Beside, set_beside
-from bandweave.landcover.report.conclusion import conclusion, interval_words
+from bandweave.landcover.report.conclusion import describe_interval, write_conclusion
 from bandweave.landcover.report.plates import Plates
 from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import SceneScores
@@ -67,7 +67,7 @@ class Findings:
     @cached_property
     def interval(self) -> tuple[str, str]:
         """The interval on overall accuracy, and how it was made or why there is none; in words."""
-        return interval_words(self.plates.by_unit, self.pixels) if self.pixels else ("", "")
+        return describe_interval(self.plates.by_unit, self.pixels) if self.pixels else ("", "")
 
     @cached_property
     def beside(self) -> Beside | None:
@@ -83,4 +83,4 @@ class Findings:
         if self.pixels is None:
             return ""
         beside = self.beside.sentence if self.beside else ""
-        return conclusion(self.pixels, self.interval[0], self.other_split, beside)
+        return write_conclusion(self.pixels, self.interval[0], self.other_split, beside)

@@ -28,7 +28,7 @@ class Ground:
 
 
 def describe_ground(grid: Grid) -> Ground:
-    """The scale bar and the corners of a grid's picture; empty where it has no place on the ground.
+    """Find the scale bar and the corners of a grid's picture; empty where it has no place.
 
     >>> from rasterio.transform import from_origin
     >>> from rasterio.crs import CRS
@@ -37,24 +37,24 @@ def describe_ground(grid: Grid) -> Ground:
     """
     if not grid.georeferenced:
         return Ground()
-    metres = _metres_across(grid)
+    metres = _measure_width(grid)
     if metres is None:
-        return Ground(corners=_corners(grid))
+        return Ground(corners=_describe_corners(grid))
     longest = LONGEST_BAR * metres
     power = 10.0 ** math.floor(math.log10(longest))
     length = max(step * power for step in (1, 2, 5) if step * power <= longest)
     words = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    return Ground(length / metres, words, _corners(grid))
+    return Ground(length / metres, words, _describe_corners(grid))
 
 
-def _metres_across(grid: Grid) -> float | None:
-    """Width of the middle row in metres on the ground, by its middle pixel; None without a CRS."""
+def _measure_width(grid: Grid) -> float | None:
+    """Measure the middle row in metres on the ground, by its middle pixel; None without a CRS."""
     if grid.crs is None:
         return None
     row, col = grid.height / 2, grid.width / 2
     ends = [grid.xy(row, col - 0.5), grid.xy(row, col + 0.5)]
     try:
-        across = grid.width * _distance(*_degrees(grid, ends))
+        across = grid.width * _measure_distance(*_to_degrees(grid, ends))
     except (RasterioError, ValueError):  # a CRS of no place on the Earth
         if not grid.crs.is_projected:
             return None
@@ -62,8 +62,8 @@ def _metres_across(grid: Grid) -> float | None:
     return across if math.isfinite(across) and across > 0 else None
 
 
-def _degrees(grid: Grid, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Longitude and latitude of points of the CRS."""
+def _to_degrees(grid: Grid, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Give longitude and latitude of points of the CRS."""
     from rasterio.warp import transform
 
     assert grid.crs is not None
@@ -74,15 +74,15 @@ def _degrees(grid: Grid, points: list[tuple[float, float]]) -> list[tuple[float,
     return list(zip(longitudes, latitudes, strict=True))
 
 
-def _distance(first: tuple[float, float], second: tuple[float, float]) -> float:
-    """Metres between two places in degrees, on a sphere."""
+def _measure_distance(first: tuple[float, float], second: tuple[float, float]) -> float:
+    """Measure the metres between two places in degrees, on a sphere."""
     (a, b), (c, d) = ([math.radians(value) for value in point] for point in (first, second))
     half = math.sin((d - b) / 2) ** 2 + math.cos(b) * math.cos(d) * math.sin((c - a) / 2) ** 2
     return 2 * EARTH * math.asin(math.sqrt(half))
 
 
-def _corners(grid: Grid) -> str:
-    """All four where rows are turned against the CRS, two where they are not."""
+def _describe_corners(grid: Grid) -> str:
+    """Say all four corners where rows are turned against the CRS, two where they are not."""
     names = ("upper left", "upper right", "lower right", "lower left")
     turned = grid.transform.b != 0 or grid.transform.d != 0
     shown = range(4) if turned else (0, 2)

@@ -42,8 +42,8 @@ class UnitCounts:
     tested: np.ndarray
 
     @classmethod
-    def of(cls, units: Units) -> UnitCounts:
-        """Zeros; the last stands for pixels without a unit."""
+    def zeros(cls, units: Units) -> UnitCounts:
+        """No pixels yet; the last place stands for pixels without a unit."""
         number = 2 + max(int(each.max(initial=-1)) for each in units.numbers)
         return cls(units.kind, np.zeros(number, np.int64), np.zeros(number, np.int64))
 
@@ -54,14 +54,14 @@ class UnitCounts:
 
     @property
     def units(self) -> int:
-        """How many hold test pixels."""
+        """How many units hold test pixels."""
         return int((self.tested > 0).sum())
 
 
 def number_units(scene: Scene, split: Split) -> Units:
-    """The units whose pixels are taken for dependent; the coarsest that the labels tell of.
+    """Number the units whose pixels are taken for dependent: those of the split.
 
-    Those of the split. A split by pixels (random, given, official) has the labels' objects, or
+    A split by pixels (random, given, official) has the labels' objects, or
     blocks of its size where labels are a raster; of blocks and objects the fewer are taken.
     """
     shapes = [roles.shape for roles in split.roles]
@@ -77,34 +77,34 @@ def number_units(scene: Scene, split: Split) -> Units:
         found.append(Units("object", number_objects(objects)))
     if split.config.protocol.by_block or not found:
         found.append(Units("block", number_blocks(shapes, split.config.side)))
-    return min(found, key=lambda units: _tested(units, split))
+    return min(found, key=lambda units: _count_tested(units, split))
 
 
-def _tested(units: Units, split: Split) -> int:
-    """How many units hold test pixels."""
+def _count_tested(units: Units, split: Split) -> int:
+    """Count the units that hold test pixels."""
     pairs = zip(units.numbers, split.roles, strict=True)
     return len(np.unique(np.concatenate([number[role == TEST] for number, role in pairs])))
 
 
 def bootstrap_interval(counts: UnitCounts, seed: int = 0) -> tuple[float, float] | None:
-    """The 95 % interval of overall accuracy, 0 to 1; None with fewer than `FEWEST` units."""
-    return _interval(counts.right, counts.tested, seed)
+    """Estimate the 95 % interval of overall accuracy, 0 to 1; None below `FEWEST` units."""
+    return _bootstrap(counts.right, counts.tested, seed)
 
 
 def bootstrap_difference(
     counts: UnitCounts, other: UnitCounts, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The 95 % interval of how much larger the overall accuracy of one map is than of another's.
+    """Estimate the 95 % interval of how much larger the overall accuracy of one map is.
 
-    Both are counted on the same draws of units. None with fewer than `FEWEST` units, or where they
-    were not tested on the same.
+    Both maps are counted on the same draws of units. None with fewer than `FEWEST` units, or where
+    they were not tested on the same.
     """
     if not np.array_equal(counts.tested, other.tested):
         return None
-    return _interval(counts.right - other.right, counts.tested, seed)
+    return _bootstrap(counts.right - other.right, counts.tested, seed)
 
 
-def _interval(right: np.ndarray, tested: np.ndarray, seed: int) -> tuple[float, float] | None:
+def _bootstrap(right: np.ndarray, tested: np.ndarray, seed: int) -> tuple[float, float] | None:
     held = tested > 0
     right, tested = right[held], tested[held]
     if len(tested) < FEWEST:

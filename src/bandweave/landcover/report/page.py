@@ -19,15 +19,15 @@ from bandweave.data.match import with_classes
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import Split
 from bandweave.errors import FileError, LabelError, RunError, SceneMismatch, SplitError
-from bandweave.landcover.areas.class_areas import ClassAreas, class_areas
+from bandweave.landcover.areas.class_areas import ClassAreas, measure_areas
 from bandweave.landcover.metrics import Scores
-from bandweave.landcover.report.baseline import baseline_maps, find_baseline
+from bandweave.landcover.report.baseline import find_baseline, find_baseline_maps
 from bandweave.landcover.report.findings import Findings
 from bandweave.landcover.report.maps import MapFiles, find_maps
 from bandweave.landcover.report.plates import Plates, draw_plates
 from bandweave.landcover.report.sections import SECTIONS
 from bandweave.landcover.run import Run
-from bandweave.landcover.scoring import SceneScores, own_split
+from bandweave.landcover.scoring import SceneScores, redraw_split
 from bandweave.report.page import render
 from bandweave.report.section import make_sections
 from bandweave.report.words import counted
@@ -82,7 +82,7 @@ def write_report(
     if baseline and scores is not None:
         classical, lacking = find_baseline(run, scene, scores.pixels, quiet)
     if classical is not None and files.maps:
-        files = replace(files, baselines=baseline_maps(run.folder, scene))
+        files = replace(files, baselines=find_baseline_maps(run.folder, scene))
     plates = draw_plates(run, scene, split, files, quiet=quiet)
     if scores is not None and plates.tested and _is_same_split(scores, split):
         _note_other_map(scores.pixels, plates, notes)
@@ -118,7 +118,7 @@ def _find_split(
     """Take the split whose sides are shown: the given one, or the run's own on this scene."""
     if split is None:
         try:
-            split = own_split(run, scene)
+            split = redraw_split(run, scene)
         except (SplitError, LabelError):
             return None
     elif [each.shape for each in split.roles] != [
@@ -141,8 +141,8 @@ def _find_areas(run: Run, scene: Scene, files: MapFiles, split: Split | None) ->
     own = split if split is not None and split.hash == run.facts["split_hash"] else None
     if own is None:
         with suppress(SplitError, LabelError):
-            own = own_split(run, scene)
-    return class_areas(scene, files.maps, run.classes, run.output_ratio, own)
+            own = redraw_split(run, scene)
+    return measure_areas(scene, files.maps, run.classes, run.output_ratio, own)
 
 
 def _is_same_split(scores: SceneScores | None, split: Split | None) -> bool:

@@ -13,15 +13,15 @@ from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
 from bandweave.data.splits.splitting import TEST, TRAIN, VALIDATION, Split
 from bandweave.landcover.map_files import RIGHT, read_confidence, read_map, verdict
 from bandweave.landcover.report.colours import (
-    in_class_colours,
-    in_confidence_colours,
-    in_verdict_colours,
-    with_markers,
+    add_markers,
+    colour_classes,
+    colour_confidence,
+    colour_verdict,
 )
 from bandweave.landcover.report.ground import Ground, describe_ground
 from bandweave.landcover.report.interval import UnitCounts, number_units
 from bandweave.landcover.report.maps import MapFiles
-from bandweave.landcover.report.pictures import commonest, read_layer, shown_bands
+from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_labels
 from bandweave.landcover.run import Run
 from bandweave.raster.writing.outputs import CACHE_BYTES
 from bandweave.report.pictures import Picture, photograph, picture
@@ -75,13 +75,13 @@ class Plates:
 def draw_plates(
     run: Run, scene: Scene, split: Split | None, files: MapFiles, quiet: bool = False
 ) -> Plates:
-    """Read and draw; parts of a scene that has many are chosen by `_chosen`."""
+    """Draw the pictures of a scene; `_choose_parts` chooses among many parts."""
     plates = Plates(parts=len(scene.parts), has_map=bool(files.maps))
     plates.has_confidence = bool(files.confidences)
-    plates.has_labels = any(_labelled(part) for part in scene.parts)
+    plates.has_labels = any(_has_labels(part) for part in scene.parts)
     if plates.has_labels and scene.classes != run.classes:
         plates.label_classes = scene.classes
-    chosen = _chosen(scene, split)
+    chosen = _choose_parts(scene, split)
     units = None if split is None else number_units(scene, split)
     longest = LONGEST_OF_MANY if len(chosen) > 1 else LONGEST
     with (
@@ -89,52 +89,54 @@ def draw_plates(
         Progress("report, parts", len(scene.parts), quiet=quiet) as bar,
     ):
         for index, part in enumerate(scene.parts):
-            judged = _judged(run, scene, split, files, index)
+            judged = _judge(run, scene, split, files, index)
             if judged is not None:
                 plates.right += int((judged == RIGHT).sum())
                 plates.tested += int((judged != IGNORED).sum())
                 assert units is not None  # what is judged has a split
-                plates.by_unit = plates.by_unit or UnitCounts.of(units)
+                plates.by_unit = plates.by_unit or UnitCounts.zeros(units)
                 plates.by_unit.add(units.numbers[index], judged)
             if index in chosen:
                 painter = _Painter(run, scene, part, longest)
-                painter.image()
-                if _labelled(part):
-                    painter.labels(split, None if split is None else split.roles[index])
+                painter.draw_image()
+                if _has_labels(part):
+                    painter.draw_labels(split, None if split is None else split.roles[index])
                 if files.maps:
-                    painter.map(files.maps[index])
+                    painter.draw_map(files.maps[index])
                 if files.baselines:
-                    painter.map(files.baselines[index], "map of the baseline")
+                    painter.draw_map(files.baselines[index], "map of the baseline")
                 if files.confidences:
-                    painter.confidence(files.confidences[index])
+                    painter.draw_confidence(files.confidences[index])
                 if judged is not None and (judged != IGNORED).any():
-                    painter.errors(judged)
+                    painter.draw_errors(judged)
                 plates.shown.append(
-                    Plate(part.name, describe_ground(part.grid), painter.main, painter.layers())
+                    Plate(
+                        part.name, describe_ground(part.grid), painter.main, painter.draw_layers()
+                    )
                 )
             bar.advance()
     return plates
 
 
-def _labelled(part: Part) -> bool:
+def _has_labels(part: Part) -> bool:
     return part.labels is not None and bool((part.labels.values != IGNORED).any())
 
 
-def _chosen(scene: Scene, split: Split | None) -> set[int]:
-    """Which parts to show: those with test pixels first, then those with labels, in their order."""
+def _choose_parts(scene: Scene, split: Split | None) -> set[int]:
+    """Choose parts to show: those with test pixels, then those with labels, in their order."""
 
     def rank(index: int) -> tuple[int, int]:
         if split is not None and (split.roles[index] == TEST).any():
             return 0, index
-        return (1 if _labelled(scene.parts[index]) else 2), index
+        return (1 if _has_labels(scene.parts[index]) else 2), index
 
     return set(sorted(range(len(scene.parts)), key=rank)[:MOST_PARTS])
 
 
-def _judged(
+def _judge(
     run: Run, scene: Scene, split: Split | None, files: MapFiles, index: int
 ) -> np.ndarray | None:
-    """Where the map of a part is right on test pixels; None where that cannot be told."""
+    """Judge the map of a part on test pixels: RIGHT and WRONG; None where that cannot be told."""
     labels = scene.parts[index].labels
     if split is None or labels is None or not files.maps or scene.classes != run.classes:
         return None
@@ -152,18 +154,18 @@ class _Painter:
         self.brief = longest == LONGEST_OF_MANY
         self.main: list[Picture] = []
 
-    def image(self) -> None:
-        """The reference layer."""
-        self.main.append(self._layer(self.scene.reference, self.longest))
+    def draw_image(self) -> None:
+        """Draw the reference layer."""
+        self.main.append(self._draw_layer(self.scene.reference, self.longest))
 
-    def layers(self) -> list[Picture]:
-        """The other layers, small."""
+    def draw_layers(self) -> list[Picture]:
+        """Draw the other layers, small."""
         others = [name for name in self.part.layers if name != self.scene.reference]
-        return [self._layer(name, min(self.longest, LONGEST_OTHER)) for name in others]
+        return [self._draw_layer(name, min(self.longest, LONGEST_OTHER)) for name in others]
 
-    def _layer(self, name: str, longest: int) -> Picture:
+    def _draw_layer(self, name: str, longest: int) -> Picture:
         layer, facts = self.part.layers[name], self.scene.layers[name]
-        shown = shown_bands(facts)
+        shown = choose_bands(facts)
         rgba, ranges = photograph(read_layer(self.part, layer, shown.bands, longest))
         words = [shown.words] if shown.words and not self.brief else []
         if len(ranges) == 1:
@@ -171,12 +173,14 @@ class _Painter:
             words.append(f"{low} (black) to {high} {facts.info.units or ''}".rstrip() + " (white)")
         return picture(name, "; ".join(words), rgba, photograph=True)
 
-    def labels(self, split: Split | None, roles: np.ndarray | None) -> None:
-        """Labels of each side of the split, or all of them where there is none."""
+    def draw_labels(self, split: Split | None, roles: np.ndarray | None) -> None:
+        """Draw the labels of each side of the split, or all of them where there is none."""
         assert self.part.labels is not None
         values, classes = self.part.labels.values, self.scene.classes
         if split is None or roles is None:
-            self._classes("labels", f"{counted((values != IGNORED).sum())} px", values, classes)
+            self._draw_classes(
+                "labels", f"{counted((values != IGNORED).sum())} px", values, classes
+            )
             return
         own = split.hash == self.run.facts["split_hash"]
         sides = [("training labels" if own else "training side of the scored split", TRAIN)]
@@ -186,34 +190,34 @@ class _Painter:
             side = np.where(roles == role, values, IGNORED)
             count = int((side != IGNORED).sum())
             if count or not self.brief:
-                self._classes(title, f"{counted(count)} px", side, classes)
+                self._draw_classes(title, f"{counted(count)} px", side, classes)
 
-    def _classes(
+    def _draw_classes(
         self, title: str, caption: str, values: np.ndarray, classes: Sequence[ClassInfo]
     ) -> None:
-        rgba, marked = with_markers(in_class_colours(commonest(values, self.longest), classes))
+        rgba, marked = add_markers(colour_classes(reduce_labels(values, self.longest), classes))
         self.main.append(picture(title, caption + (", as dots" if marked else ""), rgba))
 
-    def map(self, path: Path, title: str = "map") -> None:
-        """The map, or another's."""
+    def draw_map(self, path: Path, title: str = "map") -> None:
+        """Draw the map, or another's."""
         indices = read_map(path, [each.code for each in self.run.classes], self.longest)
-        rgba = in_class_colours(indices, self.run.classes)
+        rgba = colour_classes(indices, self.run.classes)
         self.main.append(picture(title, "" if self.brief else path.name, rgba))
 
-    def confidence(self, path: Path) -> None:
-        """The largest class probability."""
+    def draw_confidence(self, path: Path) -> None:
+        """Draw the largest class probability."""
         values = read_confidence(path, self.longest)
         known = values[np.isfinite(values)]
         caption = f"mean {percent(float(known.mean()), 1)}" if known.size else "no data"
-        rgba = in_confidence_colours(values, 1 / len(self.run.classes))
+        rgba = colour_confidence(values, 1 / len(self.run.classes))
         self.main.append(picture("confidence", caption, rgba))
 
-    def errors(self, judged: np.ndarray) -> None:
-        """Where the map is right and wrong."""
+    def draw_errors(self, judged: np.ndarray) -> None:
+        """Draw where the map is right and wrong."""
         right, tested = int((judged == RIGHT).sum()), int((judged != IGNORED).sum())
         share = percent(right / tested)
         caption = f"{counted(right)} of {counted(tested)} test px right ({share})"
         if self.brief:
             caption = f"{share} right"
-        rgba, _ = with_markers(in_verdict_colours(commonest(judged, self.longest)))
+        rgba, _ = add_markers(colour_verdict(reduce_labels(judged, self.longest)))
         self.main.append(picture("right and wrong", caption, rgba))

@@ -8,7 +8,7 @@ from typing import Any
 
 from bandweave.data.scene import Scene
 from bandweave.landcover.report.findings import Findings
-from bandweave.landcover.report.sections.scene_run import changed_options
+from bandweave.landcover.report.sections.scene_run import list_changed_options
 from bandweave.landcover.run import Run
 from bandweave.report.section import Section, fill_section
 from bandweave.yaml_files import yaml_text
@@ -26,20 +26,20 @@ def show_commands(found: Findings) -> Section:
     return fill_section(
         "Again",
         TEMPLATE,
-        commands=_commands(found.run, found.scene, found.protocol if found.pixels else None),
+        commands=_list_commands(found.run, found.scene, found.protocol if found.pixels else None),
         config=yaml_text(found.run.config.to_dict()),
     )
 
 
-def _commands(run: Run, scene: Scene, scored: Mapping[str, Any] | None) -> list[str]:
-    """What to type for the same run, map and scores.
+def _list_commands(run: Run, scene: Scene, scored: Mapping[str, Any] | None) -> list[str]:
+    """List what to type for the same run, map and scores.
 
     scored  the protocol of the scores; None where there are none
     """
     again = f"{run.folder.path}-again"
     train = ["bandweave", "train", "--scene", run.config.scene, "--model", run.config.name]
     train += ["--split", run.config.split.name]
-    for name, _, value in changed_options(run.config):
+    for name, _, value in list_changed_options(run.config):
         if name != "split.name":
             train += [f"--{name}", value]
     opened = scene.origin or scene.name

@@ -40,7 +40,10 @@ def show_classes(found: Findings) -> Section:
             counted(train[name]["train"]) if name in train else "–" for name in names
         ]
     if found.pixels:
-        columns |= {"test px": list(map(counted, found.pixels.support)), **_texts(found.pixels)}
+        columns |= {
+            "test px": list(map(counted, found.pixels.support)),
+            **_write_columns(found.pixels),
+        }
     if found.objects:
         columns["test objects"] = list(map(counted, found.objects.support))
         columns["accuracy by object"] = list(map(percent, found.objects.accuracy))
@@ -58,8 +61,8 @@ def show_classes(found: Findings) -> Section:
     )
 
 
-def _texts(scores: Scores) -> dict[str, list[str]]:
-    """Every score of single classes, by its name in words."""
+def _write_columns(scores: Scores) -> dict[str, list[str]]:
+    """Write every score of single classes, by its name in words."""
     rows = class_metrics()
     return {
         rows[name].name: [rows[name].text(value) for value in values]

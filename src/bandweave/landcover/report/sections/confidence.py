@@ -45,7 +45,7 @@ def show_confidence(found: Findings) -> Section | None:
 
 
 def _plot_reliability(axes: Axes, calibration: Calibration) -> None:
-    """Accuracy of each bin over its confidence; bars tell the share of the pixels in it."""
+    """Plot the accuracy of each bin over its confidence; bars tell the share of pixels in it."""
     confidence, accuracy, pixels = calibration.reliability()
     some = pixels > 0
     places = (some.nonzero()[0] + 0.5) / BINS
@@ -60,7 +60,7 @@ def _plot_reliability(axes: Axes, calibration: Calibration) -> None:
 
 
 def _plot_coverage(axes: Axes, calibration: Calibration) -> None:
-    """Accuracy of what is kept when the unsure is left out."""
+    """Plot the accuracy of what is kept when the unsure is left out."""
     kept, accuracy = calibration.coverage()
     many = kept >= LEAST
     kept, accuracy = kept[many], accuracy[many]

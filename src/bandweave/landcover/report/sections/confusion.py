@@ -60,11 +60,11 @@ def show_confusion(found: Findings) -> Section | None:
         STYLE,
         unit=found.pixels.unit,
         classes=found.run.classes,
-        rows=_cells(found.pixels),
+        rows=_count_cells(found.pixels),
     )
 
 
-def _cells(scores: Scores) -> list[list[Cell]]:
+def _count_cells(scores: Scores) -> list[list[Cell]]:
     rows = []
     for truth, (counts, support) in enumerate(zip(scores.confusion, scores.support, strict=True)):
         row = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bandweave.landcover.report.colours import RIGHT_COLOUR, WRONG_COLOUR, confidence_ramp
 from bandweave.landcover.report.findings import Findings
-from bandweave.landcover.report.pictures import shown_bands
+from bandweave.landcover.report.reduced import choose_bands
 from bandweave.report.section import Section, fill_section
 from bandweave.report.words import percent
 
@@ -89,7 +89,7 @@ def show_pictures(found: Findings) -> Section:
         STYLE,
         plates=plates,
         scene=scene,
-        bands=shown_bands(scene.layers[scene.reference]).words,
+        bands=choose_bands(scene.layers[scene.reference]).words,
         classes=found.run.classes,
         ramp=confidence_ramp(),
         least_confidence=percent(1 / len(found.run.classes), 0),

@@ -58,16 +58,16 @@ def show_scene_and_run(found: Findings) -> Section:
         "Scene and run",
         TEMPLATE,
         heads=HEADS,
-        layers=_layer_rows(scene, run),
+        layers=_describe_layers(scene, run),
         notes=scene.notes,
-        run_lines=_run_lines(run),
-        machine_lines=_machine_lines(run.facts),
+        run_lines=_describe_run(run),
+        machine_lines=_describe_machine(run.facts),
         preset=run.config.name,
-        changed=changed_options(run.config),
+        changed=list_changed_options(run.config),
     )
 
 
-def _layer_rows(scene: Scene, run: Run) -> list[list[str]]:
+def _describe_layers(scene: Scene, run: Run) -> list[list[str]]:
     """Describe each layer of the scene in a row."""
     placed = scene.parts[0].grid.georeferenced
     rows = []
@@ -95,7 +95,7 @@ def _range_text(wavelengths: tuple[float, ...] | None) -> str:
     return f"{low} nm" if low == high else f"{low} to {high} nm"
 
 
-def _run_lines(run: Run) -> list[tuple[str, str]]:
+def _describe_run(run: Run) -> list[tuple[str, str]]:
     facts = run.facts
     return [
         ("Folder", str(run.folder.path)),
@@ -108,8 +108,8 @@ def _run_lines(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _machine_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Of the machine and the libraries that trained."""
+def _describe_machine(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Describe the machine and the libraries that trained."""
     machine = facts["machine"]
     libraries = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     return [
@@ -120,7 +120,7 @@ def _machine_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def changed_options(config: LandCoverConfig) -> list[tuple[str, str, str]]:
+def list_changed_options(config: LandCoverConfig) -> list[tuple[str, str, str]]:
     """List the options that differ from the preset's: name, the preset's value, the run's."""
     preset = flatten(LandCoverConfig.read({"model": config.name}).to_dict())
     own = flatten(config.to_dict())

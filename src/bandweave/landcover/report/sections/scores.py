@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bandweave.landcover.metrics import map_metrics
 from bandweave.landcover.report.findings import Findings
-from bandweave.landcover.report.text import protocol_lines
+from bandweave.landcover.report.protocol import describe_protocol
 from bandweave.report.section import Section, fill_section
 
 TEMPLATE = """
@@ -58,12 +58,12 @@ def show_scores(found: Findings) -> Section:
         objects=found.objects,
         by_object=found.objects.overall() if found.objects else {},
         metrics=map_metrics(),
-        protocol=protocol_lines(found.protocol),
+        protocol=describe_protocol(found.protocol),
         interval=found.interval,
         other_scene=scored if scored != found.scene.name else None,
         other_split=found.other_split,
         beside=found.beside,
         lacking=found.lacking,
         has_labels=found.plates.has_labels,
-        trained=protocol_lines(found.run.facts["protocol"]),
+        trained=describe_protocol(found.run.facts["protocol"]),
     )

@@ -36,10 +36,10 @@ TEMPLATE = """
 
 def show_training(found: Findings) -> Section | None:
     """The curves of loss, accuracy and validation over the steps of training."""
-    curves = _curves(found.history)
+    curves = _make_curves(found.history)
     if not curves:
         return None
-    experts = expert_shares(found.history)
+    experts = read_expert_shares(found.history)
     return fill_section(
         "Training",
         TEMPLATE,
@@ -49,8 +49,8 @@ def show_training(found: Findings) -> Section | None:
     )
 
 
-def _curves(rows: list[Row]) -> list[Curve]:
-    """The loss, each of its parts, and the accuracy with the validation's."""
+def _make_curves(rows: list[Row]) -> list[Curve]:
+    """Make curves of the loss, each of its parts, and the accuracy with the validation's."""
     rows = [row for row in rows if "step" in row]
     names = list(dict.fromkeys(name for row in rows for name in row))
 
@@ -71,8 +71,8 @@ def _curves(rows: list[Row]) -> list[Curve]:
     return curves
 
 
-def expert_shares(rows: Sequence[Row]) -> Shares | None:
-    """The shares of the choices that fell on each expert; None where no expert was chosen."""
+def read_expert_shares(rows: Sequence[Row]) -> Shares | None:
+    """Read the shares of the choices that fell on each expert; None where none was chosen."""
     names = [name for name in (rows[0] if rows else {}) if name.startswith(EXPERT)]
     whole = [row for row in rows if "step" in row and all(name in row for name in names)]
     if not names or not whole:

@@ -21,23 +21,23 @@ SIDES = {
 }
 
 
-def protocol_lines(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The protocol as terms and what they are; from what `Split.protocol` gives."""
+def describe_protocol(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Describe what `Split.protocol` gives, as terms and what they are."""
     lines = []
     if "split" in protocol:
-        lines.append(("Split", _split_words(protocol)))
+        lines.append(("Split", _describe_split(protocol)))
     if "guard_label_px" in protocol:
-        lines.append(("Guard", _length(protocol, "guard")))
+        lines.append(("Guard", _length_text(protocol, "guard")))
     if protocol.get("validation"):
         text = f"{percent(protocol['validation'], 0)} of the training side"
         if "validation_guard_label_px" in protocol:
-            text += f", guard {_length(protocol, 'validation_guard')}"
+            text += f", guard {_length_text(protocol, 'validation_guard')}"
         lines.append(("Validation", text))
     if "context" in protocol:
         context = protocol["context"]
         lines.append(("Context", f"{context}: {CONTEXTS.get(context, '')}".rstrip(": ")))
     if "reach_px" in protocol:
-        lines.append(("Reach of the model", _reach_words(protocol)))
+        lines.append(("Reach of the model", _describe_reach(protocol)))
     if "pixels" in protocol:
         pixels = protocol["pixels"]
         counts = [
@@ -49,10 +49,10 @@ def protocol_lines(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _split_words(protocol: Mapping[str, Any]) -> str:
+def _describe_split(protocol: Mapping[str, Any]) -> str:
     words = [protocol["split"]]
     if "size_label_px" in protocol:
-        words.append(f"of {_length(protocol, 'size')}")
+        words.append(f"of {_length_text(protocol, 'size')}")
     text = " ".join(words)
     train = protocol.get("train")
     if isinstance(train, float):
@@ -65,16 +65,16 @@ def _split_words(protocol: Mapping[str, Any]) -> str:
     return f"{text}, seed {protocol['seed']}" if "seed" in protocol else text
 
 
-def _length(protocol: Mapping[str, Any], name: str) -> str:
-    """A width in pixels of the labels, of the grid where that differs, and in metres."""
+def _length_text(protocol: Mapping[str, Any], name: str) -> str:
+    """Write a width in pixels of the labels, of the grid where that differs, and in metres."""
     fine, coarse = protocol[f"{name}_label_px"], protocol[f"{name}_px"]
     metres = protocol.get(f"{name}_m")
     text = f"{fine:g} px" if fine == coarse else f"{fine:g} label px, {coarse:g} px of the grid"
     return text if metres is None else f"{text} ({metres:g} m)"
 
 
-def _reach_words(protocol: Mapping[str, Any]) -> str:
-    text = _length(protocol, "reach")
+def _describe_reach(protocol: Mapping[str, Any]) -> str:
+    text = _length_text(protocol, "reach")
     share = protocol.get("test_share_within_reach")
     if share is not None:
         text += f"; {percent(share, 1)} of the test pixels have a training pixel within it"
