@@ -51,11 +51,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def options(path: str) -> str:
     """A table of the fields of a dataclass that hold a value; nested ones have their own table."""
-    from bandweave.cli.option_texts import option_texts
+    from bandweave.cli.option_texts import read_option_texts
 
     module, _, name = path.rpartition(".")
     config = getattr(importlib.import_module(module), name)
-    hints, texts = typing.get_type_hints(config), option_texts(config)
+    hints, texts = typing.get_type_hints(config), read_option_texts(config)
     lines = ["| key | value | default | |", "|---|---|---|---|"]
     for field in dataclasses.fields(config):
         if (

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from bandweave.cli import compare
-from bandweave.cli.main import module_of
+from bandweave.cli.main import name_module
 from bandweave.data.scenefile.schema import read_scene_file
 from bandweave.errors import ConfigError
 from bandweave.landcover.audit.published import read_published
@@ -75,11 +75,11 @@ def test_every_name_of_the_reference_exists():
 @pytest.mark.parametrize(("page", "line"), command_lines())
 def test_commands_have_these_options(page, line):
     command, *arguments = shlex.split(line, comments=True)
-    importlib.import_module(module_of(command)).parse(arguments)
+    importlib.import_module(name_module(command)).parse(arguments)
 
 
 def test_a_command_with_a_wrong_option_would_be_seen():
-    module = importlib.import_module(module_of("train"))
+    module = importlib.import_module(name_module("train"))
     with pytest.raises(ConfigError, match="stpes"):
         module.parse(["--scene", "scene.yaml", "--out", "run", "--stpes", "3"])
 

@@ -14,9 +14,9 @@ from rasterio.transform import Affine
 from bandweave.errors import OutputError
 from bandweave.output_files import (
     check_output,
+    make_unfinished_name,
     only_writer,
     remove_abandoned,
-    unfinished_name,
 )
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.training.atomic import write_text
@@ -24,9 +24,9 @@ from bandweave.training.atomic import write_text
 HOLD = """
 import sys, time
 from pathlib import Path
-from bandweave.output_files import only_writer, unfinished_name
+from bandweave.output_files import only_writer, make_unfinished_name
 with only_writer(Path(sys.argv[1]) / ".lock", "it"):
-    (Path(sys.argv[1]) / unfinished_name("map.tif")).write_text("half")
+    (Path(sys.argv[1]) / make_unfinished_name("map.tif")).write_text("half")
     print("held", flush=True)
     time.sleep(60)
 """
@@ -98,7 +98,7 @@ def test_folders_pipes_and_devices_are_refused(tmp_path, write):
 
 
 def test_what_a_dead_process_left_is_removed_and_a_living_one_s_stays(tmp_path, holder):
-    mine = tmp_path / unfinished_name("map.tif")
+    mine = tmp_path / make_unfinished_name("map.tif")
     mine.write_text("half")
     remove_abandoned(tmp_path, "map.tif")
     assert len(list(tmp_path.glob(".map.tif.unfinished-*"))) == 2
@@ -109,7 +109,7 @@ def test_what_a_dead_process_left_is_removed_and_a_living_one_s_stays(tmp_path, 
 
 
 def test_folders_of_dead_processes_are_removed_by_the_next_output(tmp_path):
-    host = unfinished_name("x").split("unfinished-")[1].rsplit("-", 3)[0]
+    host = make_unfinished_name("x").split("unfinished-")[1].rsplit("-", 3)[0]
     dead = tmp_path / f".bandweave.unfinished-{host}-999999999-1-abcd"
     other = tmp_path / ".bandweave.unfinished-elsewhere-999999999-1-abcd"
     for folder in (dead, other):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandweave.errors import ConfigError
-from bandweave.schema import OneOrMore, check_choices, differences, from_dict, to_dict
+from bandweave.schema import OneOrMore, check_choices, from_dict, list_differences, to_dict
 from bandweave.training.config import TrainConfig
 from bandweave.yaml_files import parse_yaml, yaml_text
 
@@ -162,13 +162,13 @@ def test_a_file_is_named_before_the_path_in_it():
 def test_differences_are_dotted_paths():
     then = {"train": {"lr": 0.1, "seed": 0}, "bands": [1, 2], "old": None}
     now = {"train": {"lr": 0.2, "seed": 0}, "bands": (1, 3), "new": {"a": 1}}
-    assert differences(then, now) == [
+    assert list_differences(then, now) == [
         "train.lr: 0.1 then, 0.2 now",
         "bands: [1, 2] then, [1, 3] now",
         "old: null then, absent now",
         "new.a: absent then, 1 now",
     ]
-    assert differences(then, then) == []
+    assert list_differences(then, then) == []
 
 
 def test_values_are_among_their_choices():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import f, ttest_1samp
 
-from bandweave.significance import bests_that_hold, corrected_p, crossed_p, holm
+from bandweave.significance import corrected_p, crossed_p, find_bests, holm
 
 
 def two_sided_of_four_degrees(t: float) -> float:
@@ -72,10 +72,10 @@ def test_it_errs_on_fewer_than_five_of_a_hundred():
 def test_the_best_must_be_better_than_each_other():
     p = {frozenset("ab"): 0.001, frozenset("ac"): 0.02, frozenset("bc"): 0.9}
     means = [{"a": 3.0, "b": 2.0, "c": 1.0}]
-    found = bests_that_hold(means, lambda _, one, other: p[frozenset((one, other))])
+    found = find_bests(means, lambda _, one, other: p[frozenset((one, other))])
     assert found == ({(0, "a")}, 3)
     p[frozenset("ac")] = 0.03  # twice that is too much
-    assert bests_that_hold(means, lambda _, *two: p[frozenset(two)])[0] == set()
-    assert bests_that_hold(means, lambda _, *two: math.nan) == (set(), 0)
-    lower = bests_that_hold([{"a": 1.0, "b": 2.0}], lambda *_: 0.001, higher=False)
+    assert find_bests(means, lambda _, *two: p[frozenset(two)])[0] == set()
+    assert find_bests(means, lambda _, *two: math.nan) == (set(), 0)
+    lower = find_bests([{"a": 1.0, "b": 2.0}], lambda *_: 0.001, higher=False)
     assert lower == ({(0, "a")}, 1)

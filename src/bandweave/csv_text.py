@@ -13,27 +13,27 @@ FORMULA = re.compile(r"\s*[=+@\-＝＋－＠]|[\t\r\n]")  # full-width signs are
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]inf")
 
 
-def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def format_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as CSV; what is None or NaN is empty, and floats have all their digits.
 
-    Texts are those of `csv_cell`, in the heads too.
+    Texts are those of `format_csv_cell`, in the heads too.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([csv_cell(column) for column in columns])
+    writer.writerow([format_csv_cell(column) for column in columns])
     for row in rows:
-        writer.writerow([csv_cell(row.get(column)) for column in columns])
+        writer.writerow([format_csv_cell(row.get(column)) for column in columns])
     return file.getvalue()
 
 
-def csv_cell(value: Any) -> str:
+def format_csv_cell(value: Any) -> str:
     """A value as the text of a cell.
 
     A text that a spreadsheet would compute, which begins with = + - @ or a control character, has
     an apostrophe before it. Numbers stay numbers.
 
-    >>> csv_cell("=1+1"), csv_cell("-2.5"), csv_cell(-2.5), csv_cell(None)
-    ("'=1+1", '-2.5', '-2.5', '')
+    >>> [format_csv_cell(value) for value in ("=1+1", "-2.5", -2.5, None)]
+    ["'=1+1", '-2.5', '-2.5', '']
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

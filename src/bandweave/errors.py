@@ -23,13 +23,13 @@ def printable(text: str, longest: int | None = None) -> str:
     """
     if not text.isprintable():
         text = "".join(
-            letter if letter.isprintable() or letter in "\n\t" else _escaped(letter)
+            letter if letter.isprintable() or letter in "\n\t" else _escape(letter)
             for letter in text
         )
     return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _escaped(letter: str) -> str:
+def _escape(letter: str) -> str:
     """Blanks of another width and joiners of letters stay; what steers a terminal does not."""
     if letter in "\u00a0\u2007\u202f\u3000\u200c\u200d":
         return letter

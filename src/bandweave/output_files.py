@@ -1,4 +1,4 @@
-"""What may be written to: a regular file or nothing, never an input, nothing unasked.
+"""Files that may be written to: a regular file or nothing, never an input, nothing unasked.
 
 Unfinished files carry their owner in their names, so that those of a process that died are known
 and removed by the next one that writes the same file.
@@ -72,23 +72,23 @@ def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
 # ------------------------------------------------------------------------------ unfinished files
 
 
-def unfinished_name(name: str) -> str:
+def make_unfinished_name(name: str) -> str:
     """A hidden name beside `name` that nobody else takes, with the owner in it.
 
-    >>> unfinished_name("map.tif").startswith(".map.tif.unfinished-")
+    >>> make_unfinished_name("map.tif").startswith(".map.tif.unfinished-")
     True
     """
-    return f"{_beginning(name)}{_owner()}-{secrets.token_hex(4)}"
+    return f"{_begin_name(name)}{_find_owner()}-{secrets.token_hex(4)}"
 
 
-def _beginning(name: str) -> str:
-    """How the unfinished files of a name begin; of a long name its first bytes stand there."""
+def _begin_name(name: str) -> str:
+    """The beginning of the names of unfinished files; of a long name its first bytes."""
     return f".{name.encode()[:100].decode(errors='ignore')}.unfinished-"
 
 
 def remove_abandoned(folder: Path, name: str) -> None:
     """Remove what dead processes of this machine left unfinished for `name`."""
-    beginning = _beginning(name)
+    beginning = _begin_name(name)
     with suppress(OSError):
         for entry in os.scandir(folder):
             if entry.name.startswith(beginning) and _is_abandoned(entry.name[len(beginning) :]):
@@ -99,25 +99,25 @@ def remove_abandoned(folder: Path, name: str) -> None:
                         os.unlink(entry.path)
 
 
-def _owner() -> str:
-    return f"{_host()}-{os.getpid()}-{_started(os.getpid())}"
+def _find_owner() -> str:
+    return f"{_name_host()}-{os.getpid()}-{_find_start(os.getpid())}"
 
 
 def _is_abandoned(owner: str) -> bool:
-    """Whether the owner in a name, host-pid-start-number, is a process that is no more."""
+    """True where the owner in a name, host-pid-start-number, is a process that is no more."""
     host, *numbers = owner.rsplit("-", 3)
-    if len(numbers) != 3 or host != _host() or not all(each.isdigit() for each in numbers[:2]):
+    if len(numbers) != 3 or host != _name_host() or not all(each.isdigit() for each in numbers[:2]):
         return False
     pid, started = int(numbers[0]), int(numbers[1])
-    return not _is_alive(pid) or _started(pid) != started
+    return not _is_alive(pid) or _find_start(pid) != started
 
 
-def _host() -> str:
+def _name_host() -> str:
     return socket.gethostname().replace("/", "_")
 
 
-def _started(pid: int) -> int:
-    """When a process began, in ticks since the machine did; 0 where the system does not tell."""
+def _find_start(pid: int) -> int:
+    """The start of a process, in ticks since the machine's; 0 where the system does not tell."""
     with suppress(OSError, ValueError, IndexError):
         text = Path(f"/proc/{pid}/stat").read_text()
         return int(text.rpartition(")")[2].split()[19])
@@ -173,7 +173,7 @@ def only_writer_of_folder(folder: Path, what: str) -> Iterator[None]:
                 folder.rmdir()
 
 
-def stands_in(folder: Path) -> list[str]:
+def list_contents(folder: Path) -> list[str]:
     """The names of what a folder holds, but for its lock; none where there is no folder."""
     if not folder.is_dir():
         return []
@@ -189,10 +189,12 @@ def _take(lock: Path, what: str) -> int:
             raise OutputError(f"{what} cannot be written: {error.strerror or error}") from error
         try:
             if not try_lock(file):
-                raise OutputError(f"{what} is being written by {_holder(lock)}; wait until it ends")
+                raise OutputError(
+                    f"{what} is being written by {_name_holder(lock)}; wait until it ends"
+                )
             if os.fstat(file).st_ino == os.stat(lock).st_ino:
                 os.truncate(file, 0)
-                os.write(file, json.dumps({"pid": os.getpid(), "host": _host()}).encode())
+                os.write(file, json.dumps({"pid": os.getpid(), "host": _name_host()}).encode())
                 return file
         except FileNotFoundError:
             pass  # the holder before removed it; try again with a new one
@@ -203,7 +205,7 @@ def _take(lock: Path, what: str) -> int:
 
 
 def try_lock(file: int) -> bool:
-    """Whether the lock of an open file is ours now; the system gives it up when the file closes.
+    """Take the lock of an open file; True if it is ours now. It ends when the file closes.
 
     Where there are no locks, the process tells that the file names.
     """
@@ -219,12 +221,12 @@ def try_lock(file: int) -> bool:
         pass
     try:
         held = json.loads(os.pread(file, 4096, 0) or b"{}")
-        return not held or (held["host"] == _host() and not _is_alive(int(held["pid"])))
+        return not held or (held["host"] == _name_host() and not _is_alive(int(held["pid"])))
     except (ValueError, TypeError, KeyError):
         return True
 
 
-def _holder(lock: Path) -> str:
+def _name_holder(lock: Path) -> str:
     with suppress(OSError, ValueError, TypeError, KeyError):
         held = json.loads(lock.read_text())
         return f"process {held['pid']} on {held['host']}"

@@ -43,24 +43,26 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "config") -
     bandweave.errors.ConfigError: train.step: no such option; did you mean 'steps'?
     """
     if not isinstance(mapping, Mapping):
-        raise _wrong(where, f"expected a mapping of options, got {shown(mapping)}")
+        raise _make_error(where, f"expected a mapping of options, got {show_value(mapping)}")
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
-            raise _wrong(_inside(where, key), f"no such option{nearest(key, fields)}")
+            raise _make_error(_join_path(where, key), f"no such option{nearest(key, fields)}")
     hints = typing.get_type_hints(cls, include_extras=True)
     values = {
-        name: _converted(value, hints[name], _inside(where, name))
+        name: _convert(value, hints[name], _join_path(where, name))
         for name, value in mapping.items()
     }
     for name, field in fields.items():
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and name not in values:
-            raise _wrong(_inside(where, name), f"missing; expected {_expected(hints[name])}")
+            raise _make_error(
+                _join_path(where, name), f"missing; expected {_describe_type(hints[name])}"
+            )
     try:
         return cls(**values)
     except ConfigError as error:
-        raise _wrong(where, str(error)) from None
+        raise _make_error(where, str(error)) from None
 
 
 def check_choices(config: Any, prefix: str = "") -> None:
@@ -71,78 +73,78 @@ def check_choices(config: Any, prefix: str = "") -> None:
     for name, hint in typing.get_type_hints(type(config)).items():
         choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
         if choices and getattr(config, name) not in choices:
-            listed = ", ".join(str(choice) for choice in choices)
-            raise ConfigError(f"{prefix}{name} is {getattr(config, name)!r}; it is one of {listed}")
+            names = ", ".join(str(choice) for choice in choices)
+            raise ConfigError(f"{prefix}{name} is {getattr(config, name)!r}; it is one of {names}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The dataclass as plain mappings, lists, texts and numbers; `from_dict` reads it back."""
-    return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}
+    return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Any value that a field can hold, as `to_dict` gives it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_dict(value)
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def _converted(value: Any, hint: Any, where: str) -> Any:
+def _convert(value: Any, hint: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin is Annotated:  # OneOrMore
         if isinstance(value, list | tuple):
-            return _converted(value, arguments[0], where)
-        return (_converted(value, typing.get_args(arguments[0])[0], where),)
+            return _convert(value, arguments[0], where)
+        return (_convert(value, typing.get_args(arguments[0])[0], where),)
     if origin is Literal:
         if not _is_choice(value, hint):
-            raise _mismatch(value, hint, where)
+            raise _make_mismatch(value, hint, where)
         return value
     if origin in (typing.Union, types.UnionType):
-        return _of_union(value, hint, where)
+        return _convert_union(value, hint, where)
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else from_dict(hint, value, where)  # type: ignore
     if origin is list or (origin is tuple and arguments[-1:] == (Ellipsis,)):
         if not isinstance(value, list | tuple):
-            raise _mismatch(value, hint, where)
-        return origin(_converted(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
+            raise _make_mismatch(value, hint, where)
+        return origin(_convert(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
     if origin is tuple:
         if not isinstance(value, list | tuple) or len(value) != len(arguments):
-            raise _mismatch(value, hint, where)
+            raise _make_mismatch(value, hint, where)
         pairs = zip(value, arguments, strict=True)
-        return tuple(_converted(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(pairs))
+        return tuple(_convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(pairs))
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise _mismatch(value, hint, where)
+            raise _make_mismatch(value, hint, where)
         return {
-            _converted(key, arguments[0], f"{where} (key)"): _converted(
-                item, arguments[1], _inside(where, key)
+            _convert(key, arguments[0], f"{where} (key)"): _convert(
+                item, arguments[1], _join_path(where, key)
             )
             for key, item in value.items()
         }
-    return _of_plain_type(value, hint, where)
+    return _convert_plain(value, hint, where)
 
 
-def _of_union(value: Any, hint: Any, where: str) -> Any:
+def _convert_union(value: Any, hint: Any, where: str) -> Any:
     choices = typing.get_args(hint)
     if type(value) in choices or any(_is_choice(value, choice) for choice in choices):
         return value
     fitting = [choice for choice in choices if _contains(choice, value)]
     if isinstance(value, Mapping) and fitting:
-        fitting = [max(fitting, key=lambda choice: len(_keys(choice) & set(value)))]
+        fitting = [max(fitting, key=lambda choice: len(_list_keys(choice) & set(value)))]
     if len(fitting) == 1:  # its message names the place inside
-        return _converted(value, fitting[0], where)
+        return _convert(value, fitting[0], where)
     for choice in choices:
         try:
-            return _converted(value, choice, where)
+            return _convert(value, choice, where)
         except ConfigError:
             continue
-    raise _mismatch(value, hint, where)
+    raise _make_mismatch(value, hint, where)
 
 
 def _is_choice(value: Any, hint: Any) -> bool:
@@ -161,11 +163,11 @@ def _contains(hint: Any, value: Any) -> bool:
     return kind in (list, tuple) and isinstance(value, list | tuple)
 
 
-def _keys(hint: Any) -> set[str]:
+def _list_keys(hint: Any) -> set[str]:
     return {f.name for f in dataclasses.fields(hint)} if dataclasses.is_dataclass(hint) else set()
 
 
-def _of_plain_type(value: Any, hint: Any, where: str) -> Any:
+def _convert_plain(value: Any, hint: Any, where: str) -> Any:
     is_bool = isinstance(value, bool)
     if hint is float and isinstance(value, numbers.Real) and not is_bool:
         return float(value)
@@ -179,7 +181,7 @@ def _of_plain_type(value: Any, hint: Any, where: str) -> Any:
         return str(value)
     if hint in (bool, str, list, dict, type(None)) and isinstance(value, hint):
         return value
-    raise _mismatch(value, hint, where)
+    raise _make_mismatch(value, hint, where)
 
 
 def _is_not_finite(text: str) -> bool:
@@ -192,18 +194,18 @@ def _is_not_finite(text: str) -> bool:
 # Comparison ---------------------------------------------------------------------------------------
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def list_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One line per key that differs between two nested mappings, by dotted path.
 
-    >>> differences({"train": {"lr": 0.1, "seed": 0}}, {"train": {"lr": 0.2, "seed": 0}})
+    >>> list_differences({"train": {"lr": 0.1, "seed": 0}}, {"train": {"lr": 0.2, "seed": 0}})
     ['train.lr: 0.1 then, 0.2 now']
     """
-    old, new = flatten(plain(then)), flatten(plain(now))
+    old, new = flatten(to_plain(then)), flatten(to_plain(now))
     lines = []
     for key in [*old, *(key for key in new if key not in old)]:
         first, second = old.get(key, "absent"), new.get(key, "absent")
         if first != second:
-            lines.append(f"{key}: {_brief(first)} then, {_brief(second)} now")
+            lines.append(f"{key}: {_shorten(first)} then, {_shorten(second)} now")
     return lines
 
 
@@ -221,7 +223,7 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _brief(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = "null" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
@@ -244,20 +246,20 @@ def nearest(word: Any, known: Iterable[Any]) -> str:
     return f"; there are: {', '.join(names)}" if names else "; it takes none"
 
 
-def listed(values: Iterable[Any], last: str) -> str:
+def join_words(values: Iterable[Any], last: str) -> str:
     """Values in a sentence.
 
-    >>> listed(["a", "b", "c"], "or")
+    >>> join_words(["a", "b", "c"], "or")
     'a, b or c'
     """
     *head, tail = [str(value) for value in values]
     return f"{', '.join(head)} {last} {tail}" if head else tail
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """A value and its type, cut to a line.
 
-    >>> shown("fast")
+    >>> show_value("fast")
     "'fast' (str)"
     """
     if value is None:
@@ -266,45 +268,45 @@ def shown(value: Any) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
-def _inside(where: str, key: Any) -> str:
+def _join_path(where: str, key: Any) -> str:
     return f"{where} {key}" if where.endswith(":") else f"{where}.{key}"
 
 
-def _wrong(where: str, text: str) -> ConfigError:
+def _make_error(where: str, text: str) -> ConfigError:
     return ConfigError(f"{where.removesuffix(':')}: {text}")
 
 
-def _mismatch(value: Any, hint: Any, where: str) -> ConfigError:
-    close = difflib.get_close_matches(value, _texts(hint), 1) if isinstance(value, str) else []
+def _make_mismatch(value: Any, hint: Any, where: str) -> ConfigError:
+    close = difflib.get_close_matches(value, _list_texts(hint), 1) if isinstance(value, str) else []
     guess = f"; did you mean {close[0]!r}?" if close else ""
-    return _wrong(where, f"expected {_expected(hint)}, got {shown(value)}{guess}")
+    return _make_error(where, f"expected {_describe_type(hint)}, got {show_value(value)}{guess}")
 
 
-def _texts(hint: Any) -> list[str]:
+def _list_texts(hint: Any) -> list[str]:
     """The texts among the choices of a Literal, or of those in a union."""
-    return [text for choice in _literals(hint) if isinstance(text := choice, str)]
+    return [text for choice in _list_choices(hint) if isinstance(text := choice, str)]
 
 
-def _literals(hint: Any) -> Iterator[Any]:
+def _list_choices(hint: Any) -> Iterator[Any]:
     if typing.get_origin(hint) is Literal:
         yield from typing.get_args(hint)
     elif typing.get_origin(hint) in (typing.Union, types.UnionType):
         for choice in typing.get_args(hint):
-            yield from _literals(choice)
+            yield from _list_choices(choice)
 
 
-def _expected(hint: Any) -> str:
+def _describe_type(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_expected(a) for a in arguments))
+        return " or ".join(dict.fromkeys(_describe_type(a) for a in arguments))
     if origin is Annotated:  # OneOrMore
-        return f"{_expected(typing.get_args(arguments[0])[0])}, alone or in a list"
+        return f"{_describe_type(typing.get_args(arguments[0])[0])}, alone or in a list"
     if origin is list or (origin is tuple and arguments[-1:] == (Ellipsis,)):
-        return f"a list, each {_expected(arguments[0])}"
+        return f"a list, each {_describe_type(arguments[0])}"
     if origin is tuple:
-        return f"a list of {len(arguments)}: " + ", ".join(_expected(a) for a in arguments)
+        return f"a list of {len(arguments)}: " + ", ".join(_describe_type(a) for a in arguments)
     if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
         return "a mapping"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

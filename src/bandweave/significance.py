@@ -1,4 +1,4 @@
-"""Whether a difference between two methods holds: over seeds, and over images.
+"""Tests of a difference between two methods: over seeds, and over images.
 
 Sources: Nadeau and Bengio 2003, "Inference for the generalization error", section 3.1 (corrected
 resampled t-test); Holm 1979, "A simple sequentially rejective multiple test procedure"; Clark 1973,
@@ -85,7 +85,7 @@ def crossed_p(differences: np.ndarray) -> float:
     >>> round(crossed_p(np.array([[1.0, 2.0, 4.0], [3.0, 2.0, 3.0]])), 4)
     0.0286
     """
-    mean, square, freedom = _crossed_scatter(differences)
+    mean, square, freedom = _measure_scatter(differences)
     if math.isnan(square):
         return math.nan
     if math.sqrt(square) <= 1e-12 * abs(mean):
@@ -105,7 +105,7 @@ def crossed_interval(differences: np.ndarray) -> tuple[float, float, float]:
     >>> [round(x, 2) for x in crossed_interval(np.array([[1.0, 2.0, 4.0, 3.0, 2.0]]))]
     [2.4, 0.98, 3.82]
     """
-    mean, square, freedom = _crossed_scatter(differences)
+    mean, square, freedom = _measure_scatter(differences)
     seeds, images = np.shape(differences)
     if images < LEAST_IMAGES or 1 < seeds < LEAST_SEEDS or math.isnan(square):
         return mean, math.nan, math.nan
@@ -117,7 +117,7 @@ def crossed_interval(differences: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def _crossed_scatter(differences: np.ndarray) -> tuple[float, float, float]:
+def _measure_scatter(differences: np.ndarray) -> tuple[float, float, float]:
     """Mean, its variance over seeds and images, degrees of freedom; NaN where there is none."""
     values = np.asarray(differences, np.float64)
     seeds, images = values.shape
@@ -131,7 +131,7 @@ def _crossed_scatter(differences: np.ndarray) -> tuple[float, float, float]:
     return mean, float(square), square**2 / inner if inner else math.inf
 
 
-def bests_that_hold(
+def find_bests(
     means: Sequence[Mapping[str, float]],
     p: Callable[[int, str, str], float],
     higher: bool = True,

@@ -12,7 +12,7 @@ import yaml
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.local_files import check_input_file
-from bandweave.schema import plain, shown
+from bandweave.schema import show_value, to_plain
 
 _FLOAT = re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-4, text in YAML 1.1
 MOST_BYTES = 2**19  # five thousand classes; some seconds' reading
@@ -133,7 +133,7 @@ def parse_yaml(text: str, where: str = "YAML") -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: expected a mapping of options, got {shown(value)}")
+        raise ConfigError(f"{where}: expected a mapping of options, got {show_value(value)}")
     return value
 
 
@@ -171,7 +171,7 @@ def yaml_text(mapping: Mapping[str, Any], inline: bool = False) -> str:
     inline  innermost lists and mappings on a line each
     """
     return yaml.dump(
-        plain(mapping),
+        to_plain(mapping),
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
@@ -187,7 +187,7 @@ def inline_yaml(value: Any) -> str:
     "[0, '255', -3.4e+38]"
     """
     text = yaml.dump(
-        plain(value),
+        to_plain(value),
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,

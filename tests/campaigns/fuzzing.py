@@ -44,10 +44,10 @@ def prepare() -> None:
     """Import all that inputs need, and keep this process and its workers to one thread."""
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "GDAL_NUM_THREADS": "1"}
     os.environ |= {"HF_HUB_OFFLINE": "1", "CPL_LOG": os.devnull}
-    from bandweave.cli.main import COMMANDS, module_of
+    from bandweave.cli.main import COMMANDS, name_module
 
     for command in COMMANDS:
-        import_module(module_of(command))
+        import_module(name_module(command))
     for name in (
         *("cli.run_facts", "cli.file_facts", "data.check.scene", "data.draft.write"),
         *("pansharp.sharpening", "landcover.audit.shortcuts"),

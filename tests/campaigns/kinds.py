@@ -580,7 +580,7 @@ def compared(folder: Path) -> None:
 def results(folder: Path) -> None:
     """The finished cells, as `compare` reads them."""
     from bandweave.comparison.results import read_results
-    from bandweave.comparison.tables import results_csv, times_csv
+    from bandweave.comparison.tables import format_results, format_times
     from bandweave.landcover.comparison.plan import Plan
     from bandweave.landcover.comparison.task import LandCoverTask
     from bandweave.yaml_files import read_yaml
@@ -591,8 +591,8 @@ def results(folder: Path) -> None:
     plan = Plan.make(["random_forest"], scenes, ["blocks"], 1, split_options=options)
     task = LandCoverTask(plan)
     found = read_results(folder / "out", plan.cells(), task.read_result)
-    results_csv(task, found)
-    times_csv(task, found)
+    format_results(task, found)
+    format_times(task, found)
 
 
 def in_cell(name: str) -> Callable[[Path, random.Random], None]:

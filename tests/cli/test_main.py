@@ -78,7 +78,7 @@ def failing(monkeypatch, error: BaseException) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("bandweave.cli.info.installation", fail)
+    monkeypatch.setattr("bandweave.cli.info.describe_installation", fail)
 
 
 @pytest.mark.parametrize(
@@ -138,5 +138,5 @@ def test_warnings_of_libraries_are_lines_of_the_log(call, monkeypatch):
         warnings.warn("of\n old", UserWarning, stacklevel=1)
         return [("a", "b")]
 
-    monkeypatch.setattr("bandweave.cli.info.installation", warn)
+    monkeypatch.setattr("bandweave.cli.info.describe_installation", warn)
     assert call("info").err == "warning: of old\n"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandweave.cli.main import COMMANDS
-from bandweave.cli.option_texts import option_texts
-from bandweave.cli.options import UNNAMED, full_name
+from bandweave.cli.option_texts import read_option_texts
+from bandweave.cli.options import UNNAMED, find_full_name
 from bandweave.cli.train import parse
 from bandweave.errors import ConfigError
 from bandweave.landcover.config import LandCoverConfig
@@ -102,7 +102,7 @@ def test_a_flag_may_be_any_end_of_its_name(name, data):
     words = name.split(".")
     end = ".".join(words[data.draw(st.integers(0, len(words) - 1)) :])
     written = data.draw(st.sampled_from([end, end.upper(), end.replace("_", "-")]))
-    assert full_name(name, NAMES) == name
+    assert find_full_name(name, NAMES) == name
     if end in ("clip", "name"):  # what a section is called, and what two sections have
         return
     alike = [other for other in NAMES if f".{other}".endswith(f".{end}")]
@@ -110,9 +110,9 @@ def test_a_flag_may_be_any_end_of_its_name(name, data):
     shallow = [other for other in alike if other.count(".") == depth]
     if len(shallow) > 1:
         with pytest.raises(ConfigError, match=r"which one\? There are --.* and --"):
-            full_name(written, NAMES)
+            find_full_name(written, NAMES)
     else:
-        assert full_name(written, NAMES) == shallow[0]
+        assert find_full_name(written, NAMES) == shallow[0]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_flag_may_be_any_end_of_its_name(name, data):
     ],
 )
 def test_short_flags_mean_what_is_stated(flag, meant):
-    assert full_name(flag, NAMES) == meant
+    assert find_full_name(flag, NAMES) == meant
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_each_option_has_a_help_that_says_what_it_is(call):
     assert "batches a step, one after another (type: int, default: 1)" in text
     assert "crops in a step of one process (type: int" in text
     for config in (LandCoverConfig.read({}).split, LandCoverConfig.read({}).samples):
-        assert set(option_texts(type(config))) >= set(vars(config)) - {"augment"}
+        assert set(read_option_texts(type(config))) >= set(vars(config)) - {"augment"}
 
 
 def test_the_help_shows_the_values_of_the_preset_asked_for(call):

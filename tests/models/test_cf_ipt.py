@@ -387,6 +387,6 @@ def test_the_config_of_a_run_is_read_as_it_was_written():
 
 def test_the_tokens_of_a_description_are_the_sentences_own():
     model = build()
-    described = model.clip.described()
+    described = model.clip.describe_architecture()
     assert described["tokens"][0][0] == START
     assert all(each[-1] == END and each.count(END) == 1 for each in described["tokens"])

@@ -72,8 +72,8 @@ def test_memory_in_training_is_the_tokens_own_and_not_the_scans():
 
 def test_no_chunk_is_larger_than_asked(monkeypatch):
     e, sizes = expert(width=8, steps=16 * 10, dtype=torch.float32), []
-    scanned = e.scanned
-    monkeypatch.setattr(e, "scanned", lambda x: sizes.append(len(x)) or scanned(x))
+    scanned = e.scan_positions
+    monkeypatch.setattr(e, "scan_positions", lambda x: sizes.append(len(x)) or scanned(x))
     with torch.no_grad():
         e(tokens(2, 4, 4, 8, dtype=torch.float32))
     assert sizes == [10, 10, 10, 2]

@@ -1,4 +1,4 @@
-"""What subcommands share: a parser that raises, hints for misspelt flags, common options."""
+"""Parts that subcommands share: a parser that raises, hints for misspelt flags, common options."""
 
 from __future__ import annotations
 

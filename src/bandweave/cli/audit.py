@@ -58,7 +58,7 @@ _DEFAULTS = {
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of `audit`, with the configuration of what is audited."""
     first = next((word for word in argv if not word.startswith("-")), None)
-    given = {} if "--published" in argv or first is None else _config_of(first).to_dict()
+    given = {} if "--published" in argv or first is None else _read_config(first).to_dict()
     base = LandCoverConfig.read(given)
     parser = ConfigParser("audit", USAGE, DESCRIPTION)
     add = parser.parser.add_argument
@@ -86,8 +86,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _config_of(what: str) -> LandCoverConfig:
-    """Of a run's folder, or of a preset."""
+def _read_config(what: str) -> LandCoverConfig:
+    """The configuration of a run's folder, or of a preset."""
     if what not in LAND_COVER and Path(what).is_dir():
         return LandCoverConfig.read(RunFolder(what).read_config())
     return LandCoverConfig.read({"model": {"name": what}})
@@ -96,7 +96,7 @@ def _config_of(what: str) -> LandCoverConfig:
 def run(args: argparse.Namespace) -> int:
     """Print what was found."""
     if args.published is not None:
-        return _published(args.published)
+        return _audit_published(args.published)
     from bandweave.landcover.audit.shortcuts import audit
 
     found = audit(
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _published(path: str) -> int:
+def _audit_published(path: str) -> int:
     from bandweave.landcover.audit.published import read_published
     from bandweave.landcover.audit.published_checks import audit_published
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from bandweave.errors import printable
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
+def format_columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of words, each column as wide as its widest word; names in files may hold any sign.
 
-    >>> print(columns([("size", "128×128"), ("bands", "48")]))
+    >>> print(format_columns([("size", "128×128"), ("bands", "48")]))
     size   128×128
     bands  48
     """

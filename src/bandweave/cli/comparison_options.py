@@ -1,4 +1,4 @@
-"""What the commands that compare share: a configuration file below the flags, names, and seeds."""
+"""Parts of both commands that compare: a configuration file below the flags, names, and seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Named = str | list[str] | dict[str, dict[str, Any] | None]  # names, or options 
 
 @dataclass(frozen=True)
 class ComparisonFile:
-    """What the configuration files of both commands may say.
+    """Keys of the configuration files of both commands.
 
     against  a model of the table, or 'classical'; the tables have gains over it
     rows     file of results that are not made again, and to which new ones are added
@@ -35,7 +35,7 @@ class ComparisonFile:
 
 @dataclass(frozen=True)
 class SceneComparisonFile(ComparisonFile):
-    """What the configuration file of `compare` may say."""
+    """Keys of the configuration file of `compare`."""
 
     scenes: str | list[str] | dict[str, str] = ""
     splits: Named = "blocks"
@@ -46,7 +46,7 @@ class SceneComparisonFile(ComparisonFile):
 
 @dataclass(frozen=True)
 class PairComparisonFile(ComparisonFile):
-    """What the configuration file of `sharpen-compare` may say."""
+    """Keys of the configuration file of `sharpen-compare`."""
 
     pairs: Any = None  # the command says what it expects
     test: Any = None
@@ -106,7 +106,7 @@ def read_comparison(
     chosen = {**to_dict(kind()), **MAKING, **own, **merged(stored, given)}
     for key in lists:
         if isinstance(chosen[key], str):
-            chosen[key] = names_of(chosen[key])
+            chosen[key] = split_names(chosen[key])
         if key in given and isinstance(stored.get(key), Mapping):
             chosen[key] = pick_names(chosen[key], stored[key], key)
     for key, example in examples.items():
@@ -137,7 +137,7 @@ def pick_names(
     return {name: stored.get(name) for name in names}
 
 
-def names_of(value: str) -> list[str]:
+def split_names(value: str) -> list[str]:
     """Names between commas, but not those inside brackets."""
     names, depth, name = [], 0, ""
     for sign in value:

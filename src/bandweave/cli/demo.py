@@ -39,7 +39,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Do all of it, and print where to look and how long each stage took."""
-    from bandweave.cli.columns import columns
+    from bandweave.cli.columns import format_columns
     from bandweave.data.scenefile.open import open_scene
     from bandweave.data.simulation.scene import simulated_scene
     from bandweave.data.splits.splitting import split
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     _refuse_others(out)
     times: dict[str, float] = {}
-    with _timed("simulate", times):
+    with _time_step("simulate", times):
         file = write_scene(simulated_scene(args.seed, **SIZE), out / "scene")
         scene = open_scene(file)
     drawn = split(scene, "blocks", seed=args.seed, **SPLIT)
-    with _timed("train", times):
+    with _time_step("train", times):
         trained = train(
             scene,
             drawn,
@@ -69,17 +69,17 @@ def run(args: argparse.Namespace) -> int:
             crop=CROP,
             batch=BATCH,
         )
-    with _timed("map", times):
+    with _time_step("map", times):
         where = trained.folder.map
         map_scene(trained, scene, where, confidence=True, overwrite=True, quiet=args.quiet)
-    with _timed("score", times):
+    with _time_step("score", times):
         scores = score(trained, scene, drawn, quiet=args.quiet)
-    with _timed("report", times):
+    with _time_step("report", times):
         page = write_report(trained, scene, scores=scores, split=drawn, quiet=args.quiet)
     spent = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in times.items())
     print(f"{scores}\n")
     print(
-        columns(
+        format_columns(
             [
                 ("scene", str(file)),
                 ("map", str(where)),
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _timed(stage: str, times: dict[str, float]) -> Iterator[None]:
+def _time_step(stage: str, times: dict[str, float]) -> Iterator[None]:
     began = time.monotonic()
     yield
     times[stage] = time.monotonic() - began

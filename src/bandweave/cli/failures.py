@@ -1,4 +1,4 @@
-"""What a user reads when a command fails: one line, and an exit status."""
+"""A command that fails: one line for the user, and an exit status."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def explain(error: BaseException) -> tuple[str, int]:
 --crop)', 2)
     """
     if isinstance(error, KeyboardInterrupt):
-        return f"bandweave{_process()}: interrupted", INTERRUPTED
-    message, status = _told(error)
+        return f"bandweave{_name_process()}: interrupted", INTERRUPTED
+    message, status = _describe_failure(error)
     line = printable(" ".join(message.split()), LONGEST)
-    return f"bandweave{_process()}: error: {line}", status
+    return f"bandweave{_name_process()}: error: {line}", status
 
 
-def _told(error: BaseException) -> tuple[str, int]:
+def _describe_failure(error: BaseException) -> tuple[str, int]:
     if isinstance(error, BandweaveError):
         return str(error), FORESEEN
-    if _out_of_memory(error):
+    if _is_out_of_memory(error):
         return (
             "not enough memory; take fewer or smaller windows at a time (--batch, --crop)",
             FORESEEN,
@@ -41,8 +41,8 @@ def _told(error: BaseException) -> tuple[str, int]:
     return f"this was not foreseen: {what} (--debug shows where)", UNFORESEEN
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Python's, NumPy's, a GPU's, or that of torch's allocator on a CPU."""
+def _is_out_of_memory(error: BaseException) -> bool:
+    """True for an error of Python, NumPy, a GPU, or torch's allocator on a CPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -50,8 +50,8 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _process() -> str:
-    """Which of several processes speaks; the first needs no name."""
+def _name_process() -> str:
+    """The name of the process that speaks, of several; the first needs none."""
     from bandweave.training.processes import is_main
 
     return "" if is_main() else f" (process {os.environ.get('RANK') or os.environ['LOCAL_RANK']})"

@@ -18,29 +18,29 @@ _FIRST_WORD = re.compile(rf"^({_FLAGS})(?= is ['\d-]| -?\d| ')")
 _BARE = re.compile(r"\b(validate_every)\b")
 
 
-def said_in_flags(text: str) -> str:
+def say_in_flags(text: str) -> str:
     """A message with flags in the place of Python's arguments.
 
-    >>> said_in_flags("2 px off; `register` corrects it")
+    >>> say_in_flags("2 px off; `register` corrects it")
     '2 px off; --register corrects it'
-    >>> said_in_flags("leave it out with `bands=[1, 3]`, choose with `key`")
+    >>> say_in_flags("leave it out with `bands=[1, 3]`, choose with `key`")
     'leave it out with --bands 1 3, choose with FILE:KEY'
-    >>> said_in_flags("window is 2 px; it must hold an MS pixel, 4 px")
+    >>> say_in_flags("window is 2 px; it must hold an MS pixel, 4 px")
     '--window is 2 px; it must hold an MS pixel, 4 px'
     """
-    text = _ARGUMENT.sub(lambda found: _flag(found[1], found[2]), text)
-    text = _FIRST_WORD.sub(lambda found: _flag(found[1]), text)
-    text = _BARE.sub(lambda found: _flag(found[1]), text)
+    text = _ARGUMENT.sub(lambda found: _format_flag(found[1], found[2]), text)
+    text = _FIRST_WORD.sub(lambda found: _format_flag(found[1]), text)
+    text = _BARE.sub(lambda found: _format_flag(found[1]), text)
     return re.sub(r"`(?:\w+_)?key`", "FILE:KEY", text)
 
 
-def _flag(name: str, value: str | None = None) -> str:
+def _format_flag(name: str, value: str | None = None) -> str:
     flag = f"--{name.replace('_', '-')}"
     return f"{flag} {re.sub(r'[][,]', '', value)}" if value else flag
 
 
 @contextmanager
-def speaking_flags(quiet: bool) -> Iterator[None]:
+def speak_in_flags(quiet: bool) -> Iterator[None]:
     """Have errors and notes of the body name flags; a note is given once, none where quiet."""
     logger = logging.getLogger("bandweave")
     speaker = _Speaker(logging.ERROR if quiet else logging.NOTSET)
@@ -50,7 +50,7 @@ def speaking_flags(quiet: bool) -> Iterator[None]:
     try:
         yield
     except BandweaveError as error:
-        raise type(error)(said_in_flags(str(error))).with_traceback(error.__traceback__) from error
+        raise type(error)(say_in_flags(str(error))).with_traceback(error.__traceback__) from error
     finally:
         for handler in handlers:
             handler.removeFilter(speaker)
@@ -66,5 +66,5 @@ class _Speaker(logging.Filter):
         if record.levelno < self._level or text in self._said:
             return False
         self._said.add(text)
-        record.msg, record.args = said_in_flags(text), ()
+        record.msg, record.args = say_in_flags(text), ()
         return True

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bandweave.cli.arguments import Parser, add_common
-from bandweave.cli.columns import columns
+from bandweave.cli.columns import format_columns
 
 EXTRAS = {
     "rs-fusion-datasets": "bandweave[download]",
@@ -34,7 +34,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Print the facts."""
     if args.path is None:
-        print(columns(installation()))
+        print(format_columns(describe_installation()))
     elif Path(args.path).is_dir():
         from bandweave.cli.run_facts import run_facts
 
@@ -42,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         from bandweave.cli.file_facts import file_facts
 
-        print(columns(file_facts(args.path)))
+        print(format_columns(file_facts(args.path)))
     return 0
 
 
-def installation() -> list[tuple[str, str]]:
-    """What a bug report or a table of times should say of this machine."""
+def describe_installation() -> list[tuple[str, str]]:
+    """The facts of this machine that a bug report or a table of times should state."""
     import rasterio
     import torch
 
@@ -58,7 +58,7 @@ def installation() -> list[tuple[str, str]]:
         ("bandweave", version("bandweave")),
         ("python", f"{platform.python_version()} on {facts['platform']}"),
         ("torch", facts["torch"]),
-        *_scan_engines(),
+        *_list_scan_engines(),
         ("processor", f"{facts['cpu']}, {facts['cores']} cores"),
         ("threads", f"{facts['threads']} (torch; OMP_NUM_THREADS={_set('OMP_NUM_THREADS')})"),
     ]
@@ -71,11 +71,11 @@ def installation() -> list[tuple[str, str]]:
         ("GDAL", f"{rasterio.__gdal_version__} (rasterio {rasterio.__version__})"),
         ("transformers", version("transformers")),
     ]
-    return rows + [(name, _installed(name, extra)) for name, extra in EXTRAS.items()]
+    return rows + [(name, _describe_installed(name, extra)) for name, extra in EXTRAS.items()]
 
 
-def _scan_engines() -> list[tuple[str, str]]:
-    """Which engine a scan takes on each device, and for each with kernels its version or lack."""
+def _list_scan_engines() -> list[tuple[str, str]]:
+    """The engine of a scan on each device, and for each with kernels its version or lack."""
     from bandweave.errors import ScanError
     from bandweave.scan.engine import KERNELS, VARIABLE, engine_name, missing
 
@@ -92,7 +92,7 @@ def _scan_engines() -> list[tuple[str, str]]:
     return rows
 
 
-def _installed(name: str, extra: str) -> str:
+def _describe_installed(name: str, extra: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

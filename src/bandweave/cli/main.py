@@ -17,9 +17,9 @@ from importlib import import_module
 from importlib.metadata import version
 
 from bandweave.cli.failures import explain
-from bandweave.cli.printed import printable_stdout
+from bandweave.cli.printed import escape_stdout
 from bandweave.cli.process import set_up_process
-from bandweave.cli.signals import line_of, received, signals_raised, status_of
+from bandweave.cli.signals import get_received, line_of, raise_signals, status_of
 from bandweave.errors import ConfigError
 
 COMMANDS = {
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     status = 1
-    with warnings.catch_warnings(), signals_raised(for_good=argv is None):
+    with warnings.catch_warnings(), raise_signals(for_good=argv is None):
         if not debug:
             warnings.showwarning = _log_warning  # type: ignore[assignment]
         try:
@@ -70,17 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             if debug and not isinstance(error, KeyboardInterrupt):
                 raise
             message, status = explain(error)
-            if received() is None:
+            if get_received() is None:
                 _tell(message)
-        if (number := received()) is not None:
+        if (number := get_received()) is not None:
             _tell(line_of(number))
             status = status_of(number)
     return status
 
 
-def module_of(command: str) -> str:
-    """
-    >>> module_of("sharpen-train")
+def name_module(command: str) -> str:
+    """The name of the module of a command.
+
+    >>> name_module("sharpen-train")
     'bandweave.cli.sharpen_train'
     """
     return f"bandweave.cli.{command.replace('-', '_')}"
@@ -104,12 +105,12 @@ def _run(arguments: list[str]) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(COMMANDS)}"
         raise ConfigError(f"there is no command {command!r}; {guess}")
-    module = import_module(module_of(command))
+    module = import_module(name_module(command))
     args = module.parse(rest)
     from bandweave.training.progress import set_up_logging
 
     set_up_logging(args.quiet, args.debug)
-    with printable_stdout():
+    with escape_stdout():
         return module.run(args)
 
 

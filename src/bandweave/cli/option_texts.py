@@ -11,21 +11,21 @@ import tokenize
 from dataclasses import fields
 
 
-def option_texts(config: type) -> dict[str, str]:
-    """What each field of a dataclass is, by its name; fields that are not explained are left out.
+def read_option_texts(config: type) -> dict[str, str]:
+    """The text of each field of a dataclass, by its name; fields without one are left out.
 
-    From a table in the docstring (`name  text`, continued on deeper lines) or, for the others,
-    from the comments that begin on the field's own lines.
+    It is read from a table in the docstring (`name  text`, continued on deeper lines) or, for the
+    others, from the comments that begin on the field's own lines.
 
     >>> from bandweave.training.config import TrainConfig
-    >>> option_texts(TrainConfig)["accumulate"]
+    >>> read_option_texts(TrainConfig)["accumulate"]
     'batches a step, one after another'
     """
     names = {field.name for field in fields(config)}
-    return _from_comments(config, names) | _from_docstring(config, names)
+    return _read_comments(config, names) | _read_docstring(config, names)
 
 
-def _from_docstring(config: type, names: set[str]) -> dict[str, str]:
+def _read_docstring(config: type, names: set[str]) -> dict[str, str]:
     texts: dict[str, str] = {}
     current = None
     for line in (inspect.getdoc(config) or "").splitlines():
@@ -40,7 +40,7 @@ def _from_docstring(config: type, names: set[str]) -> dict[str, str]:
     return texts
 
 
-def _from_comments(config: type, names: set[str]) -> dict[str, str]:
+def _read_comments(config: type, names: set[str]) -> dict[str, str]:
     try:
         source = textwrap.dedent(inspect.getsource(config))
     except OSError:  # installed without its source

@@ -18,7 +18,7 @@ from typing import Any
 
 import jsonargparse
 
-from bandweave.cli.option_texts import option_texts
+from bandweave.cli.option_texts import read_option_texts
 from bandweave.errors import ConfigError
 from bandweave.schema import from_dict
 
@@ -51,7 +51,7 @@ class ConfigParser:
         title  what its section is called in the help
         """
         group = self.parser.add_argument_group(title or path)
-        hints, texts = typing.get_type_hints(type(config)), option_texts(type(config))
+        hints, texts = typing.get_type_hints(type(config)), read_option_texts(type(config))
         nested = []
         for field in dataclasses.fields(config):
             value, name = getattr(config, field.name), f"{path}.{field.name}"
@@ -73,7 +73,7 @@ class ConfigParser:
             self.add(name, value)
 
     def read(self, argv: Sequence[str]) -> dict[str, Any]:
-        """What a command line gives, nested, without what it leaves at its default.
+        """The options that a command line gives, nested, without those at their defaults.
 
         Raises ConfigError for a flag that does not exist, with the nearest right one, and for a
         value of another type.
@@ -82,7 +82,7 @@ class ConfigParser:
         try:
             return self.parser.parse_args(words, defaults=False).as_dict()
         except argparse.ArgumentError as error:
-            raise self._explained(str(error), words) from None
+            raise self._explain_error(str(error), words) from None
 
     def full_flags(self, argv: Sequence[str]) -> list[str]:
         """The command line with each flag by its full name, and `hsi,lidar` as a list."""
@@ -95,7 +95,7 @@ class ConfigParser:
                 )
                 continue
             flag, equals, value = word[2:].partition("=")
-            name = full_name(flag, known)
+            name = find_full_name(flag, known)
             if name in self._switches and not equals and following.lower() not in _TRUTHS:
                 equals, value = "=", "true"
             if name == "layers" and equals and value[:1] != "[":
@@ -103,12 +103,12 @@ class ConfigParser:
             words.append(f"--{name}{equals}{value}")
         return words
 
-    def _explained(self, message: str, words: list[str]) -> ConfigError:
+    def _explain_error(self, message: str, words: list[str]) -> ConfigError:
         """A ConfigError in the words of the configuration, of what jsonargparse says."""
         found = re.match(r'Parser key "([\w.]+)"', message)
         path = found[1] if found else ""
         if path in self._homes:
-            value = _value_of(path, words)
+            value = _find_value(path, words)
             section, _, name = path.rpartition(".")
             try:
                 from_dict(self._homes[path], {name: value}, section)
@@ -124,26 +124,28 @@ class ConfigParser:
 _TRUTHS = ("true", "false", "yes", "no")
 
 
-def full_name(flag: str, known: Sequence[str]) -> str:
+def find_full_name(flag: str, known: Sequence[str]) -> str:
     """The option that a flag, written without its dashes, means. Raises ConfigError if none.
 
-    >>> full_name("noise", ["train.seed", "split.seed", "samples.augment.noise"])
+    >>> find_full_name("noise", ["train.seed", "split.seed", "samples.augment.noise"])
     'samples.augment.noise'
-    >>> full_name("seed", ["train.seed", "split.seed"])
+    >>> find_full_name("seed", ["train.seed", "split.seed"])
     Traceback (most recent call last):
     ...
     bandweave.errors.ConfigError: --seed: which one? There are --train.seed and --split.seed
     """
     sections = {path: name for path, name in SECTIONS.items() if name in known}
-    written = {_plain(name): name for name in known} | {_plain(path): path for path in sections}
-    word = _plain(flag)
+    written = {_simplify_name(name): name for name in known} | {
+        _simplify_name(path): path for path in sections
+    }
+    word = _simplify_name(flag)
     if word in written:
         return sections.get(written[word], written[word])
     if flag.startswith("pca.") and "pca" in known:  # named by the scene's layers
         return flag
     ends = [name for plain, name in written.items() if plain.endswith(f".{word}")]
     if not ends:
-        raise ConfigError(f"--{flag}: no such option{_nearest(flag, [*known, *sections])}")
+        raise ConfigError(f"--{flag}: no such option{_suggest_flag(flag, [*known, *sections])}")
     depth = min(name.count(".") for name in ends)
     least = [name for name in ends if name.count(".") == depth]
     ruling = [name for name in least if name in sections]
@@ -153,19 +155,19 @@ def full_name(flag: str, known: Sequence[str]) -> str:
     return sections.get(chosen, chosen)
 
 
-def _plain(name: str) -> str:
+def _simplify_name(name: str) -> str:
     return name.replace("-", "_").lower()
 
 
-def _nearest(flag: str, names: Sequence[str]) -> str:
+def _suggest_flag(flag: str, names: Sequence[str]) -> str:
     """The nearest name, or end of a name."""
     ends = [".".join(name.split(".")[i:]) for name in names for i in range(name.count(".") + 1)]
     close = difflib.get_close_matches(flag, list(dict.fromkeys(ends)), n=1)
     return f"; did you mean --{close[0]}?" if close else "; --help lists what there is"
 
 
-def _value_of(path: str, words: Sequence[str]) -> str:
-    """What was written behind a flag the last time it stands there."""
+def _find_value(path: str, words: Sequence[str]) -> str:
+    """The value behind a flag the last time that it stands on the command line."""
     value = ""
     for number, word in enumerate(words):
         if word.startswith(f"--{path}="):
@@ -178,7 +180,7 @@ def _value_of(path: str, words: Sequence[str]) -> str:
 UNNAMED = {"model": "m3amba_small", "split": "blocks"}  # what a section without a name is of
 
 
-def without_other_choices(
+def drop_other_choices(
     stored: Mapping[str, Any], unnamed: Mapping[str, str] = UNNAMED, **names: str | None
 ) -> dict[str, Any]:
     """A stored configuration without the sections that are of another name than the one asked for.
@@ -187,7 +189,7 @@ def without_other_choices(
 
     unnamed   what a section without a name is of
 
-    >>> without_other_choices({"model": {"name": "a", "width": 8}, "scene": "s"}, model="b")
+    >>> drop_other_choices({"model": {"name": "a", "width": 8}, "scene": "s"}, model="b")
     {'scene': 's'}
     """
     kept = dict(stored)

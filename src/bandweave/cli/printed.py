@@ -25,10 +25,10 @@ class PrintableStream:
 
 
 @contextmanager
-def printable_stdout() -> Iterator[None]:
+def escape_stdout() -> Iterator[None]:
     """Within, what is printed is escaped as messages are; a closed stdout stays as it is.
 
-    >>> with printable_stdout():
+    >>> with escape_stdout():
     ...     print("roof\\x1b[31m")
     roof\\x1b[31m
     """

@@ -1,4 +1,4 @@
-"""How the process of a command waits and keeps memory; set before torch is loaded."""
+"""Set how the process of a command waits and keeps memory, before torch is loaded."""
 
 import ctypes
 import io

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bandweave.cli.columns import columns
+from bandweave.cli.columns import format_columns
 from bandweave.errors import RunError, printable
 from bandweave.training.checkpoint import load_checkpoint, load_model
 from bandweave.training.folder import RunFolder
@@ -29,13 +29,13 @@ def run_facts(path: Path) -> str:
         try:
             rows += _trained(stored, sum(tensor.numel() for tensor in tensors.values()))
             protocol = _section("protocol", stored["facts"].get("protocol", {}))
-            table = columns([*rows, files])
+            table = format_columns([*rows, files])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunError(
                 f"{folder.model}: its metadata lacks or misstates {error!s:.200}"
             ) from error
     else:
-        table = columns([*rows, files])
+        table = format_columns([*rows, files])
     parts = [table, _scores(folder) or protocol, _section(folder.config.name, config)]
     return printable("\n\n".join(part for part in parts if part))
 

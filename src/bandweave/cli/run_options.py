@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from bandweave.cli.arguments import add_common
-from bandweave.cli.options import ConfigParser, without_other_choices
+from bandweave.cli.options import ConfigParser, drop_other_choices
 from bandweave.errors import ConfigError
 from bandweave.training.folder import RunFolder
 from bandweave.yaml_files import read_yaml
@@ -75,7 +75,7 @@ def before_flags(
         return read({"model": named.model} if named.model else {})
     asked = {section: getattr(named, section) for section in unnamed}
     in_file = read_yaml(path)
-    stored = without_other_choices(in_file, unnamed, **asked)
+    stored = drop_other_choices(in_file, unnamed, **asked)
     for section in in_file.keys() - stored.keys():
         if isinstance(in_file[section], Mapping) and len(in_file[section]) > 1:
             log.warning(

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from bandweave.cli.columns import columns
+    from bandweave.cli.columns import format_columns
     from bandweave.data.benchmarks.catalogue import benchmark_names, describe
 
     rows = [("name", "size", "pixel", "layers (bands)", "classes", "masks", "download")]
@@ -81,7 +81,7 @@ def _list(args: argparse.Namespace) -> int:
                 "yes" if any(copy.fetch for copy in known.variants.values()) else "by hand",
             )
         )
-    print(columns(rows))
+    print(format_columns(rows))
     return 0
 
 

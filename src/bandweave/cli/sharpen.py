@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandweave.cli.arguments import Parser, add_common, add_overwrite
-from bandweave.cli.flag_words import speaking_flags
+from bandweave.cli.flag_words import speak_in_flags
 
 DESCRIPTION = """\
 Sharpen a multispectral file by a panchromatic file of the same ground.
@@ -92,7 +92,7 @@ class _List(argparse.Action):
 
 def run(args: argparse.Namespace) -> int:
     """Sharpen, and print the file that was written."""
-    with speaking_flags(args.quiet):
+    with speak_in_flags(args.quiet):
         return _run(args)
 
 

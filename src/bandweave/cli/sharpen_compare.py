@@ -11,7 +11,7 @@ from bandweave.cli.comparison_options import (
     add_comparison,
     read_comparison,
 )
-from bandweave.cli.flag_words import speaking_flags
+from bandweave.cli.flag_words import speak_in_flags
 from bandweave.cli.options import ConfigParser
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare, and print the table."""
     from bandweave.pansharp.comparison.comparing import compare_sharpeners
 
-    with speaking_flags(args.quiet):
+    with speak_in_flags(args.quiet):
         made = compare_sharpeners(
             args.models,
             args.pairs or (),

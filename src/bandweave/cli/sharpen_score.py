@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandweave.cli.arguments import Parser, add_common, add_overwrite
-from bandweave.cli.flag_words import speaking_flags
+from bandweave.cli.flag_words import speak_in_flags
 from bandweave.errors import ConfigError
 
 DESCRIPTION = """\
@@ -65,7 +65,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Score, print the tables, and write what was asked for."""
-    with speaking_flags(args.quiet):
+    with speak_in_flags(args.quiet):
         return _run(args)
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from bandweave.cli.flag_words import speaking_flags
+from bandweave.cli.flag_words import speak_in_flags
 from bandweave.cli.options import ConfigParser
 from bandweave.cli.run_options import (
     OPTIONS,
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say what to do with the run."""
-    with speaking_flags(args.quiet):
+    with speak_in_flags(args.quiet):
         return _run(args)
 
 

@@ -39,7 +39,7 @@ def end_at_signals_while_loading() -> None:
 
 
 @contextmanager
-def signals_raised(for_good: bool) -> Iterator[None]:
+def raise_signals(for_good: bool) -> Iterator[None]:
     """Within, a first signal raises `Interrupted`, and further ones are counted alone.
 
     for_good  leave signals unheeded at the end: the process is ending too
@@ -59,7 +59,7 @@ def signals_raised(for_good: bool) -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN if for_good else before[number] or signal.SIG_DFL)
 
 
-def received() -> int | None:
+def get_received() -> int | None:
     """The number of the signal that ends the program; None while there was none.
 
     It tells more than the exception that arrives: what is interrupted may raise one of its own.
@@ -68,7 +68,8 @@ def received() -> int | None:
 
 
 def line_of(number: int) -> str:
-    """
+    """The line that says which signal ended the program.
+
     >>> line_of(signal.SIGINT)
     'bandweave: interrupted'
     """

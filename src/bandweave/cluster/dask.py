@@ -20,7 +20,7 @@ PATIENCE = "20s"  # for the scheduler to answer
 DEATHS = 3  # of workers, that a cell survives beyond what the scheduler itself allows
 
 
-def on_cluster(
+def make_on_cluster(
     root: Path,
     cells: Sequence[C],
     options: Options,

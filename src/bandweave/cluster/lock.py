@@ -18,7 +18,7 @@ _own = threading.Lock()  # a process trains one run at a time: torch has one gen
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def wait_for_folder(folder: Path) -> Iterator[None]:
     """Wait until no other process or thread works in the folder, and keep them out meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     with _own, open(folder / ".lock", "a") as file:

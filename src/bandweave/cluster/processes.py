@@ -24,7 +24,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
-def in_processes(
+def make_in_processes(
     root: Path, cells: Iterable[C], options: Any, processes: int, module: str
 ) -> Iterator[tuple[C, dict[str, Any]]]:
     """Make the cells, `processes` at a time; each with what came of it, as they are done.
@@ -43,7 +43,7 @@ def in_processes(
         workers.stop()
 
 
-def share_of_threads(processes: int) -> int:
+def share_threads_out(processes: int) -> int:
     """Threads of each of so many processes, on the cores that this one may use."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max((there or 1) // processes, 1)
@@ -68,7 +68,7 @@ class _Workers:
         self._stopped = False
 
     def make(self, root: Path, cell: Any, options: Any) -> dict[str, Any]:
-        """What came of a cell."""
+        """Make a cell and return its facts, or why it failed."""
         work = {"root": str(root.absolute()), "cell": asdict(cell), "options": asdict(options)}
         work["module"] = self.module
         ended = 0

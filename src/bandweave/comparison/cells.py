@@ -1,4 +1,4 @@
-"""The folder of a cell: whose turn it is, whether it is done, and why it is not.
+"""The folder of a cell: who works in it, and the files that say if it is done or why not.
 
 cell.json     what the cell was, when all is done
 failed.json   why it is not done
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bandweave.cluster.lock import only_one
+from bandweave.cluster.lock import wait_for_folder
 from bandweave.comparison.plan import Cell
 from bandweave.errors import BandweaveError, RunError
 from bandweave.training.atomic import write_json
@@ -22,31 +22,31 @@ from bandweave.training.config import conflicts
 from bandweave.training.folder import VERSIONS
 
 
-def attempt(root: Path, cell: Cell, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `cell.json` or `failed.json` holds in the end, made by `make` where it is not there.
+def attempt_cell(root: Path, cell: Cell, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Make a cell that is not done; return what `cell.json` or `failed.json` holds in the end.
 
     An error is written down and returned: it is this cell's alone. Raises nothing but what is no
     `Exception`.
     """
     folder = root / cell.place
     try:
-        with only_one(folder):
-            done = finished(root, cell)
+        with wait_for_folder(folder):
+            done = read_finished(root, cell)
             if done is not None:
                 return done
             (folder / "failed.json").unlink(missing_ok=True)
             try:
                 facts = make()
             except Exception as error:
-                return _failed(folder, cell, error)
+                return _write_failure(folder, cell, error)
             write_json(folder / "cell.json", facts)
             return facts
     except Exception as error:  # not even the folder could be made, or the error written
-        return {"failed": reason(error)}
+        return {"failed": explain_error(error)}
 
 
-def finished(root: Path, cell: Cell) -> dict[str, Any] | None:
-    """What stands in cell.json, None where the cell is not done.
+def read_finished(root: Path, cell: Cell) -> dict[str, Any] | None:
+    """The content of cell.json; None where the cell is not done.
 
     Raises RunError where the folder is of another configuration.
     """
@@ -70,31 +70,31 @@ def finished(root: Path, cell: Cell) -> dict[str, Any] | None:
     return stored
 
 
-def failure(root: Path, cell: Cell) -> dict[str, Any] | None:
-    """What stands in failed.json, None where the cell did not fail."""
+def read_failure(root: Path, cell: Cell) -> dict[str, Any] | None:
+    """The content of failed.json; None where the cell did not fail."""
     try:
         return json.loads((root / cell.place / "failed.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
-def why_not_done(root: Path, cell: Cell, failures: Mapping[str, str]) -> str:
-    """In words.
+def explain_missing(root: Path, cell: Cell, failures: Mapping[str, str]) -> str:
+    """The reason in words why a cell is not done.
 
-    failures  of cells whose folders could not even hold why, by their place
+    failures  reasons of cells whose folders could not even hold them, by their place
     """
-    failed = failure(root, cell) or {}
+    failed = read_failure(root, cell) or {}
     return failed.get("failed") or failures.get(str(cell.place)) or "not done yet"
 
 
-def versions(*more: str) -> dict[str, str]:
-    """Of Python and of the libraries that scores depend on, and of `more`."""
+def list_versions(*more: str) -> dict[str, str]:
+    """Versions of Python, of the libraries that scores depend on, and of `more`."""
     found = {name: version(name) for name in (*VERSIONS, *more)}
     return {"python": platform.python_version(), **found}
 
 
-def reason(error: BaseException) -> str:
-    """Why, in a line."""
+def explain_error(error: BaseException) -> str:
+    """The reason of an error in a line."""
     if isinstance(error, BandweaveError):
         text = str(error)
     elif isinstance(error, MemoryError):
@@ -104,9 +104,9 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def _failed(folder: Path, cell: Cell, error: Exception) -> dict[str, Any]:
+def _write_failure(folder: Path, cell: Cell, error: Exception) -> dict[str, Any]:
     stored = {
-        "failed": reason(error),
+        "failed": explain_error(error),
         "identity": cell.identity,
         "traceback": "".join(traceback.format_exception(error)),
     }

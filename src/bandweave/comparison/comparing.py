@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bandweave.comparison.cells import finished
+from bandweave.comparison.cells import read_finished
 from bandweave.comparison.kept import explain_kept, find_kept, keep_results, read_kept
-from bandweave.comparison.making import claim, follow_cells
+from bandweave.comparison.making import claim_folder, follow_cells
 from bandweave.comparison.plan import CellOptions, Sharing
 from bandweave.comparison.results import Result, read_results
 from bandweave.comparison.summary import summarise
-from bandweave.comparison.tables import markdown, results_csv, tex, times_csv
+from bandweave.comparison.tables import format_markdown, format_results, format_tex, format_times
 from bandweave.comparison.task import Task
 from bandweave.output_files import only_writer_of_folder
 from bandweave.training.atomic import write_text
@@ -55,11 +55,13 @@ def make_comparison(
     written or another process writes to it.
     """
     with only_writer_of_folder(root, "a comparison"):
-        claim(root, task.plan_dict(), task.growing)
+        claim_folder(root, task.plan_dict(), task.growing)
         cells = [*task.cells()]
         kept = read_kept(rows, cells) if rows is not None else {}
         todo = [
-            cell for cell in cells if finished(root, cell) is None and not find_kept(kept, cell)
+            cell
+            for cell in cells
+            if read_finished(root, cell) is None and not find_kept(kept, cell)
         ]
         made = task.make_cells(root, todo, options, sharing)
         failures = follow_cells(made, len(todo), len(cells), quiet=quiet)
@@ -72,12 +74,12 @@ def make_comparison(
             keep_results(rows, results, kept)
         summary = summarise(task, results)
         summary.notes += explain_kept([each for each in results if each in kept.values()])
-        table = markdown(task, summary)
+        table = format_markdown(task, summary)
         texts = {
-            "results.csv": results_csv(task, results),
-            "times.csv": times_csv(task, results),
+            "results.csv": format_results(task, results),
+            "times.csv": format_times(task, results),
             "table.md": table,
-            "table.tex": tex(task, summary),
+            "table.tex": format_tex(task, summary),
             "compare.html": task.write_page(root, results, summary),
         }
         for name, text in texts.items():

@@ -95,7 +95,7 @@ def _key(cell: Cell) -> Key:
 def _read_line(cell: Cell, stored: Mapping[str, Any]) -> Result:
     facts = {**stored["facts"], "kept": True}
     if stored.get("identity") is not None:
-        now = json.loads(_portable(json.dumps(cell.identity)))
+        now = json.loads(_write_portable(json.dumps(cell.identity)))
         facts["differs"] = conflicts(stored["identity"], now)
     values: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
     for row in stored["values"]:
@@ -109,7 +109,7 @@ def _read_line(cell: Cell, stored: Mapping[str, Any]) -> Result:
 
 def _write_line(result: Result) -> str:
     values = [
-        {"case": case, "part": part, **{name: _plain(value) for name, value in own.items()}}
+        {"case": case, "part": part, **{name: _make_plain(value) for name, value in own.items()}}
         for case, parts in result.values.items()
         for part, own in parts.items()
     ]
@@ -117,10 +117,12 @@ def _write_line(result: Result) -> str:
     details = result.details if isinstance(result.details, dict) else None
     cell = result.cell
     stored = {"case": cell.case, "model": cell.model, "seed": cell.seed, "identity": cell.identity}
-    return _portable(json.dumps({**stored, "values": values, "facts": facts, "details": details}))
+    return _write_portable(
+        json.dumps({**stored, "values": values, "facts": facts, "details": details})
+    )
 
 
-def _portable(text: str) -> str:
+def _write_portable(text: str) -> str:
     """JSON whose paths hold on other machines: below BANDWEAVE_DATA, or below this folder."""
     places = {os.environ.get("BANDWEAVE_DATA", ""): "${BANDWEAVE_DATA}/", os.getcwd(): ""}
     for place, name in places.items():
@@ -129,7 +131,7 @@ def _portable(text: str) -> str:
     return text
 
 
-def _plain(value: float | None) -> float | str | None:
+def _make_plain(value: float | None) -> float | str | None:
     """A number as JSON has it, which knows neither NaN nor infinity."""
     if value is None or math.isnan(value):
         return None

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bandweave.cluster.processes import in_processes, share_of_threads
+from bandweave.cluster.processes import make_in_processes, share_threads_out
 from bandweave.comparison.plan import Cell, CellOptions, Sharing
 from bandweave.errors import ConfigError, OutputError, RunError
-from bandweave.output_files import stands_in
-from bandweave.schema import differences, listed
+from bandweave.output_files import list_contents
+from bandweave.schema import join_words, list_differences
 from bandweave.training.atomic import write_yaml
 from bandweave.training.progress import Progress
 from bandweave.yaml_files import read_yaml
@@ -25,7 +25,7 @@ SHOWN = 5  # differences that an error names
 # The folder --------------------------------------------------------------------------------------
 
 
-def claim(root: Path, now: Mapping[str, Any], growing: Sequence[str]) -> None:
+def claim_folder(root: Path, now: Mapping[str, Any], growing: Sequence[str]) -> None:
     """Take the folder for a comparison, as compare.yaml holds it, or refuse one of another.
 
     growing   mappings by name, or lists, to which may be added; all else must be as it was
@@ -36,15 +36,15 @@ def claim(root: Path, now: Mapping[str, Any], growing: Sequence[str]) -> None:
         raise OutputError(f"{root} is a file; a comparison is a folder, choose another name")
     path = root / PLAN
     if path.exists():
-        if differing := _conflicts(read_yaml(path), now, growing):
+        if differing := _list_conflicts(read_yaml(path), now, growing):
             if len(differing) > SHOWN:
                 differing[SHOWN:] = [f"and {len(differing) - SHOWN} more"]
             raise RunError(
                 f"{root} holds another comparison: {'; '.join(differing)}. Take the options as "
-                f"they were then ({listed(growing, 'and')} may be added), or compare into another "
-                f"folder"
+                f"they were then ({join_words(growing, 'and')} may be added), or compare into "
+                f"another folder"
             )
-    elif names := stands_in(root):
+    elif names := list_contents(root):
         there = ", ".join(names[:6])
         raise RunError(
             f"{root} is not empty and holds no comparison (there is: {there}); choose another "
@@ -53,10 +53,10 @@ def claim(root: Path, now: Mapping[str, Any], growing: Sequence[str]) -> None:
     write_yaml(path, now)
 
 
-def _conflicts(
+def _list_conflicts(
     then: Mapping[str, Any], now: Mapping[str, Any], growing: Sequence[str]
 ) -> list[str]:
-    """What differs between two plans, but for what was added."""
+    """The differences between two plans, but for what was added."""
     lines = []
     for part in dict.fromkeys([*growing, *then]):
         old, new = then.get(part), now.get(part)
@@ -65,12 +65,12 @@ def _conflicts(
                 if name not in (new or {}):
                     lines.append(f"it has {name!r} among its {part}")
                 else:
-                    lines += differences({name: options}, {name: now[part][name]})
+                    lines += list_differences({name: options}, {name: now[part][name]})
         elif isinstance(old, list) and part in growing:
             missing = [each for each in old if each not in (new or [])]
             lines += [f"it has the {part.removesuffix('s')} {each}" for each in missing[:1]]
         elif part not in growing:
-            lines += differences({part: old}, {part: new})
+            lines += list_differences({part: old}, {part: new})
     return lines
 
 
@@ -86,7 +86,7 @@ def share_threads(sharing: Sharing, threads: int | None) -> int | None:
     if processes < 1 or (threads is not None and threads < 1):
         raise ConfigError(f"processes {processes}, threads {threads}: at least 1 of each")
     if threads is None and (processes > 1 or dask):
-        return 1 if dask else share_of_threads(processes)
+        return 1 if dask else share_threads_out(processes)
     return threads
 
 
@@ -102,12 +102,12 @@ def make_cells(
     run_cell   a function of a module, by which other processes find it
     """
     if sharing.dask is not None:
-        from bandweave.cluster.dask import on_cluster
+        from bandweave.cluster.dask import make_on_cluster
 
-        return on_cluster(root, cells, options, sharing.dask, run_cell)
+        return make_on_cluster(root, cells, options, sharing.dask, run_cell)
     if sharing.processes > 1 and len(cells) > 1:
         processes = min(sharing.processes, len(cells))
-        return in_processes(root, cells, options, processes, run_cell.__module__)
+        return make_in_processes(root, cells, options, processes, run_cell.__module__)
     return ((cell, run_cell(root, cell, options)) for cell in cells)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bandweave.comparison.panels import Summary
 from bandweave.comparison.results import Result, list_facts
 from bandweave.report.page import render
-from bandweave.report.words import counted, seconds_in_words
+from bandweave.report.words import format_count, seconds_in_words
 
 
 def render_comparison(
@@ -39,7 +39,7 @@ def render_comparison(
     )
 
 
-def done_words(results: Sequence[Result]) -> str:
-    """How many cells are done, in words."""
+def count_done(results: Sequence[Result]) -> str:
+    """The number of cells that are done, in words."""
     done = sum(result.done for result in results)
-    return f"{counted(done)} of {counted(len(results))} cells are done"
+    return f"{format_count(done)} of {format_count(len(results))} cells are done"

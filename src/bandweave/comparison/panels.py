@@ -1,4 +1,4 @@
-"""What the tables of a comparison are made of: panels of rows of entries."""
+"""The parts of a comparison's tables: panels of rows of entries."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Panel:
         return mean if math.isnan(row.gain[1]) else f"{mean} ({low} to {high})"
 
     def whole(self, model: str) -> bool:
-        """Whether all cells of a model are done."""
+        """True where all cells of a model are done."""
         return all(each.done for each in self.results[model])
 
 

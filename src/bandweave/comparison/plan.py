@@ -1,4 +1,4 @@
-"""What every comparison is planned with: cells, names, options of models, and seeds."""
+"""The parts of every comparison's plan: cells, names, options of models, and seeds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a folder to be this cell's."""
+        """The facts that must be the same for a folder to be this cell's."""
         return {**self.work, "seed": self.seed}
 
     def __str__(self) -> str:
@@ -52,13 +52,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellOptions:
-    """How cells are made; nothing here may change a score.
+    """Options of making cells; nothing here may change a score.
 
     command   as the user gave it
     pictured  the seed that is pictured, and methods without seeds beside it; None for no pictures
-    maps      whether scenes that are not too large are mapped
-    threads   that a cell may compute with; None for what the process has
-    quiet     whether nothing but errors is logged
+    maps      map scenes that are not too large
+    threads   threads that a cell may compute with; None for what the process has
+    quiet     log nothing but errors
     """
 
     command: str = ""
@@ -70,7 +70,7 @@ class CellOptions:
 
 @dataclass(frozen=True)
 class Sharing:
-    """Who makes the cells.
+    """The processes or machines that make the cells.
 
     processes  cells at a time on this machine; 1 makes them in this process
     dask       address of a Dask scheduler whose workers make them instead

@@ -1,4 +1,4 @@
-"""What came of the cells of a comparison: a long table of scores, and facts beside each cell.
+"""The results of a comparison's cells: a long table of scores, and facts beside each cell.
 
 A score is found by its case (a scene and split, or a protocol), its part (a class, or a test pair;
 "" for all pixels), its metric, and the cell's model and seed.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.comparison.cells import finished, why_not_done
+from bandweave.comparison.cells import explain_missing, read_finished
 from bandweave.comparison.plan import Cell
 from bandweave.errors import RunError
 from bandweave.training.checkpoint import MISSTATED
@@ -41,7 +41,7 @@ class Result:
 
     @property
     def done(self) -> bool:
-        """Whether there are scores."""
+        """True where there are scores."""
         return self.facts is not None
 
     @property
@@ -72,9 +72,9 @@ def _read_result(
     read: Callable[[Cell, dict[str, Any], dict[str, Any]], Result],
     failures: Mapping[str, str],
 ) -> Result:
-    facts = finished(root, cell)
+    facts = read_finished(root, cell)
     if facts is None:
-        return Result(cell, failed=why_not_done(root, cell, failures))
+        return Result(cell, failed=explain_missing(root, cell, failures))
     path = root / cell.place / "scores.json"
     try:
         return read(cell, facts, json.loads(path.read_text(encoding="utf-8")))
@@ -104,7 +104,7 @@ def score_table(
 def name_cell(case_names: Sequence[str], cell: Cell) -> dict[str, Any]:
     """The columns of a CSV file that tell a cell from others.
 
-    case_names   of the columns of its case
+    case_names   names of the columns of its case
     """
     case = dict(zip(case_names, cell.case, strict=True))
     return {**case, "model": cell.model, "seed": cell.seed}
@@ -119,7 +119,7 @@ def time_row(case_names: Sequence[str], result: Result) -> dict[str, Any]:
 
 
 def list_facts(results: Iterable[Result], name: str) -> list[str]:
-    """What cells state under a name, such as 'versions', each text only once."""
+    """The texts that cells state under a name, such as 'versions', each only once."""
     found: dict[str, None] = {}
     for each in results:
         value = (each.facts or {}).get(name)

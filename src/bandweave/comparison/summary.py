@@ -14,7 +14,7 @@ from bandweave.comparison.plan import CLASSICAL
 from bandweave.comparison.results import Result
 from bandweave.comparison.task import Task
 from bandweave.report.metric import Metric
-from bandweave.significance import LEAST_SEEDS, bests_that_hold
+from bandweave.significance import LEAST_SEEDS, find_bests
 
 SINGLE_SEED = (
     "A single seed: nothing tells how much of a difference is chance; compare over five or more"
@@ -51,7 +51,7 @@ def summarise(task: Task, results: Sequence[Result]) -> Summary:
 
 
 def _find_counted_parts(panel: Panel) -> dict[str, list[str]]:
-    """Of each metric the parts that are averaged: those for which no model lacks it."""
+    """The parts over which each metric is averaged: those for which no model lacks it."""
     return {
         metric: [part for part in panel.averaged if part not in panel.left_out(metric)]
         for metric in panel.columns
@@ -82,7 +82,7 @@ def _find_best(
         {model: float(own.mean()) for model, own in table.items() if not np.isnan(own).any()}
         for table in tables
     ]
-    best, tested = bests_that_hold(means, p, panels[numbers[0]].columns[metric].higher)
+    best, tested = find_bests(means, p, panels[numbers[0]].columns[metric].higher)
     return {(numbers[place], model) for place, model in best}, tested
 
 
@@ -196,13 +196,15 @@ def too_few_seeds(panels: Sequence[Panel]) -> int | None:
     return min(seeds) if seeds and min(seeds) < LEAST_SEEDS else None
 
 
-def say_once(said: Mapping[str, Sequence[Any]], everywhere: Sequence[Any], what: str) -> list[str]:
+def merge_notes(
+    said: Mapping[str, Sequence[Any]], everywhere: Sequence[Any], what: str
+) -> list[str]:
     """Notes, each with where it holds unless everywhere; those alike but for numbers stand once.
 
     said   where each was said, such as by which seeds
     what   is named before these, such as 'seed'
 
-    >>> say_once({"guard: 30 px": [0], "guard: 31 px": [1], "odd": [1]}, [0, 1], "seed")
+    >>> merge_notes({"guard: 30 px": [0], "guard: 31 px": [1], "odd": [1]}, [0, 1], "seed")
     ['Guard: 30 px (seed 0; alike with 1)', 'Odd (seed 1)']
     """
     alike: dict[str, tuple[str, list[Any]]] = {}

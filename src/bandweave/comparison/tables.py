@@ -7,25 +7,27 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bandweave.comparison.results import Result, time_row
 from bandweave.comparison.summary import Entry, Panel, Summary, Task
-from bandweave.csv_text import csv_of
+from bandweave.csv_text import format_csv
 
 # CSV ---------------------------------------------------------------------------------------------
 
 
-def results_csv(task: Task, results: Sequence[Result]) -> str:
+def format_results(task: Task, results: Sequence[Result]) -> str:
     """results.csv: scores of every cell, and nothing that depends on when it was made."""
-    return csv_of(task.columns, (row for result in results for row in task.csv_rows(result)))
+    return format_csv(task.columns, (row for result in results for row in task.csv_rows(result)))
 
 
-def times_csv(task: Task, results: Sequence[Result]) -> str:
+def format_times(task: Task, results: Sequence[Result]) -> str:
     """times.csv: seconds of every cell, and what they depend on."""
-    return csv_of(task.times, (time_row(task.case_names, each) for each in results if each.done))
+    return format_csv(
+        task.times, (time_row(task.case_names, each) for each in results if each.done)
+    )
 
 
 # Markdown ----------------------------------------------------------------------------------------
 
 
-def markdown(task: Task, summary: Summary) -> str:
+def format_markdown(task: Task, summary: Summary) -> str:
     """table.md: what all panels share, their tables, and footnotes."""
     pieces = [f"# {task.title}", "", f"{task.words} {summary.claims}", ""]
     shared = [*list_terms(summary.protocol), *list_notes(summary.notes)]
@@ -64,15 +66,15 @@ def markdown_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 # LaTeX -------------------------------------------------------------------------------------------
 
 
-def tex(task: Task, summary: Summary) -> str:
+def format_tex(task: Task, summary: Summary) -> str:
     """table.tex: a table for each panel, as papers print them."""
     pieces = ["% needs \\usepackage{booktabs}"]
     for panel in summary.panels:
-        pieces += ["", *_tex_table(task, panel, summary)]
+        pieces += ["", *_format_tex_table(task, panel, summary)]
     return "\n".join(pieces) + "\n"
 
 
-def _tex_table(task: Task, panel: Panel, summary: Summary) -> list[str]:
+def _format_tex_table(task: Task, panel: Panel, summary: Summary) -> list[str]:
     (heads, *groups) = task.tex_groups(panel)
     lines = ["% " + " ".join(f"{row.model}: {row.runs}".split()) for row in panel.rows]
     lines += [

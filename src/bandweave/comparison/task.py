@@ -1,4 +1,4 @@
-"""What a comparison asks of the task that it compares for: land cover, or sharpening."""
+"""The contract of a task that is compared for: land cover, or sharpening."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bandweave.comparison.results import Result
 
 
 class Task(ABC):
-    """What is compared, and how: its cells, metrics, test of a difference, and words.
+    """A task: its cells, metrics, test of a difference, and words.
 
     case_names  names of a cell's case, as columns of CSV files
     growing     parts of the plan to which may be added
-    title       of the tables
+    title       title of the tables
     words       what the numbers are: one sentence
     against     model that the others' gains are over: its name in the table; CLASSICAL for the
                 classical method that is best in a panel; "" for none
-    joint       whether a metric's panels are tested as one family, or each panel for itself
+    joint       True where a metric's panels are tested as one family, not each for itself
     times       columns of times.csv
     """
 
@@ -43,7 +43,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def signs(self) -> Mapping[str, str]:
-        """How LaTeX writes the signs of metrics, longer ones first."""
+        """The signs of metrics as LaTeX writes them, longer ones first."""
 
     # Cells ---------------------------------------------------------------------------------------
 
@@ -98,11 +98,11 @@ class Task(ABC):
 
     @abstractmethod
     def is_classical(self, cell: Cell) -> bool:
-        """Whether a cell is of a classical method."""
+        """True where a cell is of a classical method."""
 
     @abstractmethod
     def describe_model(self, panel: Panel, results: Sequence[Result]) -> dict[str, Any]:
-        """What a row says of its model besides scores, by name."""
+        """The facts of a model that its row shows besides scores, by name."""
 
     @abstractmethod
     def describe_panel(self, panel: Panel) -> None:
@@ -114,7 +114,7 @@ class Task(ABC):
 
     @abstractmethod
     def claim(self, panels: Sequence[Panel], tested: int) -> str:
-        """What a bold number says, or why none is bold; of so many pairs of models."""
+        """The meaning of a bold number, or why none is bold; of so many pairs of models."""
 
     # Tables and page -----------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Task(ABC):
         """The tables of a panel in Markdown, with protocol and notes."""
 
     def closing_lines(self, summary: Summary) -> list[str]:
-        """What follows the panels in Markdown."""
+        """The lines that follow the panels in Markdown."""
         return []
 
     @abstractmethod

@@ -101,7 +101,7 @@ class CFIPTConfig:
 
     @property
     def exchanges(self) -> bool:
-        """Whether each tower's prompts are made with the other's."""
+        """True where each tower's prompts are made with the other's."""
         return self.exchange in ("mamba", "transformer")
 
 
@@ -160,7 +160,7 @@ class CFIPT(LandCoverModel):
 
     @property
     def bytes_per_pixel(self) -> int:
-        """That `pixels` takes for each."""
+        """About what `pixels` takes in memory for a pixel of the grid."""
         return 4 * sum(self.attention.sizes)
 
     def reach(self, window: int) -> int:
@@ -193,7 +193,7 @@ class CFIPT(LandCoverModel):
         return Output(answers, loss, {**parts, "accuracy": accuracy(answers, labels)})
 
     def pixels(self, layers: Mapping[str, Tensor]) -> Tensor:
-        """What of the answer depends on single pixels: (B, C, h·r, w·r) to (B, h, w, F).
+        """The part of the answer that depends on single pixels: (B, C, h·r, w·r) to (B, h, w, F).
 
         A patch may be cut from a scene's pixels instead of from its layers; what of it lies
         outside of the scene must be in the layers, as zeros.
@@ -250,8 +250,8 @@ class Prompts(nn.Module):
             widths = vision.hidden_size, text.hidden_size
             self.to_text = PromptTransfer(*widths, **sizes, mixing=config.exchange)
             self.to_vision = PromptTransfer(*reversed(widths), **sizes, mixing=config.exchange)
-            self.of_vision = _proportional(vision.num_hidden_layers, text.num_hidden_layers)
-            self.of_text = _proportional(text.num_hidden_layers, vision.num_hidden_layers)
+            self.of_vision = _match_depths(vision.num_hidden_layers, text.num_hidden_layers)
+            self.of_text = _match_depths(text.num_hidden_layers, vision.num_hidden_layers)
         if config.text == "batch":
             self.register_buffer("spectral_mean", torch.full((bands, bands), 0.5))
             self.register_buffer("spatial_mean", torch.full((pixels, pixels), 0.5))
@@ -260,8 +260,10 @@ class Prompts(nn.Module):
     def forward(
         self, matrices: Matrices | None, size: tuple[int, int]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Of the vision tower and of the text's, (B, L, n, M) or (1, L, n, M) where they are the
-        same for all samples; None where there are none. Matrices are those of patches of `size`.
+        """Prompts of the vision tower and of the text tower, (B, L, n, M).
+
+        They are (1, L, n, M) where they are the same for all samples, and None where there are
+        none. Matrices are those of patches of `size`.
         """
         config = self.config
         if not config.exchanges:
@@ -282,7 +284,7 @@ class Prompts(nn.Module):
         return in_vision, self.text + self.to_text(self.vision[self.of_vision], guides)
 
     def _mean(self, guides: Matrices) -> Matrices:
-        """Over the batch while it trains, and else the running mean."""
+        """The mean over the batch while the model trains, and else the running mean."""
         if not self.training:
             return Matrices(self.spectral_mean[None], self.spatial_mean[None])
         mean = Matrices(guides.spectral.mean(0, True), guides.spatial.mean(0, True))
@@ -304,8 +306,8 @@ def _learnt(layers: int, prompts: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(layers, prompts, width) * 0.02)
 
 
-def _proportional(source: int, layers: int) -> list[int]:
-    """For each of a tower's layers, which of the other's `source` layers lies as deep."""
+def _match_depths(source: int, layers: int) -> list[int]:
+    """For each layer of a tower, the other tower's layer (of `source`) that lies as deep."""
     return [i * source // layers for i in range(layers)]
 
 

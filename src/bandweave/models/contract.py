@@ -1,4 +1,4 @@
-"""What training, mapping and scoring ask of a model, in code: they ask nothing else.
+"""The contract of a model: all that training, mapping and scoring ask of it.
 
 Letters in shapes:
 
@@ -96,7 +96,7 @@ class LandCoverModel(nn.Module, ABC):
         return 4096
 
     def pixels(self, layers: Mapping[str, Tensor]) -> Tensor | None:
-        """What of the answer depends on single pixels: layers (B, C, H·r, W·r) to (B, H, W, F).
+        """The part of the answer that depends on single pixels: (B, C, H·r, W·r) to (B, H, W, F).
 
         A part then goes through this once, in place of once for each patch that holds a pixel. None
         for a model that makes nothing of single pixels. Asked of models that are fed with pixels.

@@ -205,9 +205,9 @@ class MambaMoE(LandCoverModel):
         factor = 1
         while x.shape[-2] * factor < size[0] or x.shape[-1] * factor < size[1]:
             factor *= 2
-        x = _finer(x, factor, size)
+        x = _interpolate_finer(x, factor, size)
         if self.output_ratio >= self.config.detail:
-            return _finer(x, self.output_ratio // self.config.detail)
+            return _interpolate_finer(x, self.output_ratio // self.config.detail)
         return F.avg_pool2d(x, self.config.detail // self.output_ratio)
 
 
@@ -274,7 +274,7 @@ class Fusion(nn.Module):
         """Twice as fine as the features, cut to `size`."""
         if self.skip is not None and below is not None:
             features = below + self.skip(features)
-        return _finer(self.unit(features), 2, size)
+        return _interpolate_finer(self.unit(features), 2, size)
 
 
 class ResidualUnit(nn.Module):
@@ -300,7 +300,7 @@ def _head(config: MambaMoEConfig, classes: int) -> nn.Sequential:
     )
 
 
-def _finer(x: Tensor, factor: int, size: tuple[int, int] | None = None) -> Tensor:
+def _interpolate_finer(x: Tensor, factor: int, size: tuple[int, int] | None = None) -> Tensor:
     """Interpolated, each pixel over factor×factor of the new ones, and cut to `size`."""
     if factor > 1:
         x = F.interpolate(x, scale_factor=factor, mode="bilinear")

@@ -172,16 +172,16 @@ class MMMamba(SharpeningModel):
     def _sharpen(
         self, coarse: Tensor, streams: list[Tensor], target: Tensor | None, twice: bool = False
     ) -> Sharpened:
-        def merged(merge: nn.Linear, streams: list[Tensor]) -> Tensor:
+        def merge_streams(merge: nn.Linear, streams: list[Tensor]) -> Tensor:
             absent = merge.in_features // self.config.width - len(streams)
             fill = streams[0] if twice else torch.zeros_like(streams[0])
             return merge(torch.cat([*streams, *[fill] * absent], dim=-1))
 
         if self.config.fusion == "concatenation":
-            streams = [merged(self.entry_merge, streams)]
+            streams = [merge_streams(self.entry_merge, streams)]
         for block in self.blocks:
             streams = block(streams)
-        image = self.tail(merged(self.merge, streams)) + coarse
+        image = self.tail(merge_streams(self.merge, streams)) + coarse
         if target is None:
             return Sharpened(image)
         return self._loss(image, target)

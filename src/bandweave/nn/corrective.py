@@ -25,7 +25,7 @@ Uncertainty = Literal["entropy", "as_published"]
 
 
 def uncertainty(logits: Tensor, formula: Uncertainty = "entropy") -> Tensor:
-    """How unsure a prediction is, (B, H, W): entropy over its largest, ln K; or the release's.
+    """Uncertainty of predictions (B, H, W): entropy over its largest, ln K; or the release's.
 
     >>> uncertainty(torch.zeros(1, 4, 1, 1)).item()
     1.0

@@ -25,13 +25,13 @@ from bandweave.errors import ConfigError
 from bandweave.nn.ss2d import InputProjection, OutputProjection, StreamParameters
 from bandweave.nn.window_statistics import WindowMoments
 from bandweave.scan import ScanOrder, cross_order, selective_scan
-from bandweave.scan.order import kept_by_size
+from bandweave.scan.order import keep_by_size
 
 Direction = Literal["rows", "columns", "rows_back", "columns_back"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)  # as cross_order has them
 
 
-@kept_by_size
+@keep_by_size
 def direction_order(height: int, width: int, direction: Direction) -> ScanOrder:
     """One sequence over an image laid out row by row.
 
@@ -69,7 +69,7 @@ class DirectionExpert(nn.Module):
 
 
 class Routing(NamedTuple):
-    """What a router decided: probabilities (B, E), and the experts that ran, (B, k)."""
+    """Probabilities (B, E) of the experts, and those that ran (B, k)."""
 
     probabilities: Tensor
     chosen: Tensor

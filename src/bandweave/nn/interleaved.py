@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from bandweave.errors import ScanError
 from bandweave.nn.ss2d import OutputProjection, StreamParameters
 from bandweave.scan import ScanOrder, selective_scan
-from bandweave.scan.order import kept_by_size
+from bandweave.scan.order import keep_by_size
 
 Interleaving = Literal["interleaved", "sequential", "global"]
 
 
-@kept_by_size
+@keep_by_size
 def interleaved_order(
     height: int,
     width: int,
@@ -128,7 +128,7 @@ class InterleavedScan(nn.Module):
         inwards, gating = self.project.weight.chunk(2)
         u = torch.cat(
             [
-                _tokens(conv, F.linear(x, inwards))
+                _convolve_tokens(conv, F.linear(x, inwards))
                 for conv, x in zip(self.convs, streams, strict=False)
             ],
             dim=1,
@@ -150,6 +150,6 @@ class InterleavedScan(nn.Module):
         ]
 
 
-def _tokens(conv: nn.Module, u: Tensor) -> Tensor:
+def _convolve_tokens(conv: nn.Module, u: Tensor) -> Tensor:
     u = conv(u.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     return F.silu(u).flatten(1, 2)  # (B, H·W, E)

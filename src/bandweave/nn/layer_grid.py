@@ -14,13 +14,13 @@ from bandweave.errors import ConfigError, GridMismatch
 
 
 class LayerGrid:
-    """Which layers a model takes, and how many times finer than the grid they are.
+    """The layers that a model takes, and how many times finer than the grid they are.
 
     bands         bands of each layer
     classes       names of the classes
-    ratios        of each layer that is finer than the grid
-    output_ratio  of labels and logits
-    detail        of the tokens
+    ratios        how many times finer each layer is that is finer than the grid
+    output_ratio  how many times finer labels and logits are
+    detail        how many times finer the tokens are
 
     Raises ConfigError for layers without bands or with names that a module cannot have, no
     classes, and ratios that `detail` does not fit.

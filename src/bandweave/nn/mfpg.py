@@ -146,11 +146,11 @@ class LearnedUpsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C + D, H, W) to (B, 3, S, S)."""
-        return _resized(self.layers(x), self.side)
+        return _resize_image(self.layers(x), self.side)
 
 
 class BilinearUpsampling(nn.Module):
-    """In its place (ablation 3): three channels by a 1×1 convolution, and bilinear steps alone."""
+    """Upsampling without learning (ablation 3): a 1×1 convolution to three channels, bilinear."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
@@ -159,11 +159,11 @@ class BilinearUpsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C + D, H, W) to (B, 3, S, S)."""
-        return _resized(self.mix(x), self.side)
+        return _resize_image(self.mix(x), self.side)
 
 
 def strides(side: int, patch: int) -> list[int]:
-    """Of four layers: powers of two, larger ones first, whose product times patch reaches side.
+    """Strides of four layers: powers of two, larger ones first; times patch they reach side.
 
     >>> strides(224, 7), strides(224, 11), strides(64, 7), strides(8, 9)
     ([4, 2, 2, 2], [4, 2, 2, 2], [2, 2, 2, 2], [1, 1, 1, 1])
@@ -173,7 +173,7 @@ def strides(side: int, patch: int) -> list[int]:
     return [2 ** (each + (i < more)) for i in range(len(CHANNELS))]
 
 
-def _resized(x: Tensor, side: int) -> Tensor:
+def _resize_image(x: Tensor, side: int) -> Tensor:
     if x.shape[-2:] == (side, side):
         return x
     return F.interpolate(x, (side, side), mode="bilinear")

@@ -1,4 +1,4 @@
-"""What a model returns from a forward pass."""
+"""The result of a model's forward pass."""
 
 from __future__ import annotations
 

@@ -51,15 +51,15 @@ class SpectralExpert(nn.Module):
         flat = x.reshape(-1, x.shape[-1])  # (P, D)
         keep = torch.is_grad_enabled() and len(flat) > self.positions
         done = [
-            checkpoint(self.scanned, chunk, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(self.scan_positions, chunk, use_reentrant=False, preserve_rng_state=False)
             if keep
-            else self.scanned(chunk)
+            else self.scan_positions(chunk)
             for chunk in flat.split(self.positions)
         ]
         return torch.cat(done).view(x.shape)
 
-    def scanned(self, x: Tensor) -> Tensor:
-        """The same for all positions (P, D) at once."""
+    def scan_positions(self, x: Tensor) -> Tensor:
+        """Scan all positions (P, D) at once."""
         s, gate = self.in_proj(x).chunk(2, dim=-1)  # (P, L) each
         u = F.silu(self.lift(F.pad(s, (1, 1)).unfold(1, 3, 1)))  # (P, L, F)
         delta, B, C = self.stream(u)

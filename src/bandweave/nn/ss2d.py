@@ -30,11 +30,11 @@ Average = Literal["transition", "rate"]
 
 
 class StreamParameters(nn.Module):
-    """What one stream gives to a scan of K orders: A, and any of Δ, B, C with D.
+    """The parameters that one stream gives to a scan of K orders: A, and any of Δ, B, C with D.
 
     A stream owns only what the scan reads, so no parameter is without influence.
 
-    steps, inputs, outputs   whether it gives Δ; B; C and D
+    steps, inputs, outputs   True where it gives Δ; B; C and D
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What labels make of logits: cross-entropy over labelled pixels, and the share that is right.
+"""Logits against labels: cross-entropy over labelled pixels, and the share that is right.
 
 logits  (B, K, H, W)   on the labels' grid
 labels  (B, H, W)      class indices, IGNORED or HIDDEN

@@ -36,14 +36,15 @@ def upsample(
     [0.0, 0.0, 1.0, 1.0]
     """
     rows, columns = (
-        _matrix(x.shape[2 + axis], size[axis], ratio, corner[axis], kernel).to(x) for axis in (0, 1)
+        _make_matrix(x.shape[2 + axis], size[axis], ratio, corner[axis], kernel).to(x)
+        for axis in (0, 1)
     )
     with torch.autocast(x.device.type, enabled=False):
         return rows @ x @ columns.T
 
 
 @lru_cache(maxsize=64)
-def _matrix(coarse: int, fine: int, ratio: int, corner: float, kernel: Kernel) -> Tensor:
+def _make_matrix(coarse: int, fine: int, ratio: int, corner: float, kernel: Kernel) -> Tensor:
     """Weights (fine, coarse) that make an axis's fine pixels of its coarse ones."""
     place = (np.arange(fine) + 0.5 - corner) / ratio - 0.5  # in coarse pixels, 0 = first centre
     if kernel == "nearest":

@@ -49,11 +49,11 @@ class WindowMoments(nn.Module):
 
     @property
     def watched(self) -> bool:
-        """Whether moments are being collected, are frozen, or should be."""
+        """True while moments are collected, are frozen, or should be."""
         return self.sums is not None or self.frozen is not None or self.missing is not None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of (B, C, H, W), in float32 or better."""
+        """Mean and variance of (B, C, H, W), in float32 or better."""
         if self.missing is not None:
             raise RunError(
                 f"no statistics were collected for layer {self.missing}; collect them with the "

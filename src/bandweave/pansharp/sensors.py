@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandweave.errors import ConfigError
-from bandweave.schema import listed, nearest
+from bandweave.schema import join_words, nearest
 
 MTF, MTF_PAN = 0.3, 0.15  # the toolbox's, for sensors that it does not list
 COVERED = 1 / 3  # of a band's width inside PAN's range; less is called outside its response
@@ -84,8 +84,9 @@ class Sensor:
         low, high = self.pan_edges
         many = len(self.uncovered) > 1
         return (
-            f"{self.name}'s PAN ({low:g}-{high:g} nm) does not see {listed(self.uncovered, 'and')}:"
-            f" {'they weigh' if many else 'it weighs'} nothing in the intensity, and detail there"
+            f"{self.name}'s PAN ({low:g}-{high:g} nm) does not see "
+            f"{join_words(self.uncovered, 'and')}: "
+            f"{'they weigh' if many else 'it weighs'} nothing in the intensity, and detail there"
             " is a guess from the other bands",
         )
 
@@ -286,7 +287,7 @@ def sensor_of(name: str, bands: int | Sequence[str]) -> Sensor:
     usual = _USUAL.get(key, {})
     if count in usual:
         return sensor.part(usual[count])
-    counts = listed(sorted([*usual, len(sensor.bands)]), "or")
+    counts = join_words(sorted([*usual, len(sensor.bands)]), "or")
     named = f" ({', '.join(names)})" if names else ""
     raise ConfigError(
         f"{key} has {len(sensor.bands)} bands ({', '.join(sensor.bands)}), the file has {count}"

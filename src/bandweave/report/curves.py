@@ -30,10 +30,10 @@ TEXT, RULE, LINE, SECOND, INK = _PAGE
 
 
 def draw(name: str, plot: Callable[[Axes], None], size: tuple[float, float] = (4.4, 2.3)) -> str:
-    """What `plot` draws into axes in the page's style, as SVG.
+    """Draw by `plot` into axes in the page's style, and return the SVG.
 
-    name  of the drawing, once on a page
-    size  in inches
+    name  name of the drawing, once on a page
+    size  size in inches
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def draw(name: str, plot: Callable[[Axes], None], size: tuple[float, float] = (4
         file = io.StringIO()
         nothing: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    return _inline(file.getvalue(), re.sub(r"\W+", "-", name))
+    return _make_inline(file.getvalue(), re.sub(r"\W+", "-", name))
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def draw_curve(curve: Curve) -> str:
         from matplotlib.ticker import MaxNLocator
 
         factor = 100 if curve.percent else 1
-        x, y = _thinned(curve.x, factor * curve.y)
+        x, y = _thin(curve.x, factor * curve.y)
         axes.plot(x, y, color=LINE, alpha=0.3, linewidth=1, marker="o" if x.size < 3 else None)
         if x.size >= 8:
-            axes.plot(x, _smoothed(y), color=LINE, linewidth=1.8)
+            axes.plot(x, _smooth(y), color=LINE, linewidth=1.8)
         if curve.points is not None:
             at, values = curve.points
             style: dict[str, Any] = {
@@ -119,9 +119,9 @@ def draw_shares(shares: Shares) -> str:
 
         x, low = shares.x, np.zeros(0)
         for i, (name, values) in enumerate(shares.parts.items()):
-            x, y = _thinned(shares.x, 100 * values)
+            x, y = _thin(shares.x, 100 * values)
             low = np.zeros_like(y) if low.shape != y.shape else low
-            high = low + _smoothed(y)
+            high = low + _smooth(y)
             style: dict[str, Any] = {
                 "color": (LINE, SECOND)[i % 2],
                 "alpha": max(0.85 - 0.4 * (i // 2), 0.15),
@@ -139,7 +139,7 @@ def draw_shares(shares: Shares) -> str:
     return draw(shares.name, plot)
 
 
-def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finite values, at most `POINTS`: each the mean of its share."""
     known = np.isfinite(y)
     x, y = x[known], y[known]
@@ -150,7 +150,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.add.reduceat(x, starts) / count, np.add.reduceat(y, starts) / count
 
 
-def _smoothed(y: np.ndarray) -> np.ndarray:
+def _smooth(y: np.ndarray) -> np.ndarray:
     """Means of a window of a tenth of the curve, shorter at its ends."""
     half = max(y.size // 20, 1)
     total = np.concatenate([[0.0], np.cumsum(y)])
@@ -159,7 +159,7 @@ def _smoothed(y: np.ndarray) -> np.ndarray:
     return (total[high] - total[low]) / (high - low)
 
 
-def _inline(svg: str, name: str) -> str:
+def _make_inline(svg: str, name: str) -> str:
     """An SVG file as an element of a page: no prologue, names of its own, the page's colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)

@@ -1,4 +1,4 @@
-"""What a score is: one row of a table, for land cover and for sharpening.
+"""A score is one row of a table, for land cover and for sharpening.
 
 Whatever prints, draws or offers a score reads its row: texts, pages, tables, CSV, documentation.
 """

@@ -11,7 +11,7 @@ from datetime import date
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bandweave.report.words import counted, percent
+from bandweave.report.words import format_count, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,7 +31,7 @@ def render(package: str | Sequence[str], template: str, **values: Any) -> str:
 
 
 def template_environment(*packages: str) -> Environment:
-    """Where templates are filled: texts are escaped, a name without a value is an error.
+    """The environment that fills templates: it escapes texts, and refuses a name without a value.
 
     packages   parts of bandweave in which templates are looked for, besides this one
     """
@@ -44,7 +44,7 @@ def template_environment(*packages: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "counted": counted}
+    environment.filters |= {"percent": percent, "counted": format_count}
     blocks = environment.get_template("blocks.html.j2").module
     environment.globals |= {
         name: macro for name, macro in vars(blocks).items() if not name.startswith("_")

@@ -67,7 +67,7 @@ def photograph(
 
     Returns (h, w, 4) uint8 and the two values of each band. A band without contrast is mid-grey.
     """
-    ranges = [_range(band) for band in values] if ranges is None else list(ranges)
+    ranges = [_find_range(band) for band in values] if ranges is None else list(ranges)
     channels = []
     for band, (low, high) in zip(values, ranges, strict=True):
         if high > low:
@@ -81,13 +81,13 @@ def photograph(
     return rgba, ranges
 
 
-def _range(band: np.ndarray) -> tuple[float, float]:
+def _find_range(band: np.ndarray) -> tuple[float, float]:
     known = band[np.isfinite(band)]
     low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 0.0)
     return float(low), float(high)
 
 
-def in_colours(indices: np.ndarray, colours: Sequence[str]) -> np.ndarray:
+def paint_indices(indices: np.ndarray, colours: Sequence[str]) -> np.ndarray:
     """(h, w, 4) uint8 of indices into '#rrggbb' colours; transparent where an index is negative."""
     table = np.zeros((len(colours) + 1, 4), np.uint8)  # the last, reached by -1, is transparent
     for index, colour in enumerate(colours):

@@ -14,10 +14,10 @@ def percent(value: float | None, digits: int = 2) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %"
 
 
-def counted(value: int) -> str:
+def format_count(value: int) -> str:
     """A count for people.
 
-    >>> counted(12197)
+    >>> format_count(12197)
     '12,197'
     """
     return f"{int(value):,}"

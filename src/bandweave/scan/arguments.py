@@ -1,4 +1,4 @@
-"""What an engine of the selective scan is given, checked and of one device."""
+"""The arguments of an engine of the selective scan, checked and of one device."""
 
 from typing import NamedTuple
 

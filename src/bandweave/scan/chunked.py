@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from bandweave.scan.reference import in_order
+from bandweave.scan.reference import put_in_order
 
 
 def chunked_scan(
@@ -34,19 +34,19 @@ def chunked_scan(
     A2: Tensor | None = None,
     initial: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """As `reference_scan`; every tensor of one floating type on one device."""
+    """y and last, a chunk at a time; every tensor of one floating type on one device."""
     T = table.shape[1]
     length = math.isqrt(T - 1) + 1 if T > 1 else 1
     tokens = u[:, table]  # (B, K, T, E)
     skip = D[:, None] * tokens
     drive = delta if delta2 is None else delta2
-    xs = _steps(in_order(drive, table) * tokens, length)  # length × (B, K, chunks, E, 1)
-    ds = _steps(in_order(delta, table), length)
-    bs, cs = ([v.mT for v in _steps(in_order(v, table), length)] for v in (B, C))  # (…, 1, N)
+    xs = _steps(put_in_order(drive, table) * tokens, length)  # length × (B, K, chunks, E, 1)
+    ds = _steps(put_in_order(delta, table), length)
+    bs, cs = ([v.mT for v in _steps(put_in_order(v, table), length)] for v in (B, C))  # (…, 1, N)
     rate = A[:, None]  # (K, 1, E, N)
     transitions = [torch.exp(d * rate) for d in ds]  # length × (B, K, chunks, E, N)
     if delta2 is not None and A2 is not None:
-        seconds = _steps(in_order(delta2, table), length)
+        seconds = _steps(put_in_order(delta2, table), length)
         rate2 = A2[:, None]
         transitions = [
             (a + torch.exp(d * rate2)) / 2 for a, d in zip(transitions, seconds, strict=True)
@@ -72,7 +72,7 @@ def chunked_scan(
         for h, product, c in zip(local, products, cs, strict=True)
     ]  # length × (B, K, chunks, E)
     y = torch.stack(parts, dim=3).flatten(2, 3)[:, :, :T]  # (B, K, T, E)
-    return in_order(y + skip, inverse).sum(1), state
+    return put_in_order(y + skip, inverse).sum(1), state
 
 
 def _steps(values: Tensor, length: int) -> tuple[Tensor, ...]:

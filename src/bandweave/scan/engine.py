@@ -1,4 +1,4 @@
-"""Which engine runs a scan.
+"""The engines that run a scan, and the choice between them.
 
     reference   the definition, in a loop              any device, float32 or float64 state
     torch       the chunked form in plain torch        any device, float32 or float64 state
@@ -76,7 +76,7 @@ def torch_engine(name: str) -> Callable:
     return {"reference": reference_scan, "torch": chunked_scan}[name]
 
 
-def chosen_engine(device: torch.device, dtype: torch.dtype) -> str:
+def choose_engine(device: torch.device, dtype: torch.dtype) -> str:
     """`engine_name`, which says once per device that the chunked form runs for want of a kernel."""
     name = engine_name(device, dtype)
     if name == "torch" and not os.environ.get(VARIABLE) and dtype != torch.float64:
@@ -85,7 +85,7 @@ def chosen_engine(device: torch.device, dtype: torch.dtype) -> str:
 
 
 # What torch.compiler.assume_constant_result does, but that imports the compiler, which takes 2 s.
-chosen_engine._dynamo_marked_constant = True  # type: ignore[attr-defined]
+choose_engine._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache

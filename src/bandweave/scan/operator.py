@@ -98,16 +98,16 @@ def _backward(
         u, delta, A, B, C, D, table, softplus, delta_bias, delta2, A2, delta2_bias,
         delta_weight, delta2_weight, initial,
     )  # fmt: skip
-    return _differentiable(engine_module(engine).backward(arguments, saved, dy, dlast))
+    return _list_differentiable(engine_module(engine).backward(arguments, saved, dy, dlast))
 
 
 def _backward_fake(u, delta, A, B, C, D, table, softplus, *rest):
     *optional, _engine, _saved, _dy, _dlast = rest
     arguments = ScanArguments(u, delta, A, B, C, D, table, softplus, *optional)
-    return [value.new_empty(value.shape) for value in _differentiable(arguments)]
+    return [value.new_empty(value.shape) for value in _list_differentiable(arguments)]
 
 
-def _differentiable(arguments: ScanArguments) -> list[Tensor]:
+def _list_differentiable(arguments: ScanArguments) -> list[Tensor]:
     """The tensors that are given, without the table, in their order."""
     return [value for value in (*arguments[:6], *arguments[8:]) if value is not None]
 
@@ -165,7 +165,7 @@ class _ScanBackward(torch.autograd.Function):
         )
 
 
-def _with_autograd(function: Any, operator: Any) -> Any:
+def _add_autograd(function: Any, operator: Any) -> Any:
     def call(*inputs: Any) -> Any:
         if torch.is_grad_enabled() and any(
             value.requires_grad for value in inputs if isinstance(value, Tensor)
@@ -177,11 +177,11 @@ def _with_autograd(function: Any, operator: Any) -> Any:
     return call
 
 
-_LIBRARY.impl("selective_scan", _with_autograd(_Scan, scan_operator), "Autograd")
+_LIBRARY.impl("selective_scan", _add_autograd(_Scan, scan_operator), "Autograd")
 
 
-def _backward_with_autograd(*inputs: Any) -> list[Tensor]:
-    return list(_with_autograd(_ScanBackward, backward_operator)(*inputs))
+def _run_backward(*inputs: Any) -> list[Tensor]:
+    return list(_add_autograd(_ScanBackward, backward_operator)(*inputs))
 
 
-_LIBRARY.impl("selective_scan_backward", _backward_with_autograd, "Autograd")
+_LIBRARY.impl("selective_scan_backward", _run_backward, "Autograd")

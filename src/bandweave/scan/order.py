@@ -27,11 +27,9 @@ Sizes = ParamSpec("Sizes")
 class ScanOrder:
     """K sequences over T tokens, each a permutation of 0 … T-1.
 
-    Args:
-        table: integers of shape (K, T), or anything `torch.as_tensor` takes.
+    table  integers of shape (K, T), or anything `torch.as_tensor` takes
 
-    Raises:
-        ScanError: the table is not 2-D, not of integers, or a row is not a permutation.
+    Raises ScanError where the table is not 2-D, not of integers, or a row is not a permutation.
 
     >>> ScanOrder([[0, 1, 2], [2, 1, 0]])
     ScanOrder(K=2, T=3)
@@ -46,7 +44,7 @@ class ScanOrder:
     _on_device: dict[torch.device, tuple[Tensor, Tensor]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._keep(_checked(self.table))
+        self._keep(_check_table(self.table))
 
     def _keep(self, table: Tensor) -> None:
         object.__setattr__(self, "table", table)
@@ -55,7 +53,7 @@ class ScanOrder:
 
     @classmethod
     def of_permutations(cls, rows: list[Tensor]) -> "ScanOrder":
-        """Of rows that are permutations by construction: no check, which no compiler can trace."""
+        """An order of rows that are permutations by construction: no check, no trouble to trace."""
         order = object.__new__(cls)
         order._keep(torch.stack(rows))
         return order
@@ -84,7 +82,7 @@ class ScanOrder:
         return f"ScanOrder(K={self.sequences}, T={self.tokens})"
 
 
-def _checked(table: object) -> Tensor:
+def _check_table(table: object) -> Tensor:
     """A copy of the table as int64 on the CPU, after every row was found to be a permutation."""
     try:
         given = torch.as_tensor(table).detach()
@@ -109,7 +107,7 @@ def _checked(table: object) -> Tensor:
     return copy
 
 
-def kept_by_size(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
+def keep_by_size(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]:
     """Make an order once per size; anew in a traced function, where sizes may be symbols."""
 
     def lasting(*sizes: Sizes.args, **named: Sizes.kwargs) -> ScanOrder:
@@ -127,7 +125,7 @@ def kept_by_size(make: Callable[Sizes, ScanOrder]) -> Callable[Sizes, ScanOrder]
     return order
 
 
-@kept_by_size
+@keep_by_size
 def forward_order(length: int, sequences: int = 1) -> ScanOrder:
     """Every sequence visits the tokens as they lie.
 
@@ -135,10 +133,10 @@ def forward_order(length: int, sequences: int = 1) -> ScanOrder:
     [[0, 1, 2]]
     """
     _check_sizes(length=length, sequences=sequences)
-    return ScanOrder.of_permutations([_tokens(length)] * sequences)
+    return ScanOrder.of_permutations([_number_tokens(length)] * sequences)
 
 
-@kept_by_size
+@keep_by_size
 def bidirectional_order(length: int) -> ScanOrder:
     """Two sequences: forward, and backward.
 
@@ -146,11 +144,11 @@ def bidirectional_order(length: int) -> ScanOrder:
     [[0, 1, 2], [2, 1, 0]]
     """
     _check_sizes(length=length)
-    forward = _tokens(length)
+    forward = _number_tokens(length)
     return ScanOrder.of_permutations([forward, forward.flip(0)])
 
 
-@kept_by_size
+@keep_by_size
 def cross_order(height: int, width: int) -> ScanOrder:
     """The four sequences of SS2D (VMamba, section 4.2) over an image laid out row by row.
 
@@ -160,12 +158,12 @@ def cross_order(height: int, width: int) -> ScanOrder:
     [[0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5], [5, 4, 3, 2, 1, 0], [5, 2, 4, 1, 3, 0]]
     """
     _check_sizes(height=height, width=width)
-    rows = _tokens(height * width)
+    rows = _number_tokens(height * width)
     columns = rows.view(height, width).T.reshape(-1)
     return ScanOrder.of_permutations([rows, columns, rows.flip(0), columns.flip(0)])
 
 
-def _tokens(length: int) -> Tensor:
+def _number_tokens(length: int) -> Tensor:
     return torch.arange(length, device="cpu")  # whatever the default device
 
 

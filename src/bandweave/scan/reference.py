@@ -40,7 +40,7 @@ def step_sizes(delta: Tensor, weight: Tensor | None, bias: Tensor | None, softpl
     return softplus_of(delta, threshold=50.0) if softplus else delta
 
 
-def in_order(values: Tensor, table: Tensor) -> Tensor:
+def put_in_order(values: Tensor, table: Tensor) -> Tensor:
     """Per-sequence values (B, K, T, ·), each sequence's second-last axis taken in its order."""
     sequence = torch.arange(table.shape[0], device=table.device)[:, None]
     return values[:, sequence, table]
@@ -61,8 +61,8 @@ def reference_scan(
 ) -> tuple[Tensor, Tensor]:
     """y and last, step by step; every tensor of one floating type on one device."""
     tokens = u[:, table]  # (B, K, T, E)
-    delta, B, C = in_order(delta, table), in_order(B, table), in_order(C, table)
-    drive = delta if delta2 is None else in_order(delta2, table)
+    delta, B, C = put_in_order(delta, table), put_in_order(B, table), put_in_order(C, table)
+    drive = delta if delta2 is None else put_in_order(delta2, table)
     h = u.new_zeros(u.shape[0], *A.shape) if initial is None else initial  # (B, K, E, N)
     outputs = []
     steps = (delta, drive, tokens, B, C)
@@ -73,4 +73,4 @@ def reference_scan(
         h = a * h + (d2 * x)[..., None] * b[:, :, None]
         outputs.append((h * c[:, :, None]).sum(-1))
     y = torch.stack(outputs, dim=2) + D[:, None] * tokens  # (B, K, T, E)
-    return in_order(y, inverse).sum(1), h
+    return put_in_order(y, inverse).sum(1), h

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bandweave.errors import ScanError
 from bandweave.scan.arguments import ScanArguments
-from bandweave.scan.engine import chosen_engine, torch_engine
+from bandweave.scan.engine import choose_engine, torch_engine
 from bandweave.scan.operator import scan_operator
 from bandweave.scan.order import ScanOrder, forward_order
 from bandweave.scan.reference import step_sizes
@@ -88,34 +88,30 @@ def selective_scan(
     Step sizes are used as they are, negative ones and rates above zero too: the state then grows.
     What is not a number spreads to all that depends on it.
 
-    Args:
-        u: tokens in natural order, (B, T, E).
-        delta: step sizes, (B, K, T, E), or (B, K, T, R) with delta_weight.
-        A: decay rates, negative, (K, E, N).
-        B: input projections, (B, K, T, N).
-        C: output projections, (B, K, T, N).
-        D: skip, (K, E).
-        order: the K orders over the T tokens; a raw table (K, T) is checked at every call.
-            None: every sequence runs forward.
-        delta_bias: added to delta, (K, E).
-        softplus: pass delta (and delta2), after the bias, through softplus.
-        delta2: step sizes of a steering modality, (B, K, T, E), with A2, (K, E, N): the transition
-            becomes ½ (exp(delta·A) + exp(delta2·A2)) and the input term delta2·B·u
-            (Cross-SS2D: M³amba, eq. 10-13).
-        A2: decay rates of delta2.
-        delta2_bias: added to delta2, (K, E).
-        delta_weight: (K, R, E); the step sizes are then delta @ delta_weight, which a kernel on a
-            GPU multiplies inside, with no (B, K, T, E) in memory.
-        delta2_weight: of delta2, as delta_weight.
-        initial_state: h before each sequence's first token, (B, K, E, N). None: zero.
-        return_last_state: return h after each sequence's last token too.
+    u              tokens in natural order, (B, T, E)
+    delta          step sizes, (B, K, T, E), or (B, K, T, R) with delta_weight
+    A              decay rates, negative, (K, E, N)
+    B              input projections, (B, K, T, N)
+    C              output projections, (B, K, T, N)
+    D              skip, (K, E)
+    order          the K orders over the T tokens; a raw table (K, T) is checked at every call.
+                   None: every sequence runs forward
+    delta_bias     added to delta, (K, E)
+    softplus       pass delta (and delta2), after the bias, through softplus
+    delta2         step sizes of a steering modality, (B, K, T, E), with A2, (K, E, N): the
+                   transition becomes ½ (exp(delta·A) + exp(delta2·A2)) and the input term
+                   delta2·B·u (Cross-SS2D: M³amba, eq. 10-13)
+    A2             decay rates of delta2
+    delta2_bias    added to delta2, (K, E)
+    delta_weight   (K, R, E); the step sizes are then delta @ delta_weight, which a kernel on a
+                   GPU multiplies inside, with no (B, K, T, E) in memory
+    delta2_weight  the same for delta2
+    initial_state  h before each sequence's first token, (B, K, E, N). None: zero
+    return_last_state  return h after each sequence's last token too
 
-    Returns:
-        y in natural order and of u's type, (B, T, E); with return_last_state (y, last), last
-        (B, K, E, N) in float32, or float64 where u is.
-
-    Raises:
-        ScanError: shapes, types or devices do not fit together; the message has them.
+    Returns y in natural order and of u's type, (B, T, E); with return_last_state (y, last), last
+    (B, K, E, N) in float32, or float64 where u is. Raises ScanError where shapes, types or devices
+    do not fit together; the message has them.
 
     >>> u = torch.ones(1, 3, 1)
     >>> ones = torch.ones(1, 1, 3, 1)
@@ -150,18 +146,18 @@ def _scan(t: dict[str, Tensor], order: ScanOrder, softplus: bool) -> tuple[Tenso
     u = t["u"]
     state_type = torch.float64 if u.dtype == torch.float64 else torch.float32
     if 0 in (*u.shape, t["A"].shape[2]):
-        return _without_steps(t, state_type)
-    engine = chosen_engine(u.device, u.dtype)
+        return _scan_nothing(t, state_type)
+    engine = choose_engine(u.device, u.dtype)
     table, inverse = order.on(u.device)
-    with _without_autocast(u.device):
+    with _disable_autocast(u.device):
         if engine == "triton":
-            return _by_kernels(t, table, softplus, engine)
+            return _run_kernels(t, table, softplus, engine)
         t = {name: value.to(state_type) for name, value in t.items()}
         if engine == "numba":
             for steps in ("delta", "delta2"):
                 if (weight := t.pop(f"{steps}_weight", None)) is not None:
                     t[steps] = torch.matmul(t[steps], weight)
-            y, last = _by_kernels(t, table, softplus, engine)
+            y, last = _run_kernels(t, table, softplus, engine)
         else:
             for steps in ("delta", "delta2"):
                 weight, bias = t.pop(f"{steps}_weight", None), t.pop(f"{steps}_bias", None)
@@ -171,7 +167,7 @@ def _scan(t: dict[str, Tensor], order: ScanOrder, softplus: bool) -> tuple[Tenso
     return y.to(u.dtype), last
 
 
-def _by_kernels(
+def _run_kernels(
     t: dict[str, Tensor], table: Tensor, softplus: bool, engine: str
 ) -> tuple[Tensor, Tensor]:
     arguments = ScanArguments(table=table, softplus=softplus, **t)
@@ -233,7 +229,7 @@ def _check_order(order: ScanOrder, tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _without_steps(tensors: dict[str, Tensor], state_type: torch.dtype) -> tuple[Tensor, Tensor]:
+def _scan_nothing(tensors: dict[str, Tensor], state_type: torch.dtype) -> tuple[Tensor, Tensor]:
     """No batch, token, channel or state: what is left is the skip and the states as they were."""
     u, A = tensors["u"], tensors["A"]
     nothing = torch.stack([value[:0].sum().to(state_type) for value in tensors.values()]).sum()
@@ -244,7 +240,7 @@ def _without_steps(tensors: dict[str, Tensor], state_type: torch.dtype) -> tuple
     return y, last.to(state_type)
 
 
-def _without_autocast(device: torch.device):
+def _disable_autocast(device: torch.device):
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

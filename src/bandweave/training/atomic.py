@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bandweave.errors import OutputError
-from bandweave.output_files import check_output, remove_abandoned, unfinished_name
+from bandweave.output_files import check_output, make_unfinished_name, remove_abandoned
 from bandweave.yaml_files import yaml_text
 
 
@@ -24,7 +24,7 @@ def whole(path: Path | str) -> Iterator[Path]:
     write (full disk, no permission) is raised as OutputError, also where a library wraps it.
     """
     path = check_output(path)
-    beside = path.with_name(unfinished_name(path.name))
+    beside = path.with_name(make_unfinished_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent, path.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bandweave.errors import ConfigError
-from bandweave.schema import differences
+from bandweave.schema import list_differences
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
@@ -96,4 +96,6 @@ def _require(config: TrainConfig, name: str, holds: bool, what: str) -> None:
 def conflicts(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The differences that stand against continuing a run: all but HARMLESS ones under `train`."""
     harmless = tuple(f"train.{name}" for name in HARMLESS)
-    return [line for line in differences(then, now) if not line.split(":")[0].endswith(harmless)]
+    return [
+        line for line in list_differences(then, now) if not line.split(":")[0].endswith(harmless)
+    ]

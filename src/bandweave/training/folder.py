@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bandweave.csv_text import csv_of
+from bandweave.csv_text import format_csv
 from bandweave.errors import OutputError, RunError
 from bandweave.output_files import only_writer_of_folder
 from bandweave.training.atomic import write_json, write_text, write_yaml
@@ -160,7 +160,7 @@ class RunFolder:
 
     def write_areas(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write areas.csv, one row a class."""
-        write_text(self.areas, csv_of(list(rows[0]), rows))
+        write_text(self.areas, format_csv(list(rows[0]), rows))
 
     def write_report(self, html: str) -> None:
         """Write report.html."""

@@ -12,7 +12,7 @@ import rasterio
 import yaml
 
 import bandweave as bw
-from bandweave.cluster.lock import only_one
+from bandweave.cluster.lock import wait_for_folder
 from bandweave.errors import ConfigError, OutputError, RunError
 from bandweave.output_files import FOLDER_LOCK, only_writer_of_folder
 
@@ -225,7 +225,7 @@ def test_two_processes_never_work_in_one_folder(tmp_path):
     )
     try:
         assert other.stdout.readline() == "in\n"
-        with only_one(tmp_path):
+        with wait_for_folder(tmp_path):
             assert other.poll() is None, "it is alive and has given the folder up"
     finally:
         other.kill()
@@ -258,6 +258,6 @@ def test_a_lock_goes_with_its_process(tmp_path):
     )
     assert other.stdout.readline() == "in\n"
     other.kill()
-    with only_one(tmp_path):
+    with wait_for_folder(tmp_path):
         assert other.wait() != 0
     other.stdout.close()

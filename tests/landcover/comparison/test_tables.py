@@ -16,11 +16,11 @@ TASK = LandCoverTask(Plan({}, {}, {}, ()))
 
 
 def markdown(results):
-    return tables.markdown(TASK, summarise(TASK, results))
+    return tables.format_markdown(TASK, summarise(TASK, results))
 
 
 def tex(results):
-    return tables.tex(TASK, summarise(TASK, results))
+    return tables.format_tex(TASK, summarise(TASK, results))
 
 
 def of(result, rights, **more):
@@ -145,7 +145,7 @@ def test_what_must_stand_beside_the_numbers(result):
 
 def test_csv_has_a_row_for_each_class_and_one_of_totals(result):
     results = of(result, {"one": [90, None]})
-    rows = list(csv.DictReader(io.StringIO(tables.results_csv(TASK, results))))
+    rows = list(csv.DictReader(io.StringIO(tables.format_results(TASK, results))))
     assert [(row["seed"], row["row"], row["class"]) for row in rows] == [
         ("0", "class", "a & b"),
         ("0", "class", "b_c"),
@@ -159,7 +159,7 @@ def test_csv_has_a_row_for_each_class_and_one_of_totals(result):
     assert rows[3]["run"] == "runs/town/blocks/one/seed-0"
     assert rows[4]["failed"] == "it broke"
     assert not {"seconds", "time"} & set(rows[0]), "what depends on when is in times.csv"
-    times = list(csv.DictReader(io.StringIO(tables.times_csv(TASK, results))))
+    times = list(csv.DictReader(io.StringIO(tables.format_times(TASK, results))))
     assert [(row["seed"], row["train"], row["cpu"]) for row in times] == [("0", "2.0", "c")]
 
 

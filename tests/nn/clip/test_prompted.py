@@ -119,7 +119,9 @@ def test_the_towers_are_frozen_and_known_as_such():
 
 def test_it_is_built_again_from_its_description():
     model = clip(layers=(3, 2))
-    again = PromptedClip(SENTENCES, 2, PromptedClipConfig(architecture=model.described())).double()
+    again = PromptedClip(
+        SENTENCES, 2, PromptedClipConfig(architecture=model.describe_architecture())
+    ).double()
     again.load_state_dict(model.state_dict())
     prompts = given(model, "text")
     assert torch.equal(again.embed_texts(prompts), model.embed_texts(prompts))

@@ -49,11 +49,11 @@ def summarise(results):
 
 
 def markdown(found):
-    return tables.markdown(TASK, found)
+    return tables.format_markdown(TASK, found)
 
 
 def tex(found):
-    return tables.tex(TASK, found)
+    return tables.format_tex(TASK, found)
 
 
 def jitter(seeds, pairs=6, size=0.05, key=0):

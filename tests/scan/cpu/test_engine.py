@@ -198,4 +198,4 @@ def test_tasks_are_as_many_as_the_cores_finish_first(
     monkeypatch, cores, batch, channels, states, expected
 ):
     monkeypatch.setattr(engine, "CORES", cores)
-    assert engine._tasks(batch, channels, states) == expected
+    assert engine._plan_tasks(batch, channels, states) == expected

@@ -25,7 +25,7 @@ from bandweave.raster.formats.array_files import ArrayReader
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.readers import recognise
 from bandweave.raster.source import BandInfo, WindowSource
-from bandweave.schema import listed, nearest
+from bandweave.schema import join_words, nearest
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def benchmark_scene(
     ]
     if missing:
         raise FileError(
-            f"{benchmark.name}: {listed(missing, 'and')} not in {folder}. {instructions(benchmark)}"
+            f"{benchmark.name}: {join_words(missing, 'and')} not in {folder}. "
+            f"{instructions(benchmark)}"
         )
     sources = {layer: _open_layer(benchmark, copy, layer, found) for layer in copy.layers}
     codes, given = _read_labels(benchmark, copy, found)
@@ -161,7 +162,7 @@ def get(name: str, folder: str | os.PathLike[str]) -> Path:
 def instructions(benchmark: Benchmark) -> str:
     """Where to get which files."""
     copies = "; or ".join(
-        listed(dict.fromkeys(entry.file for entry in copy.files), "and")
+        join_words(dict.fromkeys(entry.file for entry in copy.files), "and")
         for copy in benchmark.variants.values()
     )
     return (
@@ -253,7 +254,7 @@ def _read_codes(benchmark: Benchmark, entry: BenchmarkFile, found: dict[str, Pat
     unknown = sorted(set(np.unique(codes).tolist()) - {0, *benchmark.classes})
     if unknown:
         raise LabelError(
-            f"{path}: the codes {listed(unknown, 'and')} are no classes of {benchmark.name}, "
+            f"{path}: the codes {join_words(unknown, 'and')} are no classes of {benchmark.name}, "
             f"which has 1 to {max(benchmark.classes)}"
         )
     return codes

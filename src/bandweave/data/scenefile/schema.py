@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.raster.formats.gdal.drivers import check_address
-from bandweave.schema import OneOrMore, from_dict, listed, nearest, shown
+from bandweave.schema import OneOrMore, from_dict, join_words, nearest, show_value
 from bandweave.yaml_files import read_yaml
 
 LARGEST = 1e30  # of a scale or an offset: with larger ones float32 holds no values
@@ -111,7 +111,7 @@ def read_scene_file(source: str | Path | Mapping, folder: str | Path | None = No
     if isinstance(source, Mapping):
         where, content, base = "scene", dict(source), Path(folder or ".").resolve()
     elif not isinstance(source, str | os.PathLike):
-        raise ConfigError(f"a scene is a path or a dict, not {shown(source)}")
+        raise ConfigError(f"a scene is a path or a dict, not {show_value(source)}")
     else:
         file = Path(source)
         where, content = file.name, read_yaml(file)
@@ -232,7 +232,7 @@ def _checked(scene: SceneFile, where: str) -> SceneFile:
         raise wrong("layers: is empty; a scene has at least one layer")
     if not scene.grid:
         if len(scene.layers) > 1:
-            raise wrong(f"`grid` is missing: which layer's? {listed(scene.layers, 'or')}")
+            raise wrong(f"`grid` is missing: which layer's? {join_words(scene.layers, 'or')}")
         scene = replace(scene, grid=next(iter(scene.layers)))
     if scene.grid not in scene.layers:
         near = nearest(scene.grid, scene.layers)

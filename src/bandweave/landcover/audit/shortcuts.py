@@ -36,10 +36,10 @@ from bandweave.landcover.predict.classify import predict_classes
 from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.training import described_layers, train
-from bandweave.output_files import only_writer_of_folder, stands_in
+from bandweave.output_files import list_contents, only_writer_of_folder
 from bandweave.raster.grid import tiles
 from bandweave.training.atomic import write_json, write_text, write_yaml
-from bandweave.training.config import differences
+from bandweave.training.config import list_differences
 from bandweave.training.folder import RunFolder
 from bandweave.yaml_files import read_yaml
 
@@ -281,10 +281,10 @@ def _claim(out: Path, config: LandCoverConfig, scene: Scene, options: dict[str, 
     path = out / "audit.yaml"
     if path.exists():
         then = read_yaml(path)
-        if differing := differences(then, now):
+        if differing := list_differences(then, now):
             raise RunError(
                 f"{out} holds another audit: {'; '.join(differing[:4])}; choose another folder"
             )
-    elif stands_in(out):
+    elif list_contents(out):
         raise RunError(f"{out} holds something else than an audit; choose another folder")
     write_yaml(path, now)

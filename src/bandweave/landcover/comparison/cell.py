@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bandweave.comparison.cells import attempt, reason, versions
+from bandweave.comparison.cells import attempt_cell, explain_error, list_versions
 from bandweave.comparison.plan import Cell, CellOptions
 from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
@@ -29,9 +29,9 @@ from bandweave.landcover.baselines.methods import fit_baseline
 from bandweave.landcover.baselines.run import BaselineRun
 from bandweave.landcover.comparison.features import (
     Features,
-    baseline_features,
-    picture_of,
-    run_features,
+    compute_baseline_features,
+    compute_run_features,
+    describe_picture,
 )
 from bandweave.landcover.comparison.plan import NUMBERS
 from bandweave.landcover.config import LandCoverConfig
@@ -53,7 +53,7 @@ def run_cell(
 ) -> dict[str, Any]:
     """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds."""
     folder = RunFolder(root / cell.place)
-    return attempt(root, cell, lambda: _make(folder, cell, options, scene))
+    return attempt_cell(root, cell, lambda: _make(folder, cell, options, scene))
 
 
 class _Loaded:
@@ -113,7 +113,7 @@ def _make(
         "command": options.command,
         "mapped": mapped,
         **made,
-        "versions": versions("scikit-learn", "scikit-image"),
+        "versions": list_versions("scikit-learn", "scikit-image"),
         "machine": machine(),
         "seconds": {**seconds, **made.get("seconds", {})},
     }
@@ -138,7 +138,7 @@ def _make_model(
             lambda: map_scene(run, scene, _map_path(folder, scene), overwrite=True, quiet=True),
         )
     if options.pictured == cell.seed:
-        _draw_features(folder, lambda: run_features(run, scene, drawn))
+        _draw_features(folder, lambda: compute_run_features(run, scene, drawn))
     return {
         "protocol": scores.pixels.protocol,
         "parameters": run.parameters,
@@ -197,7 +197,7 @@ def _make_baseline(
             lambda: map_scene(run, scene, _map_path(folder, scene), overwrite=True, quiet=True),
         )
     if options.pictured == cell.seed:
-        _draw_features(folder, lambda: baseline_features(fitted))
+        _draw_features(folder, lambda: compute_baseline_features(fitted))
     return {"protocol": scores.protocol, "parameters": None}
 
 
@@ -216,7 +216,7 @@ def _map_path(folder: RunFolder, scene: Scene) -> Path:
 
 
 def _has_map(folder: RunFolder, scene: Scene) -> bool:
-    """Whether map and sidecars stand there; those of many parts are made anew."""
+    """True where map and sidecars stand there; those of many parts are made anew."""
     files = folder.map, folder.map.with_suffix(".qml"), folder.path / "map.tif.aux.xml"
     return len(scene.parts) == 1 and all(file.exists() for file in files)
 
@@ -227,10 +227,10 @@ def _draw_features(folder: RunFolder, features: Callable[[], Features]) -> None:
     if path.exists():
         return
     try:
-        picture = picture_of(features())
+        picture = describe_picture(features())
     except Exception as error:
-        log.warning("%s: no picture of features: %s", folder.path, reason(error))
-        picture = {"what": f"not pictured: {reason(error)}", "x": [], "y": [], "classes": []}
+        log.warning("%s: no picture of features: %s", folder.path, explain_error(error))
+        picture = {"what": f"not pictured: {explain_error(error)}", "x": [], "y": [], "classes": []}
     write_json(path, picture)
 
 

@@ -14,7 +14,7 @@ from bandweave.comparison.plan import CellOptions, Sharing, check_reference, rea
 from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import ConfigError
-from bandweave.landcover.comparison.plan import Plan, scene_of_seed
+from bandweave.landcover.comparison.plan import Plan, name_seed_scene
 from bandweave.landcover.comparison.task import LandCoverTask
 from bandweave.landcover.metrics import Scores
 
@@ -119,8 +119,8 @@ def _name_scenes(
         if isinstance(given, str) and seed is None and given_name:
             named[given_name] = given, None
             continue
-        if isinstance(given, str) and scene_of_seed(given, seed or 0) != given:
-            scene_from(scene_of_seed(given, seed or 0), folder)
+        if isinstance(given, str) and name_seed_scene(given, seed or 0) != given:
+            scene_from(name_seed_scene(given, seed or 0), folder)
             named[given_name or given] = given, None
             continue
         scene = given if isinstance(given, Scene) else scene_from(given, folder)

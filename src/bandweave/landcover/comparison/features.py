@@ -1,4 +1,4 @@
-"""What a model makes of test pixels before it names their class, as a picture in two dimensions.
+"""A model's features of test pixels, before it names their class, as a picture in two dimensions.
 
 Features are what goes into the model's last linear layer, blended over windows as its logits are;
 of a model that has no such layer (it compares with texts) the logits, and of a classical method
@@ -31,23 +31,23 @@ COMPONENTS = 30  # of the features, that t-SNE is given
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Of test pixels: values (P, D), class indices (P,), and what the values are."""
+    """Features of test pixels: values (P, D), class indices (P,), and what the values are."""
 
     values: np.ndarray
     classes: np.ndarray
     what: str
 
 
-def run_features(run: Run, scene: Scene, split: Split) -> Features:
-    """Of a trained model."""
-    head = _last_layer(run, scene)
+def compute_run_features(run: Run, scene: Scene, split: Split) -> Features:
+    """Features of a trained model."""
+    head = _find_last_layer(run, scene)
     net, what = run.net(scene.reference), "logits"
     if head is not None:
         net = replace(net, model=_BeforeTheHead(run.model, head), classes=_inputs(head))
         what = "penultimate features"
     predictor = predictor_of(net)
     values, classes = [], []
-    for part, chosen in zip(scene.parts, chosen_pixels(split), strict=True):
+    for part, chosen in zip(scene.parts, choose_pixels(split), strict=True):
         if not chosen.any() or part.labels is None:
             continue
         for strip in predictor.strips(part):
@@ -58,10 +58,10 @@ def run_features(run: Run, scene: Scene, split: Split) -> Features:
     return Features(np.concatenate(values), np.concatenate(classes), what)
 
 
-def baseline_features(fitted: FittedBaseline) -> Features:
-    """Of a classical method."""
+def compute_baseline_features(fitted: FittedBaseline) -> Features:
+    """Features of a classical method."""
     values, classes = [], []
-    for index, chosen in enumerate(chosen_pixels(fitted.split)):
+    for index, chosen in enumerate(choose_pixels(fitted.split)):
         labels = fitted.scene.parts[index].labels
         if chosen.any() and labels is not None:
             values.append(fitted.describe(index, False)[chosen])
@@ -72,7 +72,7 @@ def baseline_features(fitted: FittedBaseline) -> Features:
     return Features(table, np.concatenate(classes), "its inputs, standardised")
 
 
-def chosen_pixels(split: Split) -> list[np.ndarray]:
+def choose_pixels(split: Split) -> list[np.ndarray]:
     """Test pixels that are pictured (H, W) bool of each part: at most PIXELS, drawn at random."""
     tested = [np.flatnonzero(roles == TEST) for roles in split.roles]
     total = sum(each.size for each in tested)
@@ -86,8 +86,8 @@ def chosen_pixels(split: Split) -> list[np.ndarray]:
     return masks
 
 
-def picture_of(features: Features) -> dict[str, Any]:
-    """As features.json holds it: x, y and class of each pixel; nothing of too few."""
+def describe_picture(features: Features) -> dict[str, Any]:
+    """x, y and class of each pixel, for features.json; empty lists where there are too few."""
     values = features.values.astype(np.float64)
     number = len(values)
     if number < LEAST or not np.ptp(values, axis=0).any():
@@ -108,7 +108,7 @@ def picture_of(features: Features) -> dict[str, Any]:
     }
 
 
-def _last_layer(run: Run, scene: Scene) -> nn.Module | None:
+def _find_last_layer(run: Run, scene: Scene) -> nn.Module | None:
     """The linear layer or 1×1 convolution that is called last, if its outputs are the classes."""
     called: list[nn.Module] = []
     kinds = (nn.Linear, nn.Conv2d)
@@ -149,16 +149,16 @@ class _BeforeTheHead(LandCoverModel):
 
     @property
     def window_step(self) -> int:
-        """That of the model."""
+        """The step of the inner model."""
         return self.inner.window_step
 
     @property
     def bytes_per_pixel(self) -> int:
-        """Those of the model."""
+        """The bytes of the inner model."""
         return self.inner.bytes_per_pixel
 
     def reach(self, window: int) -> int:
-        """That of the model."""
+        """The reach of the inner model."""
         return self.inner.reach(window)
 
     def forward(self, layers: dict[str, Tensor], labels: Tensor | None = None) -> Output:

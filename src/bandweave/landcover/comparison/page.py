@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bandweave.comparison.drawings import draw_boxes, draw_points, model_colours, scatter
-from bandweave.comparison.page import done_words, render_comparison
+from bandweave.comparison.page import count_done, render_comparison
 from bandweave.comparison.panels import Panel, Summary
 from bandweave.comparison.results import ALL, Result
 from bandweave.data.scene import IGNORED, ClassInfo, Scene
@@ -23,7 +23,7 @@ from bandweave.landcover.mapping import file_names
 from bandweave.landcover.report.colours import colour_classes
 from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_labels
 from bandweave.report.pictures import Picture, photograph, picture
-from bandweave.report.words import counted
+from bandweave.report.words import format_count
 
 LONGEST = 520  # px of a picture's longer side
 COSTS = {  # of a model: head of a drawing, label of its axis
@@ -34,7 +34,7 @@ COSTS = {  # of a model: head of a drawing, label of its axis
 
 @dataclass
 class PanelPage:
-    """What the page shows of a scene and split.
+    """The page's block on a scene and split.
 
     pictures  image, labels and maps of one part
     costs     drawings with what they show
@@ -52,7 +52,7 @@ class PanelPage:
 
     @property
     def wide(self) -> bool:
-        """Whether pictures stand one below the other."""
+        """True where pictures stand one below the other."""
         return bool(self.pictures) and self.pictures[0].width > 2 * self.pictures[0].height
 
 
@@ -68,7 +68,7 @@ def write_page(root: Path, plan: Plan, results: Sequence[Result], summary: Summa
         title=f"{len(plan.models)} models on {', '.join(plan.scenes)}",
         kind="comparison",
         called="models",
-        cells=f"{done_words(results)}; every test pixel counts once",
+        cells=f"{count_done(results)}; every test pixel counts once",
         panels=[
             _show_panel(root, plan, panel, number, colours)
             for number, panel in enumerate(summary.panels)
@@ -151,7 +151,7 @@ def _show_maps(root: Path, panel: Panel, scene: Scene) -> tuple[list[Picture], s
     assert part.labels is not None
     for title, role in (("training labels", TRAIN), ("test labels", TEST)):
         side = np.where(roles == role, part.labels.values, IGNORED)
-        count = f"{counted(int((side != IGNORED).sum()))} px, seed {first.cell.seed}"
+        count = f"{format_count(int((side != IGNORED).sum()))} px, seed {first.cell.seed}"
         rgba = colour_classes(reduce_labels(side, LONGEST), scene.classes)
         made.append(picture(title, count, rgba))
     codes, name = [each.code for each in scene.classes], file_names(scene)[index]
@@ -171,7 +171,7 @@ def _show_maps(root: Path, panel: Panel, scene: Scene) -> tuple[list[Picture], s
 
 
 def _read_features(root: Path, results: Sequence[Result]) -> dict[str, Any] | None:
-    """What features.json says, of the first seed that has one."""
+    """The content of features.json of the first seed that has one."""
     for result in results:
         try:
             text = (root / result.cell.place / "features.json").read_text(encoding="utf-8")

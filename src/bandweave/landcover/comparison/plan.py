@@ -1,4 +1,4 @@
-"""What is compared of land cover: models on scenes, splits and seeds, and the cells of these.
+"""The plan of a land-cover comparison: models on scenes, splits and seeds, and their cells.
 
 models  by the name that the table gives them: a preset of LAND_COVER with options, or a classical
         method of pixels (landcover/baselines/methods.py)
@@ -84,7 +84,7 @@ class Plan:
                 for model, config in self.models.items():
                     for seed in self.seeds:
                         drawn = {**options, "seed": seed if SPLITS[options["name"]].drawn else 0}
-                        work = {"scene": scene_of_seed(origin, seed), "split": drawn}
+                        work = {"scene": name_seed_scene(origin, seed), "split": drawn}
                         work["config"] = _with_seed(config, seed)
                         yield Cell((scene, split), model, seed, work)
 
@@ -98,10 +98,10 @@ class Plan:
         }
 
 
-def scene_of_seed(origin: str, seed: int) -> str:
-    """How the scene of a seed is opened.
+def name_seed_scene(origin: str, seed: int) -> str:
+    """The name that opens the scene of a seed.
 
-    >>> scene_of_seed("simulated_scene(seed={seed})", 3)
+    >>> name_seed_scene("simulated_scene(seed={seed})", 3)
     'simulated_scene(seed=3)'
     """
     return origin.replace("{seed}", str(seed))

@@ -1,4 +1,4 @@
-"""What the tables of a comparison of land cover are: metrics, tests, protocol and words."""
+"""The task of a land-cover comparison: metrics, tests, protocol and words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bandweave.comparison.making import make_cells
 from bandweave.comparison.panels import Panel, Summary
 from bandweave.comparison.plan import Cell, CellOptions, Sharing
 from bandweave.comparison.results import ALL, Result, group_by_model, name_cell
-from bandweave.comparison.summary import SINGLE_SEED, say_once
+from bandweave.comparison.summary import SINGLE_SEED, merge_notes
 from bandweave.comparison.tables import (
     escape_tex,
     list_notes,
@@ -32,7 +32,7 @@ from bandweave.landcover.comparison.plan import Plan
 from bandweave.landcover.metrics import METRICS, class_metrics, map_metrics
 from bandweave.landcover.report.protocol import describe_protocol
 from bandweave.landcover.scoring import SceneScores
-from bandweave.report.words import counted
+from bandweave.report.words import format_count
 from bandweave.significance import LEAST_SEEDS, LEVEL, corrected_interval, corrected_p
 
 CLASS_METRIC = "accuracy"  # that classes are shown by
@@ -207,7 +207,7 @@ class LandCoverTask(Task):
         """Leave the summary as it is: scenes and splits share nothing."""
 
     def claim(self, panels: Sequence[Panel], tested: int) -> str:
-        """What a bold number says, or why none is bold."""
+        """The meaning of a bold number, or why none is bold."""
         seeds = max((len(own) for panel in panels for own in panel.results.values()), default=0)
         if seeds < LEAST_SEEDS:
             return (
@@ -234,7 +234,7 @@ class LandCoverTask(Task):
                 *map(mark_entry, row.scores.values()),
                 *([panel.gain_words(row)] if panel.against else []),
                 str(row.seeds),
-                "–" if row.parameters is None else counted(row.parameters),
+                "–" if row.parameters is None else format_count(row.parameters),
                 row.facts["reach"],
                 f"`{row.runs}`",
             ]
@@ -297,7 +297,7 @@ def _reach_words(protocol: Mapping[str, Any]) -> str:
 
 
 def _protocol(panel: Panel) -> list[tuple[str, str]]:
-    """What is the same for all models; hashes by seed, pixels of the first."""
+    """The protocol that all models share; hashes by seed, pixels of the first."""
     done = panel.done
     if not done:
         return [("Split", f"{panel.case[1]}: no cell is done")]
@@ -326,7 +326,7 @@ def _protocol(panel: Panel) -> list[tuple[str, str]]:
 
 
 def _notes(panel: Panel) -> list[str]:
-    """What must be said of a panel: a single seed, absent classes, what the split itself notes."""
+    """Notes on a panel: a single seed, absent classes, what the split itself notes."""
     done = panel.done
     seeds = sorted({each.cell.seed or 0 for each in done})
     notes = [SINGLE_SEED] if len(seeds) == 1 else []
@@ -343,7 +343,7 @@ def _notes(panel: Panel) -> list[str]:
             said.setdefault(f"class {name!r} is left out: not on both sides", []).append(seed)
     for name, where in lacking.items():
         said[f"class {name!r} has no test pixel, and takes no part in the average accuracy"] = where
-    return notes + say_once(said, seeds, "seed")
+    return notes + merge_notes(said, seeds, "seed")
 
 
 def _protocol_line(panel: Panel) -> str:

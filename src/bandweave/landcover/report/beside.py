@@ -11,7 +11,7 @@ from bandweave.landcover.report.interval import (
     bootstrap_difference,
     bootstrap_interval,
 )
-from bandweave.report.words import counted, percent
+from bandweave.report.words import format_count, percent
 
 NAMES = {"svm": "support vector machine"}
 Interval = tuple[float, float]
@@ -70,7 +70,7 @@ def _say_overlap(one: Interval | None, other: Interval | None) -> str:
 
 
 def _describe_baseline(baseline: Baseline, overlap: str) -> str:
-    number, training = counted(baseline.trained), counted(baseline.training)
+    number, training = format_count(baseline.trained), format_count(baseline.training)
     pixels = f"the run's {training} training pixels"
     if baseline.trained < baseline.training:
         pixels = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from bandweave.data.scene import ClassInfo
 from bandweave.landcover.map_files import RIGHT, WRONG
-from bandweave.report.pictures import in_colours
+from bandweave.report.pictures import paint_indices
 
 SPARSE = 0.01  # share of a picture below which what is drawn is sought by eye in vain
 DOTS = 150  # dots side by side in a picture
@@ -19,12 +19,12 @@ RIGHT_COLOUR, WRONG_COLOUR = "#3b7ea6", "#e4572e"  # apart for any eye
 
 def colour_classes(indices: np.ndarray, classes: Sequence[ClassInfo]) -> np.ndarray:
     """Colour class indices, (h, w, 4) uint8; transparent where there is none."""
-    return in_colours(indices, [each.color for each in classes])
+    return paint_indices(indices, [each.color for each in classes])
 
 
 def colour_verdict(verdict: np.ndarray) -> np.ndarray:
     """Colour RIGHT and WRONG, (h, w, 4) uint8; transparent elsewhere."""
-    return in_colours(verdict, [{RIGHT: RIGHT_COLOUR, WRONG: WRONG_COLOUR}[i] for i in range(2)])
+    return paint_indices(verdict, [{RIGHT: RIGHT_COLOUR, WRONG: WRONG_COLOUR}[i] for i in range(2)])
 
 
 def add_markers(rgba: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bandweave.landcover.metrics import Scores
 from bandweave.landcover.report.interval import FEWEST, UnitCounts, bootstrap_interval
-from bandweave.report.words import counted, percent
+from bandweave.report.words import format_count, percent
 
 
 def describe_interval(counts: UnitCounts | None, scores: Scores) -> tuple[str, str]:
@@ -22,7 +22,7 @@ def describe_interval(counts: UnitCounts | None, scores: Scores) -> tuple[str, s
     right, tested = int(np.trace(scores.confusion)), int(scores.confusion.sum())
     if (int(counts.right.sum()), int(counts.tested.sum())) != (right, tested):
         return "", "No interval: the map shown is not the one that was scored."
-    number = f"{counted(counts.units)} {counts.kind}{'s' if counts.units != 1 else ''}"
+    number = f"{format_count(counts.units)} {counts.kind}{'s' if counts.units != 1 else ''}"
     found = bootstrap_interval(counts)
     if found is None:
         return "", (
@@ -41,7 +41,7 @@ def write_conclusion(scores: Scores, interval: str, other_split: bool, beside: s
 
     beside  a sentence on the baseline; '' where there is none
     """
-    text = f"On {counted(scores.support.sum())} test {scores.unit}s the map is right on "
+    text = f"On {format_count(scores.support.sum())} test {scores.unit}s the map is right on "
     text += percent(scores.overall_accuracy, 1)
     if interval:
         text += f" (95 % interval {interval})"

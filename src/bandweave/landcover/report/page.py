@@ -30,7 +30,7 @@ from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import SceneScores, redraw_split
 from bandweave.report.page import render
 from bandweave.report.section import make_sections
-from bandweave.report.words import counted
+from bandweave.report.words import format_count
 from bandweave.training.folder import RunFolder
 from bandweave.training.history import Row, read_history
 
@@ -156,9 +156,10 @@ def _note_other_map(scores: Scores, plates: Plates, notes: list[str]) -> None:
     right, tested = int(np.trace(scores.confusion)), int(scores.confusion.sum())
     if (plates.right, plates.tested) != (right, tested):
         notes.append(
-            f"The map shown is right on {counted(plates.right)} of {counted(plates.tested)} test "
-            f"pixels, the scores count {counted(right)} of {counted(tested)}: they were made with "
-            f"other settings (overlap, flips, precision) or weights."
+            f"The map shown is right on {format_count(plates.right)} of "
+            f"{format_count(plates.tested)} test pixels, the scores count {format_count(right)} of "
+            f"{format_count(tested)}: they were made with other settings (overlap, flips, "
+            f"precision) or weights."
         )
 
 

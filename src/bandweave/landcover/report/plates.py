@@ -25,7 +25,7 @@ from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_
 from bandweave.landcover.run import Run
 from bandweave.raster.writing.outputs import CACHE_BYTES
 from bandweave.report.pictures import Picture, photograph, picture
-from bandweave.report.words import counted, percent
+from bandweave.report.words import format_count, percent
 from bandweave.training.progress import Progress
 
 LONGEST = 1200  # px of a picture's longer side
@@ -179,7 +179,7 @@ class _Painter:
         values, classes = self.part.labels.values, self.scene.classes
         if split is None or roles is None:
             self._draw_classes(
-                "labels", f"{counted((values != IGNORED).sum())} px", values, classes
+                "labels", f"{format_count((values != IGNORED).sum())} px", values, classes
             )
             return
         own = split.hash == self.run.facts["split_hash"]
@@ -190,7 +190,7 @@ class _Painter:
             side = np.where(roles == role, values, IGNORED)
             count = int((side != IGNORED).sum())
             if count or not self.brief:
-                self._draw_classes(title, f"{counted(count)} px", side, classes)
+                self._draw_classes(title, f"{format_count(count)} px", side, classes)
 
     def _draw_classes(
         self, title: str, caption: str, values: np.ndarray, classes: Sequence[ClassInfo]
@@ -216,7 +216,7 @@ class _Painter:
         """Draw where the map is right and wrong."""
         right, tested = int((judged == RIGHT).sum()), int((judged != IGNORED).sum())
         share = percent(right / tested)
-        caption = f"{counted(right)} of {counted(tested)} test px right ({share})"
+        caption = f"{format_count(right)} of {format_count(tested)} test px right ({share})"
         if self.brief:
             caption = f"{share} right"
         rgba, _ = add_markers(colour_verdict(reduce_labels(judged, self.longest)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bandweave.report.words import counted, percent
+from bandweave.report.words import format_count, percent
 
 CONTEXTS = {
     "transductive": "training saw the images of the whole scene, and never a test label",
@@ -41,7 +41,9 @@ def describe_protocol(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "pixels" in protocol:
         pixels = protocol["pixels"]
         counts = [
-            f"{counted(pixels[role])} {words}" for role, words in SIDES.items() if pixels.get(role)
+            f"{format_count(pixels[role])} {words}"
+            for role, words in SIDES.items()
+            if pixels.get(role)
         ]
         lines.append(("Labelled pixels", ", ".join(counts) or "none"))
     if "hash" in protocol:
@@ -61,7 +63,7 @@ def _describe_split(protocol: Mapping[str, Any]) -> str:
         text += f", {train} training pixels a class"
     if protocol.get("units"):
         number, unit = protocol["units"], protocol.get("unit", "unit")
-        text += f", {counted(number)} {unit}{'s' if number != 1 else ''} with labels"
+        text += f", {format_count(number)} {unit}{'s' if number != 1 else ''} with labels"
     return f"{text}, seed {protocol['seed']}" if "seed" in protocol else text
 
 

@@ -30,16 +30,11 @@ class FeatureCache:
     ) -> Tensor:
         """`encode(images)`, where only images that are not kept are encoded.
 
-        Parameters
-        ----------
-        images
-            (B, 3, h, w); each is one entry.
-        encode
-            From (M, 3, h, w) to (M, ...).
-        setting
-            Whatever else the features depend on, such as the precision.
+        images   (B, 3, h, w); each is one entry
+        encode   from (M, 3, h, w) to (M, ...)
+        setting  whatever else the features depend on, such as the precision
         """
-        keys = [_digest(image, setting) for image in images]
+        keys = [_hash_image(image, setting) for image in images]
         new = [i for i, key in enumerate(keys) if key not in self._kept]
         self.hits += len(keys) - len(new)
         self.misses += len(new)
@@ -66,7 +61,7 @@ class FeatureCache:
             self.size -= dropped.nbytes
 
 
-def _digest(image: Tensor, setting: str) -> bytes:
+def _hash_image(image: Tensor, setting: str) -> bytes:
     what = hashlib.blake2b(digest_size=16)
     what.update(f"{tuple(image.shape)} {image.dtype} {image.device} {setting}".encode())
     what.update(image.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())

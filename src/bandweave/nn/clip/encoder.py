@@ -59,18 +59,11 @@ class ClipConfig:
 class ClipEncoder(FrozenClip):
     """A CLIP vision tower shared by modalities, each with its own adapters.
 
-    Parameters
-    ----------
-    names
-        The modalities.
-    config
-        `frozen` and `adapters` keep the tower's tensors out of training (gradients still pass
-        through to what stands before them); `finetune` trains them.
+    names   the modalities
+    config  `frozen` and `adapters` keep the tower's tensors out of training (gradients still pass
+            through to what stands before them); `finetune` trains them
 
-    Raises
-    ------
-    WeightsError
-        Weights that are not there or not a CLIP vision transformer.
+    Raises WeightsError for weights that are not there or not a CLIP vision transformer.
     """
 
     tower: Any  # transformers' CLIPVisionModelWithProjection, without what is not used
@@ -123,7 +116,7 @@ class ClipEncoder(FrozenClip):
         """The tower, unless it is fine-tuned."""
         return [] if self.config.mode == "finetune" else ["tower"]
 
-    def described(self) -> dict[str, Any]:
+    def describe_architecture(self) -> dict[str, Any]:
         """The tower's shape."""
         return asdict(self.architecture)
 
@@ -138,7 +131,7 @@ class ClipEncoder(FrozenClip):
         return self.architecture.projection_dim if pooled else self.architecture.hidden_size
 
     def bfloat16_on(self, device: torch.device) -> bool:
-        """Whether a frozen tower computes in bfloat16 there."""
+        """True where a frozen tower computes in bfloat16 on the device."""
         if self.config.mode == "finetune" or self.config.precision == "fp32":
             return False
         return self.config.precision == "bf16" or has_bfloat16(device)
@@ -173,7 +166,7 @@ class ClipEncoder(FrozenClip):
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware."""
+    """True where the device multiplies bfloat16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":  # torch offers no public question for this

@@ -48,19 +48,19 @@ def find_clip(weights: str, download: bool = False) -> ClipFiles:
     this machine may be fetched. Raises WeightsError where there is nothing, or nothing of CLIP's.
     """
     if weights == EMBEDDED:
-        return _in_folder(EMBEDDED_FOLDER, weights)
+        return _find_in_folder(EMBEDDED_FOLDER, weights)
     path = Path(weights).expanduser()
     if path.is_dir():
-        return _in_folder(path, weights)
+        return _find_in_folder(path, weights)
     if path.is_file():
         return ClipFiles(weights, path)
     on_hub = len(path.parts) == 3 or path.suffix not in CHECKPOINT_SUFFIXES
     if weights.startswith((".", "/", "~")) or not on_hub:
         raise WeightsError(f"no CLIP weights at {weights!r}: there is no such file or folder")
-    return _on_hub(weights, download)
+    return _find_on_hub(weights, download)
 
 
-def _on_hub(weights: str, download: bool) -> ClipFiles:
+def _find_on_hub(weights: str, download: bool) -> ClipFiles:
     """The files of a hub repository, in the hub's local cache."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -97,7 +97,7 @@ def _on_hub(weights: str, download: bool) -> ClipFiles:
     ) from cause
 
 
-def _in_folder(folder: Path, source: str) -> ClipFiles:
+def _find_in_folder(folder: Path, source: str) -> ClipFiles:
     for name in TENSOR_FILES:
         if (folder / "config.json").is_file() and (folder / name).is_file():
             return ClipFiles(source, folder / name, folder / "config.json")

@@ -123,14 +123,9 @@ class PooledHead(nn.Module):
 class ClipGuidance(nn.Module):
     """The guidance map Z of one or more modalities.
 
-    Parameters
-    ----------
-    bands
-        Modality name → number of bands C.
-    width
-        D, the model's width.
-    config
-        See ClipConfig; mode `none` has no guidance and is refused.
+    bands   modality name → number of bands C
+    width   D, the model's width
+    config  see ClipConfig; mode `none` has no guidance and is refused
 
     Its modules are initialised here: an initialisation of the whole model must leave them out,
     or it would overwrite CLIP's weights.

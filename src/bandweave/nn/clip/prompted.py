@@ -43,7 +43,7 @@ from bandweave.nn.clip.weights import (
 
 @dataclass
 class PromptedClipConfig:
-    """Which CLIP is prompted."""
+    """Options of the CLIP that is prompted."""
 
     weights: str = "openai/clip-vit-base-patch16"  # hub id, folder, OpenCLIP file, or `embedded`
     download: bool = False  # fetch weights that are not on this machine
@@ -96,11 +96,11 @@ class PromptedClip(FrozenClip):
             raise WeightsError(
                 f"{config.weights!r} has no projection to the image embedding: give a whole CLIP"
             )
-        ids, ends = _sentences(tokens, self.text.eos_token_id)
+        ids, ends = _pad_sentences(tokens, self.text.eos_token_id)
         self._check_length(sentences, ends)
         self.register_buffer("ids", ids, persistent=False)
         self.register_buffer("ends", ends, persistent=False)
-        self.shared = _shared(ids, ends)
+        self.shared = _count_shared(ids, ends)
         self.requires_grad_(False)
 
     @property
@@ -108,7 +108,7 @@ class PromptedClip(FrozenClip):
         """Names of the towers."""
         return ["vision_tower", "text_tower"]
 
-    def described(self) -> dict[str, Any]:
+    def describe_architecture(self) -> dict[str, Any]:
         """Shapes, scale and tokens, from which `architecture` builds it again without files."""
         tokens = [
             ids[: end + 1] for ids, end in zip(self.ids.tolist(), self.ends.tolist(), strict=True)
@@ -135,7 +135,7 @@ class PromptedClip(FrozenClip):
                 x = x[:, :1]  # the class token, which becomes the embedding
             x = x + _attend(layer.self_attn, context[:, : x.shape[1]], context)
             x = x + layer.mlp(layer.layer_norm2(x))
-        return _unit(self.vision_tower.visual_projection, tower.post_layernorm(x[:, 0]))
+        return _project_unit(self.vision_tower.visual_projection, tower.post_layernorm(x[:, 0]))
 
     def embed_texts(self, prompts: Tensor | None) -> Tensor:
         """Unit embeddings (B, K, E) of the sentences under prompts (B, L, n, M); B = 1 for none."""
@@ -157,11 +157,11 @@ class PromptedClip(FrozenClip):
                 own = own + places[1 : 1 + count] if i == 0 else own
                 context = torch.cat([head[:, :1], own, head[:, 1:]], dim=1)
             seen = layer.layer_norm1(context)
-            tail = _text_layer(layer, seen, tail, ends if i == last else None)
+            tail = _run_text_layer(layer, seen, tail, ends if i == last else None)
             if i < last:
-                head = _head_layer(layer, seen, head, count)
+                head = _run_head_layer(layer, seen, head, count)
         embedded = tower.final_layer_norm(tail[:, :, 0])  # (B, K, M)
-        return _unit(self.text_tower.text_projection, embedded)
+        return _project_unit(self.text_tower.text_projection, embedded)
 
     def _check_length(self, sentences: Sequence[str], ends: Tensor) -> None:
         room = self.text.max_position_embeddings - self.prompts
@@ -174,7 +174,7 @@ class PromptedClip(FrozenClip):
             )
 
 
-def _sentences(tokens: list[list[int]], end: int) -> tuple[Tensor, Tensor]:
+def _pad_sentences(tokens: list[list[int]], end: int) -> tuple[Tensor, Tensor]:
     """Ids (K, T), cut after the longest sentence's end token, and where each ends (K,)."""
     longest = max(len(each) for each in tokens)
     ids = torch.tensor([[*each, *[end] * (longest - len(each))] for each in tokens])
@@ -182,28 +182,30 @@ def _sentences(tokens: list[list[int]], end: int) -> tuple[Tensor, Tensor]:
     return ids[:, : int(ends.max()) + 1].contiguous(), ends
 
 
-def _shared(ids: Tensor, ends: Tensor) -> int:
-    """How many tokens all sentences begin with, one at least and not beyond any one's last."""
+def _count_shared(ids: Tensor, ends: Tensor) -> int:
+    """The number of tokens that all sentences begin with: one at least, up to any one's last."""
     same = (ids == ids[:1]).all(0).int().cumprod(0)
     return max(1, min(int(same.sum()), int(ends.min())))
 
 
-def _text_layer(layer: Any, seen: Tensor, tail: Tensor, ends: Tensor | None) -> Tensor:
+def _run_text_layer(layer: Any, seen: Tensor, tail: Tensor, ends: Tensor | None) -> Tensor:
     """A text layer on tokens (B, K, T, M) that also see `seen` (B, S, M), normalised.
 
     Where `ends` (K,) is given, only the token that stands there: (B, K, 1, M).
     """
     attention = layer.self_attn
     own = layer.layer_norm1(tail)
-    queries, mask = own, _causal(tail.shape[2], tail)  # (T, T)
+    queries, mask = own, _make_causal_mask(tail.shape[2], tail)  # (T, T)
     if ends is not None:
         rows = torch.arange(len(ends), device=ends.device)
         queries, tail, mask = own[:, rows, ends], tail[:, rows, ends], mask[ends]
         queries, tail, mask = queries[:, :, None], tail[:, :, None], mask[:, None, None]
-    q = _heads(attention, attention.q_proj, queries) * attention.scale  # (B, K, h, T, d)
-    k, v = (_heads(attention, project, own) for project in (attention.k_proj, attention.v_proj))
+    q = _project_heads(attention, attention.q_proj, queries) * attention.scale  # (B, K, h, T, d)
+    k, v = (
+        _project_heads(attention, project, own) for project in (attention.k_proj, attention.v_proj)
+    )
     before_k, before_v = (  # (B, h, S, d)
-        _heads(attention, project, seen) for project in (attention.k_proj, attention.v_proj)
+        _project_heads(attention, project, seen) for project in (attention.k_proj, attention.v_proj)
     )
     classes, tokens = q.shape[1], q.shape[3]
     asked = q.transpose(1, 2).flatten(2, 3)  # (B, h, K·T, d): all classes ask the same keys
@@ -213,14 +215,14 @@ def _text_layer(layer: Any, seen: Tensor, tail: Tensor, ends: Tensor | None) -> 
     before, within = weights.split([before.shape[-1], within.shape[-1]], dim=-1)
     mixed = before.transpose(1, 2).flatten(2, 3) @ before_v  # (B, h, K·T, d)
     mixed = mixed.unflatten(2, (classes, tokens)).transpose(1, 2) + within @ v
-    tail = tail + attention.out_proj(_joined(mixed))
+    tail = tail + attention.out_proj(_join_heads(mixed))
     return tail + layer.mlp(layer.layer_norm2(tail))
 
 
-def _head_layer(layer: Any, seen: Tensor, head: Tensor, prompts: int) -> Tensor:
+def _run_head_layer(layer: Any, seen: Tensor, head: Tensor, prompts: int) -> Tensor:
     """A text layer on the shared tokens (B, H, M); `seen` has the prompts after the first."""
     queries = torch.cat([seen[:, :1], seen[:, 1 + prompts :]], dim=1)
-    mask = _causal(seen.shape[1], seen)
+    mask = _make_causal_mask(seen.shape[1], seen)
     mask = torch.cat([mask[:1], mask[1 + prompts :]])  # (H, S)
     head = head + _attend(layer.self_attn, queries, seen, mask)
     return head + layer.mlp(layer.layer_norm2(head))
@@ -228,29 +230,31 @@ def _head_layer(layer: Any, seen: Tensor, head: Tensor, prompts: int) -> Tensor:
 
 def _attend(attention: Any, queries: Tensor, seen: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attention of tokens (B, Q, M) to tokens (B, S, M), both normalised, under a mask (Q, S)."""
-    q = _heads(attention, attention.q_proj, queries)
-    k, v = (_heads(attention, project, seen) for project in (attention.k_proj, attention.v_proj))
+    q = _project_heads(attention, attention.q_proj, queries)
+    k, v = (
+        _project_heads(attention, project, seen) for project in (attention.k_proj, attention.v_proj)
+    )
     mask = None if mask is None else mask.to(q.dtype)
     mixed = F.scaled_dot_product_attention(q, k, v, mask, scale=attention.scale)
-    return attention.out_proj(_joined(mixed))
+    return attention.out_proj(_join_heads(mixed))
 
 
-def _heads(attention: Any, project: Any, tokens: Tensor) -> Tensor:
+def _project_heads(attention: Any, project: Any, tokens: Tensor) -> Tensor:
     """Projections (…, h, T, d) of tokens (…, T, M)."""
     return project(tokens).unflatten(-1, (-1, attention.head_dim)).transpose(-2, -3)
 
 
-def _joined(heads: Tensor) -> Tensor:
-    """(…, h, T, d) to (…, T, h·d)."""
+def _join_heads(heads: Tensor) -> Tensor:
+    """Join the heads of tokens: (…, h, T, d) to (…, T, h·d)."""
     return heads.transpose(-2, -3).flatten(-2)
 
 
-def _causal(tokens: int, like: Tensor) -> Tensor:
+def _make_causal_mask(tokens: int, like: Tensor) -> Tensor:
     """(T, T): minus infinity where a token would see a later one, else 0."""
     return torch.full((tokens, tokens), -torch.inf, device=like.device, dtype=like.dtype).triu(1)
 
 
-def _unit(projection: Any, x: Tensor) -> Tensor:
+def _project_unit(projection: Any, x: Tensor) -> Tensor:
     """Projections of length one; in float32 at least, as cosines are multiplied by a hundred."""
     with torch.autocast(x.device.type, enabled=False):
         projected = projection(x.to(projection.weight.dtype))

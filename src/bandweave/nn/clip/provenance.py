@@ -1,4 +1,4 @@
-"""Which tensors of a model are CLIP's own, unchanged, and where they came from.
+"""The tensors of a model that are CLIP's own, unchanged, and where they came from.
 
 They need not be saved with a run: it keeps their source and digests, and is checked against them.
 """
@@ -14,9 +14,9 @@ from bandweave.errors import WeightsError
 
 
 class FrozenClip(nn.Module):
-    """What holds CLIP's towers in a model.
+    """The part of a model that holds CLIP's towers.
 
-    source  as the weights were asked for; None where they come with the run
+    source  the weights as they were asked for; None where they come with the run
     sha256  file name → digest
     """
 
@@ -30,8 +30,8 @@ class FrozenClip(nn.Module):
         """Names of the submodules that never change."""
         raise NotImplementedError
 
-    def described(self) -> dict[str, Any]:
-        """Its shape, from which a self-contained run builds it; JSON-able."""
+    def describe_architecture(self) -> dict[str, Any]:
+        """The towers' shape, from which a self-contained run builds them; JSON-able."""
         raise NotImplementedError
 
 
@@ -47,7 +47,7 @@ def frozen_names(module: nn.Module) -> set[str]:
 
 
 def weights_fingerprint(module: nn.Module) -> dict[str, Any] | None:
-    """Where a model's CLIP weights came from, for a run's metadata; None without CLIP.
+    """The origin of a model's CLIP weights, for a run's metadata; None without CLIP.
 
     `source` as it was asked for, `sha256` file name → digest, `architecture` the towers' shape
     (a self-contained run keeps it as `clip.architecture` of the model's config).
@@ -57,7 +57,7 @@ def weights_fingerprint(module: nn.Module) -> dict[str, Any] | None:
             return {
                 "source": part.source,
                 "sha256": dict(part.sha256),
-                "architecture": part.described(),
+                "architecture": part.describe_architecture(),
             }
     return None
 

@@ -129,7 +129,7 @@ def load_text_weights(
 
 
 def causal_mask(tokens: int, like: Tensor) -> Tensor:
-    """What `run_layer` adds to attention so that no token sees a later one: (1, 1, T, T)."""
+    """The mask that keeps `run_layer` from showing a token a later one: (1, 1, T, T)."""
     lowest = torch.finfo(like.dtype).min
     mask = torch.full((tokens, tokens), lowest, device=like.device, dtype=like.dtype)
     return mask.triu(1)[None, None]
@@ -142,7 +142,7 @@ def run_layer(layer: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def end_index(ids: Tensor, end: int) -> Tensor:
-    """Where each text (B, T) ends, (B,): its first token `end`.
+    """The place (B,) of the first token `end` of each text (B, T).
 
     Raises ValueError for a text without one.
     """

@@ -57,28 +57,20 @@ def load_tokenizer(
 ) -> ClipTokenizer:
     """The tokenizer of a CLIP model.
 
-    Parameters
-    ----------
-    weights
-        As for `load_text_weights`.
-    architecture
-        Of its text tower, which the tokenizer must fit.
-    download
-        Whether a tokenizer that is not on this machine may be fetched.
+    weights       the same as for `load_text_weights`
+    architecture  the shape of its text tower, which the tokenizer must fit
+    download      fetch a tokenizer that is not on this machine
 
-    Raises
-    ------
-    WeightsError
-        No tokenizer, a damaged one, or one of another vocabulary.
+    Raises WeightsError for no tokenizer, a damaged one, or one of another vocabulary.
     """
     files = find_clip(weights, download)
     folder = files.tensors.parent
     if files.config is not None and not Path(weights).expanduser().exists():
-        backend = _from_folder(folder) or _from_hub(weights, download)
+        backend = _load_from_folder(folder) or _load_from_hub(weights, download)
     else:
-        backend = _from_folder(folder)
+        backend = _load_from_folder(folder)
     if backend is None and architecture.vocab_size == STANDARD_SIZE:
-        backend = _from_hub(STANDARD, download)
+        backend = _load_from_hub(STANDARD, download)
     if backend is None:
         raise WeightsError(
             f"no tokenizer for the CLIP weights {weights!r}: {folder} holds neither "
@@ -122,7 +114,7 @@ def byte_alphabet() -> list[str]:
     return [chr(byte) for byte in visible] + [chr(256 + n) for n in range(256 - len(visible))]
 
 
-def _from_folder(folder: Path) -> Any | None:
+def _load_from_folder(folder: Path) -> Any | None:
     from transformers import CLIPTokenizer
 
     for names in TOKENIZER_FILES:
@@ -137,7 +129,7 @@ def _from_folder(folder: Path) -> Any | None:
         merges = read_merges(folder / MERGES_FILE)
         with tempfile.TemporaryDirectory() as name:
             write_vocabulary(Path(name), merges)
-            return _from_folder(Path(name))
+            return _load_from_folder(Path(name))
     return None
 
 
@@ -157,7 +149,7 @@ def read_merges(path: Path) -> list[str]:
     return merges
 
 
-def _from_hub(repository: str, download: bool) -> Any | None:
+def _load_from_hub(repository: str, download: bool) -> Any | None:
     """The tokenizer of a hub repository, in the hub's local cache; None where it is not."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
@@ -169,5 +161,5 @@ def _from_hub(repository: str, download: bool) -> Any | None:
             ]
         except (OSError, ValueError, EntryNotFoundError):
             continue
-        return _from_folder(Path(paths[0]).parent)
+        return _load_from_folder(Path(paths[0]).parent)
     return None

@@ -155,21 +155,16 @@ def load_vision_weights(
 ) -> VisionWeights:
     """Read the vision tower of a CLIP model.
 
-    Parameters
-    ----------
-    weights
-        A hub id, a folder in transformers' or OpenCLIP's format, an OpenCLIP file, or `embedded`.
-    download
-        Whether a hub id that is not on this machine may be fetched.
-    activation
-        `gelu` or `quick_gelu`; `auto` takes what the configuration beside the weights says. A
-        bare OpenCLIP file says nothing: `auto` then takes quick_gelu for the sizes that OpenAI
-        published (RemoteCLIP and GeoRSCLIP continue those) and gelu for others, and logs it.
+    weights     a hub id, a folder in transformers' or OpenCLIP's format, an OpenCLIP file, or
+                `embedded`
+    download    fetch a hub id that is not on this machine
+    activation  `gelu` or `quick_gelu`; `auto` takes what the configuration beside the weights
+                says. A bare OpenCLIP file says nothing: `auto` then takes quick_gelu for the sizes
+                that OpenAI published (RemoteCLIP and GeoRSCLIP continue those) and gelu for
+                others, and logs it
 
-    Raises
-    ------
-    WeightsError
-        Weights that are not there, of another kind, damaged, or not readable as plain tensors.
+    Raises WeightsError for weights that are not there, of another kind, damaged, or not readable as
+    plain tensors.
     """
     files = find_clip(weights, download)
     found = _from_transformers(files) if files.config else _from_openclip(files, activation)
@@ -216,7 +211,7 @@ def _from_openclip(files: ClipFiles, activation: str) -> VisionWeights:
 
 
 def describe(files: ClipFiles, part: str) -> dict[str, Any]:
-    """What transformers' config.json says of the `vision` or `text` part."""
+    """The `vision` or `text` part of transformers' config.json."""
     assert files.config is not None
     described = read_json(files.config)
     kind = described.get("model_type", "clip")
@@ -295,7 +290,7 @@ def openclip_vision(
 
 
 def openclip_layers(state: dict[str, Tensor], prefix: str) -> int:
-    """How many layers the transformer `prefix` has."""
+    """The number of layers of the transformer `prefix`."""
     stem = f"{prefix}transformer.resblocks."
     return sum(name.startswith(stem) and name.endswith(".ln_1.weight") for name in state)
 

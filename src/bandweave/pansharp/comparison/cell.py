@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.comparison.cells import attempt, versions
+from bandweave.comparison.cells import attempt_cell, list_versions
 from bandweave.comparison.plan import Cell, CellOptions, file_name
 from bandweave.errors import RunError
 from bandweave.pansharp.config import SharpenConfig
@@ -38,7 +38,7 @@ def run_cell(root: Path, cell: Cell, options: CellOptions) -> dict[str, Any]:
     """Do what is missing of a cell and return what `cell.json` or `failed.json` then holds."""
     folder = RunFolder(root / cell.place)
     with _quiet(options.quiet):
-        return attempt(root, cell, lambda: _make(folder, cell, options))
+        return attempt_cell(root, cell, lambda: _make(folder, cell, options))
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def _quiet(quiet: bool) -> Iterator[None]:
 
 
 def image_file(folder: Path, pair: str, protocol: str) -> Path:
-    """Where a cell keeps what it made of a test pair."""
+    """The file where a cell keeps what it made of a test pair."""
     return folder / "images" / f"{file_name(pair)}-{protocol}.npy"
 
 
@@ -99,7 +99,7 @@ def _make(folder: RunFolder, cell: Cell, options: CellOptions) -> dict[str, Any]
         "seed": cell.seed,
         "command": options.command,
         "parameters": None if run is None else run.parameters,
-        "versions": versions(),
+        "versions": list_versions(),
         "machine": machine(),
         "seconds": {
             "train": None if run is None else round(run.facts["seconds"], 3),

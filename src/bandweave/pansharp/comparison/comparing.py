@@ -16,7 +16,7 @@ from bandweave.comparison.making import share_threads
 from bandweave.comparison.plan import CellOptions, Sharing, check_reference
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.comparison.cell import open_test_pair
-from bandweave.pansharp.comparison.leaks import check_apart, shared_ground
+from bandweave.pansharp.comparison.leaks import check_apart, describe_shared_ground
 from bandweave.pansharp.comparison.plan import Options, Plan
 from bandweave.pansharp.comparison.task import SharpeningTask
 from bandweave.pansharp.config import PairFiles
@@ -115,7 +115,7 @@ def compare_sharpeners(
     check_apart(plan)
     kept = None if rows is None else Path(rows)
     trained_on, opened = _open_pairs(plan) if _needs_pairs(plan, kept) else ([], {})
-    notes = shared_ground(trained_on, opened)
+    notes = describe_shared_ground(trained_on, opened)
     for note in notes:
         log.warning("%s", note)
     made_by = CellOptions(
@@ -128,7 +128,7 @@ def compare_sharpeners(
 
 
 def _needs_pairs(plan: Plan, rows: Path | None) -> bool:
-    """Whether a cell is still to be made, so that all files are needed."""
+    """True where a cell is still to be made, so that all files are needed."""
     return rows is None or len(read_kept(rows, plan.cells())) < len([*plan.cells()])
 
 

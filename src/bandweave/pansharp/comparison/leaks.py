@@ -1,4 +1,4 @@
-"""What training and test pairs share, as far as their files tell."""
+"""The files and the ground that training and test pairs share, as far as their files tell."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def check_apart(plan: Plan) -> None:
             )
 
 
-def shared_ground(learnt: Sequence[Pair], test: Mapping[str, Pair]) -> list[str]:
+def describe_shared_ground(learnt: Sequence[Pair], test: Mapping[str, Pair]) -> list[str]:
     """A sentence on the test pairs that overlap a training pair on the ground, if there are any.
 
     learnt   pairs of training and validation, open
 
     Only what both files say of their place is compared: no CRS, no answer.
     """
-    over = [name for name, pair in test.items() if any(_overlap(pair, each) for each in learnt)]
+    over = [name for name, pair in test.items() if any(_overlaps(pair, each) for each in learnt)]
     if not over:
         return []
     return [
@@ -71,7 +71,7 @@ def _name(file: tuple[str, str | None]) -> str:
     return path if key is None else f"{path}:{key}"
 
 
-def _overlap(one: Pair, other: Pair) -> bool:
+def _overlaps(one: Pair, other: Pair) -> bool:
     """Some ground is in both."""
     if not (one.grid.georeferenced and other.grid.georeferenced) or one.grid.crs != other.grid.crs:
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bandweave.comparison.drawings import model_colours, scatter
-from bandweave.comparison.page import done_words, render_comparison
+from bandweave.comparison.page import count_done, render_comparison
 from bandweave.comparison.panels import Panel, Summary
 from bandweave.comparison.results import Result
 from bandweave.pansharp.comparison.cell import image_file
@@ -23,15 +23,15 @@ from bandweave.pansharp.scores.samples import take_sample
 from bandweave.pansharp.scores.tables import NAMES, ScoreRow
 from bandweave.pansharp.scoring import BLOCKS, SAMPLES
 from bandweave.pansharp.sensors import sensor_of
-from bandweave.report.words import counted
+from bandweave.report.words import format_count
 from bandweave.training.atomic import whole
 
 
 @dataclass
 class PanelPage:
-    """What the page shows of a protocol.
+    """The page's block on a protocol.
 
-    heads   of the scores, by name
+    heads   heads of the scores, by name
     costs   drawings of the leading score over what it costs, and what they show
     """
 
@@ -76,7 +76,7 @@ def write_page(
     for each in pictures:
         with whole(root / strip_name(each.plate.sample)) as beside:
             beside.write_bytes(each.plate.png)
-    number = counted(len(plan.test))
+    number = format_count(len(plan.test))
     done = next((each for each in results if each.done), None)
     return render_comparison(
         ("pansharp/comparison", "pansharp/report"),
@@ -87,7 +87,7 @@ def write_page(
         title=f"{len(plan.models)} methods on {number} pair{'s' if len(plan.test) > 1 else ''}",
         kind="comparison of sharpening",
         called="methods",
-        cells=f"Pan-sharpening: {done_words(results)}",
+        cells=f"Pan-sharpening: {count_done(results)}",
         panels=[
             PanelPage(panel, heads[panel.case], _draw_costs(panel, colours))
             for panel in summary.panels
@@ -148,7 +148,7 @@ def _draw_pictures(
         pair = opened[name]
         sensor = sensor_of(plan.options.sensor, pair.names)
         peak = peak_of(name, pair, sensor, plan.options.peak)
-        shown = {p: _kept_images(root, results, name, p) for p in PROTOCOLS}
+        shown = {p: _find_images(root, results, name, p) for p in PROTOCOLS}
         if not any(shown.values()):
             continue
         pair, facts = prepared(name, pair, sensor, peak, plan.options.register)
@@ -173,10 +173,10 @@ def _draw_pictures(
     return made
 
 
-def _kept_images(
+def _find_images(
     root: Path, results: Sequence[Result], pair: str, protocol: str
 ) -> list[tuple[Result, Path]]:
-    """Of each method the first cell that kept a picture."""
+    """The first cell of each method that kept a picture."""
     found: dict[str, tuple[Result, Path]] = {}
     for result in results:
         path = image_file(root / result.cell.place, pair, protocol)

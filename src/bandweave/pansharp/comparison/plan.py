@@ -1,4 +1,4 @@
-"""What is compared of sharpening: methods, training and test pairs, seeds; the cells of these.
+"""The plan of a sharpening comparison: methods, training and test pairs, seeds; their cells.
 
 models    by the name that the table gives them: a preset of SHARPENERS with options, or a classical
           method, which has none
@@ -37,7 +37,7 @@ from bandweave.training.sections import merged
 
 @dataclass(frozen=True)
 class Options:
-    """How all pairs are opened, and scored; as `train_sharpener` and `score_sharpeners` have it."""
+    """Options of opening and scoring pairs, those of `train_sharpener` and `score_sharpeners`."""
 
     sensor: str = "generic"
     register: bool = False
@@ -138,7 +138,7 @@ class Plan:
                 yield Cell((), name, seed, work)
 
     def to_dict(self) -> dict[str, Any]:
-        """As compare.yaml holds it; pairs that nothing is trained on are left out."""
+        """The plan as compare.yaml holds it; pairs that nothing is trained on are left out."""
         training = {
             section: {pair.pan: list(pair.ms) for pair in pairs}
             for section, pairs in (("pairs", self.pairs), ("validation", self.validation))

@@ -1,4 +1,4 @@
-"""What the tables of a comparison of sharpening are: scores, tests, protocol and words."""
+"""The task of a sharpening comparison: scores, tests, protocol and words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bandweave.comparison.making import make_cells
 from bandweave.comparison.panels import Panel, Summary
 from bandweave.comparison.plan import Cell, CellOptions, Sharing
 from bandweave.comparison.results import Result, Values, group_by_model, name_cell
-from bandweave.comparison.summary import SINGLE_SEED, say_once
+from bandweave.comparison.summary import SINGLE_SEED, merge_notes
 from bandweave.comparison.tables import (
     escape_tex,
     list_notes,
@@ -31,7 +31,7 @@ from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.scores.names import SCORES
 from bandweave.pansharp.scores.protocols import PROTOCOLS
 from bandweave.pansharp.scores.tables import LEADING, NAMES, TITLES
-from bandweave.report.words import counted, seconds_in_words
+from bandweave.report.words import format_count, seconds_in_words
 from bandweave.significance import LEAST_IMAGES, LEAST_SEEDS, LEVEL, crossed_interval, crossed_p
 
 DEPENDS = ("sensor", "ratio", "peak", "registered", "shift_rows", "shift_cols")
@@ -45,7 +45,7 @@ SIGNS = {  # in LaTeX, longer ones first
 }  # fmt: skip
 
 
-def heads_of(panel: Panel) -> dict[str, str]:
+def list_heads(panel: Panel) -> dict[str, str]:
     """The heads of scores by name, with an arrow to where the better values are."""
     return {
         name: f"{score.head} {'↑' if score.higher else '↓'}"
@@ -120,7 +120,7 @@ class SharpeningTask(Task):
                 own = {name: found[name] for name in ("size", "bands", *DEPENDS)}
                 own["pixels"] = {name: count["pixels"] for name, count in found["counted"].items()}
                 known, other = first.setdefault(pair, (own, result.cell))
-                differing = [name for name in own if not _nearly_equal(own[name], known[name])]
+                differing = [name for name in own if not _are_nearly_equal(own[name], known[name])]
                 if differing:
                     raise RunError(
                         f"{root / result.cell.place} and {root / other.place} were scored on other "
@@ -216,7 +216,7 @@ class SharpeningTask(Task):
             panel.line = _protocol_line(panel.title, dict(summary.protocol))
 
     def claim(self, panels: Sequence[Panel], tested: int) -> str:
-        """What a bold number says, or why none is bold."""
+        """The meaning of a bold number, or why none is bold."""
         pairs = max((len(panel.parts) for panel in panels), default=0)
         models = panels[0].results.values()
         seeds = [len(own) for own in models if own[0].cell.seed is not None]
@@ -244,7 +244,7 @@ class SharpeningTask(Task):
     # Tables and page -----------------------------------------------------------------------------
 
     def panel_lines(self, panel: Panel) -> list[str]:
-        heads = ["model", *heads_of(panel).values(), *panel.gain_head]
+        heads = ["model", *list_heads(panel).values(), *panel.gain_head]
         rows = []
         for row in panel.rows:
             gain = [panel.gain_words(row)] if panel.against else []
@@ -258,7 +258,7 @@ class SharpeningTask(Task):
         return lines
 
     def closing_lines(self, summary: Summary) -> list[str]:
-        """What each method was, and what it took."""
+        """A line on each method: its kind, and what it took."""
         heads = ["model", "seeds", "parameters", "training", *(f"a pair, {p}" for p in PROTOCOLS)]
         rows = []
         for row in summary.panels[0].rows:
@@ -266,7 +266,7 @@ class SharpeningTask(Task):
             rows.append([
                 row.model,
                 "–" if row.seeds is None else str(row.seeds),
-                "–" if row.parameters is None else counted(row.parameters),
+                "–" if row.parameters is None else format_count(row.parameters),
                 *("–" if each is None else seconds_in_words(each) for each in took),
                 f"`{row.runs}`",
             ])  # fmt: skip
@@ -275,7 +275,7 @@ class SharpeningTask(Task):
     def tex_groups(self, panel: Panel) -> list[list[list[str]]]:
         """Methods by scores."""
         return [
-            [["Method", *(escape_tex(head, self.signs) for head in heads_of(panel).values())]],
+            [["Method", *(escape_tex(head, self.signs) for head in list_heads(panel).values())]],
             [[escape_tex(row.model), *map(tex_entry, row.scores.values())] for row in panel.rows],
         ]
 
@@ -291,7 +291,7 @@ class SharpeningTask(Task):
             self.opened,
             results,
             summary,
-            {p.case: heads_of(p) for p in summary.panels},
+            {p.case: list_heads(p) for p in summary.panels},
         )
 
 
@@ -299,21 +299,21 @@ def _read_numbers(stored: Mapping[str, float | str | None]) -> dict[str, float]:
     return {name: math.nan if value is None else float(value) for name, value in stored.items()}
 
 
-def _nearly_equal(one: Any, other: Any) -> bool:
-    """Whether two facts are equal, but for the last digits of numbers that were measured."""
+def _are_nearly_equal(one: Any, other: Any) -> bool:
+    """True where two facts are equal, but for the last digits of numbers that were measured."""
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) < 1e-6
     return one == other
 
 
 def _pair_facts(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
-    """What the scores of each test pair depend on."""
+    """The facts of each test pair that its scores depend on."""
     done = next((each for each in results if each.done), None)
     return {} if done is None else {pair: each["facts"] for pair, each in done.details.items()}
 
 
 def _protocol(results: Sequence[Result], training: Sequence[str]) -> list[tuple[str, str]]:
-    """What is the same for all methods."""
+    """The protocol that all methods share."""
     depends = _pair_facts(results)
     if not depends:
         return [("Test pairs", "no cell is done")]
@@ -357,4 +357,4 @@ def _notes(results: Sequence[Result]) -> list[str]:
     for pair, found in depends.items():
         for note in found["notes"]:
             said.setdefault(note, []).append(pair)
-    return ([SINGLE_SEED] if len(seeds) == 1 else []) + say_once(said, [*depends], "pair")
+    return ([SINGLE_SEED] if len(seeds) == 1 else []) + merge_notes(said, [*depends], "pair")

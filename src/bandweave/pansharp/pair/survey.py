@@ -15,7 +15,7 @@ import numpy as np
 from bandweave.errors import FileError
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.raster.grid import Window
-from bandweave.schema import listed
+from bandweave.schema import join_words
 
 SIDE = 64  # MS pixels of a window that is looked at
 WINDOWS = 4  # along each side of the scene, at most
@@ -105,7 +105,7 @@ def _refuse_empty(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], choosab
             "value"
         )
     left = [number for i, number in enumerate(_numbers(pair)) if i not in empty]
-    which = listed([band_name(pair, i) for i in empty], "and")
+    which = join_words([band_name(pair, i) for i in empty], "and")
     have, them = ("have", "them") if len(empty) > 1 else ("has", "it")
     advice = f"leave {them} out with `bands={left}`" if choosable else f"give files without {them}"
     raise FileError(f"MS {which} {have} no valid pixel, all is nodata; {advice}")

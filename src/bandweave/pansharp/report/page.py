@@ -15,7 +15,7 @@ from bandweave.pansharp.scores.tables import LEADING, ScoreRow, all_tables, name
 from bandweave.pansharp.scoring import BLOCKS, SharpeningScores
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.report.page import render
-from bandweave.report.words import counted
+from bandweave.report.words import format_count
 
 LEADERS = 4  # methods whose spectra have colours of their own
 
@@ -121,4 +121,6 @@ def _page(scores: SharpeningScores, plates: Sequence[Plate]) -> str:
 
 
 def _counted(found: dict[str, int]) -> str:
-    return ", ".join(f"{counted(value)} {name.replace('_', ' ')}" for name, value in found.items())
+    return ", ".join(
+        f"{format_count(value)} {name.replace('_', ' ')}" for name, value in found.items()
+    )

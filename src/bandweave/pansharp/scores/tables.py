@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.csv_text import csv_cell
+from bandweave.csv_text import format_csv_cell
 from bandweave.pansharp.scores.names import FULL, REDUCED, SCORES, TOOLBOX
 from bandweave.report.metric import Metric
 
@@ -156,8 +156,8 @@ def csv_text(rows: Sequence[ScoreRow], facts: Mapping[str, Mapping[str, Any]]) -
     for row in rows:
         values = [row.scores.get(name, math.nan) for name in names]
         writer.writerow(
-            [csv_cell(row.method), csv_cell(row.scene), row.protocol]
+            [format_csv_cell(row.method), format_csv_cell(row.scene), row.protocol]
             + ["" if math.isnan(value) else repr(float(value)) for value in values]
-            + [f"{row.seconds:.3f}", *(csv_cell(facts[row.scene][name]) for name in columns)]
+            + [f"{row.seconds:.3f}", *(format_csv_cell(facts[row.scene][name]) for name in columns)]
         )
     return file.getvalue()

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import rasterio
 
 from bandweave.errors import OutputError
-from bandweave.output_files import check_output, only_writer, remove_abandoned, unfinished_name
+from bandweave.output_files import check_output, make_unfinished_name, only_writer, remove_abandoned
 
 FOLDER = "bandweave"  # the name that hidden folders of unfinished files begin with
 CACHE_BYTES = 64 * 2**20  # GDAL's own default is 5 % of the machine's memory
@@ -77,7 +77,7 @@ class OutputSet:
         if folder not in self._folders:
             try:
                 remove_abandoned(folder, FOLDER)
-                unfinished = folder / unfinished_name(FOLDER)
+                unfinished = folder / make_unfinished_name(FOLDER)
                 unfinished.mkdir()
                 self._folders[folder] = unfinished
             except FileNotFoundError as error:

@@ -234,7 +234,7 @@ def return_chunk(
     v, n, steps, carry, A, d_rows, x_rows, g_rows, b_rows, c_rows, e_kept, p_kept,
     db_lanes, dx_rows, dd_rows, states,
 ):  # fmt: skip
-    """From the last step to the first; the gradients of the state before the chunk and of A."""
+    """Go from the last step to the first; return the gradients of the state before and of A."""
     G = len(states)
     dA = zeros(states)
     for t in range(steps - 1, -1, -1):
@@ -257,7 +257,7 @@ def keep_pair_chunk(
     v, n, steps, h, a, a2, d_rows, d2_rows, x_rows, g_rows, b_rows, e_kept, p_kept, p2_kept,
     dc_lanes, states,
 ):  # fmt: skip
-    """As `keep_chunk`; e is the whole transition, p and p2 its two halves times h."""
+    """`keep_chunk` for a pair; e is the whole transition, p and p2 its two halves times h."""
     G = len(states)
     for t in range(steps):
         e = exp2(fma(load(d_rows, (v, t, 0), ONE), a, -1.0))
@@ -277,7 +277,7 @@ def return_pair_chunk(
     v, n, steps, carry, A, A2, d_rows, d2_rows, x_rows, g_rows, b_rows, c_rows,
     e_kept, p_kept, p2_kept, db_lanes, dx_rows, dd_rows, dd2_rows, states,
 ):  # fmt: skip
-    """As `return_chunk`, with the gradients of both halves."""
+    """`return_chunk` for a pair, with the gradients of both halves."""
     G = len(states)
     dA, dA2 = zeros(states), zeros(states)
     for t in range(steps - 1, -1, -1):

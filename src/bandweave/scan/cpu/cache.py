@@ -29,7 +29,7 @@ SOURCES = (
 
 @cache
 def source_hash() -> str:
-    """Of every file that machine code is made from."""
+    """The hash of every file that machine code is made from."""
     folder = Path(__file__).parent
     return sha256(b"\0".join((folder / name).read_bytes() for name in SOURCES)).hexdigest()
 
@@ -58,7 +58,7 @@ class _SourceKeyedCache(FunctionCache):
         return (*super()._index_key(signature, codegen), source_hash())
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """As Numba's, which first loads all it would compile with: 0.3 s for finished code."""
+        """Load finished code without all that Numba would compile with, which takes 0.3 s."""
         rtsys.initialize(target)  # what finished code takes memory from
         with self._guard_against_spurious_io_errors():
             return self._load_overload(signature, target)

@@ -219,7 +219,7 @@ def run_chunk(v, n, steps, h, a, d_rows, x_rows, b_rows, c_rows, y_rows, states)
 
 @inner
 def run_pair_chunk(v, n, steps, h, a, a2, d_rows, d2_rows, x_rows, b_rows, c_rows, y_rows, states):
-    """As `run_chunk` with the transition ½ (exp2(d·a) + exp2(d2·a2)).""" ""
+    """`run_chunk` for a pair, with the transition ½ (exp2(d·a) + exp2(d2·a2)).""" ""
     for t in range(steps):
         d, d2 = load(d_rows, (v, t, 0), ONE), load(d2_rows, (v, t, 0), ONE)
         x = load(x_rows, (v, t, 0), ONE)

@@ -20,10 +20,10 @@ from bandweave.scan.cpu.lanes import (
     VECTOR,
     WIDTH,
     constant,
-    fused,
     integers,
     intrinsic,
     lanewise,
+    multiply_add,
 )
 
 LARGEST = 127.49999  # the exponent; 2^127.5 times 0 is 0, infinity times 0 would be no number
@@ -47,7 +47,7 @@ _LOG1P = _fit(_Z, np.log1p(_Z) / _Z, 8)  # log(1+z) = z·p(z) on [0, 1]: error 2
 def _polynomial(builder: Any, coefficients: list[float], x: Any) -> Any:
     value = constant(coefficients[-1])
     for coefficient in coefficients[-2::-1]:
-        value = fused(builder, value, x, constant(coefficient))
+        value = multiply_add(builder, value, x, constant(coefficient))
     return value
 
 
@@ -75,7 +75,7 @@ def _split(builder: Any, z: Any) -> tuple[Any, Any]:
 
 def _exp2_anywhere(builder: Any, z: Any) -> Any:
     power, part = _split(builder, z)
-    return fused(builder, power, part, power)
+    return multiply_add(builder, power, part, power)
 
 
 def _avx512(builder: Any, name: str, operands: list, types: list) -> Any:
@@ -89,11 +89,11 @@ def _avx512(builder: Any, name: str, operands: list, types: list) -> Any:
 
 
 def _exp2_avx512(builder: Any, z: Any) -> Any:
-    """To the nearest n, not to the one below: just below 0 the error must be small, not biased."""
+    """2^z from the nearest n, not the one below: near 0 the error must be small, not biased."""
     z = _minimum(builder, constant(LARGEST), z)
     nearest = ir.Constant(ir.IntType(32), 8)
     fraction = _avx512(builder, "reduce", [z, nearest], [VECTOR, nearest.type])
-    part = fused(builder, _polynomial(builder, _POWER, fraction), fraction, constant(1.0))
+    part = multiply_add(builder, _polynomial(builder, _POWER, fraction), fraction, constant(1.0))
     return _avx512(builder, "scalef", [part, builder.fsub(z, fraction)], [VECTOR, VECTOR])
 
 
@@ -110,7 +110,7 @@ def _softplus(context: Any, builder: Any, x: Any) -> Any:
     size = builder.select(negative, builder.fsub(zero, x), x)
     z = _exp2(context, builder, builder.fmul(size, constant(-np.log2(np.e))))
     above = builder.select(negative, zero, x)
-    return fused(builder, z, _polynomial(builder, _LOG1P, z), above)
+    return multiply_add(builder, z, _polynomial(builder, _LOG1P, z), above)
 
 
 def _slope(builder: Any, d: Any) -> Any:
@@ -128,7 +128,7 @@ def exp2(typing, z):
 
 @intrinsic
 def exp2_anywhere(typing, z):
-    """As `exp2`, in instructions that every CPU has."""
+    """2^z like `exp2`, in instructions that every CPU has."""
     return lanewise(lambda context, builder, z: _exp2_anywhere(builder, z), z)
 
 

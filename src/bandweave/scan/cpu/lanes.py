@@ -79,7 +79,7 @@ def _spread(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(first, undefined, integers([0] * WIDTH))
 
 
-def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a·b + c, fused where the CPU can; llvm.fma would call libm where it cannot."""
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v16f32")
@@ -257,7 +257,7 @@ def zeros(typing, states):
 
 
 def lanewise(function: Any, *operands: types.Type) -> Any:
-    """What an intrinsic returns that applies function(context, builder, vector, …) per vector."""
+    """The typed code of an intrinsic: function(context, builder, vector, …) on each vector."""
     result = _widest(*operands)
     if result is None:
         return None
@@ -306,7 +306,7 @@ def _overload_mul(a, b):
 @intrinsic
 def fma(typing, a, b, c):
     """a·b + c"""
-    return lanewise(lambda context, builder, *abc: fused(builder, *abc), a, b, c)
+    return lanewise(lambda context, builder, *abc: multiply_add(builder, *abc), a, b, c)
 
 
 @intrinsic
@@ -318,7 +318,7 @@ def dot(typing, a, b, start):
         left, right = (_unpack(builder, arguments[i], (a, b)[i], groups) for i in (0, 1))
         total = builder.extract_value(arguments[2], 0)
         for pair in zip(left, right, strict=True):
-            total = fused(builder, *pair, total)
+            total = multiply_add(builder, *pair, total)
         return _pack(builder, [total])
 
     return Lanes(1)(a, b, start), generate

@@ -34,13 +34,13 @@ def empty(*shape: int) -> Tensor:
     size = prod(shape)
     if 4 * size < SMALLEST:
         return torch.empty(shape, dtype=torch.float32)
-    block = _taken(size)
+    block = _take_block(size)
     lease = block.values[:size]  # an array of its own: it dies with the tensor
-    weakref.finalize(lease, _give_back, block).atexit = False
+    weakref.finalize(lease, _free_block, block).atexit = False
     return torch.from_numpy(lease).view(shape)
 
 
-def _taken(size: int) -> _Block:
+def _take_block(size: int) -> _Block:
     """The smallest free block that is large enough and not twice as large, or a new one."""
     with _lock:
         fitting = [block for block in tuple(_free) if size <= block.values.size < 2 * size]
@@ -51,7 +51,7 @@ def _taken(size: int) -> _Block:
     return _Block(size)
 
 
-def _give_back(block: _Block) -> None:
+def _free_block(block: _Block) -> None:
     with _lock:
         _free.append(block)
         while sum(block.values.nbytes for block in tuple(_free)) > KEPT:

@@ -49,7 +49,7 @@ class Block(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a scan is cut into programs."""
+    """The programs that a scan is cut into."""
 
     block: Block
     blocks: int  # of channels
@@ -113,33 +113,39 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y of u's type, the last states (B, K, E, N) and, if `keep`, the saved states, else (0,).
 
-    Args:
-        arguments: checked tensors of one device, of any floating type each.
-        keep: a backward pass will follow.
-        form: replaces the plan that the shapes and the GPU give; the backward pass needs the same.
+    arguments  checked tensors of one device, of any floating type each
+    keep       a backward pass will follow
+    form       replaces the plan that the shapes and the GPU give; the backward pass needs the same
 
-    Raises:
-        ScanError: no C compiler, or tensors that are not on a GPU.
+    Raises ScanError where there is no C compiler, or a tensor is not on a GPU.
     """
-    t = _checked(arguments)
-    form = form or _plan_of(t)
+    t = _check_arguments(arguments)
+    form = form or _plan_scan(t)
     (batch, T, E), (K, _, N) = t.u.shape, t.A.shape
-    last = _float(t.u, batch, K, E, N)
-    saved = _float(t.u, batch, K, -(-T // form.block.tile), E, N) if keep else None
-    y = _per_sequence(t.u, K, form)
-    with _on(t.u):
+    last = _make_float(t.u, batch, K, E, N)
+    saved = _make_float(t.u, batch, K, -(-T // form.block.tile), E, N) if keep else None
+    y = _make_sequence_room(t.u, K, form)
+    with _use_device(t.u):
         starts = None
         if form.chunks > 1:
-            starts, product = (_float(t.u, batch, K, form.chunks, E, N) for _ in range(2))
-            run = _launcher(forward_kernels.chunk_states, t, form)
+            starts, product = (_make_float(t.u, batch, K, form.chunks, E, N) for _ in range(2))
+            run = _make_launcher(forward_kernels.chunk_states, t, form)
             run(
-                t.u, *_first(t), *_second(t), t.B, t.table, starts, product, *_sizes(t), *_cut(form)
+                t.u,
+                *_first_steps(t),
+                *_second_steps(t),
+                t.B,
+                t.table,
+                starts,
+                product,
+                *_sizes(t),
+                *_list_pieces(form),
             )
             _carry(starts, product, t.initial, reverse=False)
-        run = _launcher(forward_kernels.scan, t, form, INSIDE=form.inside)
+        run = _make_launcher(forward_kernels.scan, t, form, INSIDE=form.inside)
         tensors = (t.B, t.C, t.D, t.table, t.initial, starts, y, last, saved)
-        run(t.u, *_first(t), *_second(t), *tensors, *_sizes(t), *_cut(form))
-    return _added(y, t.u, 1), last, _float(t.u, 0) if saved is None else saved
+        run(t.u, *_first_steps(t), *_second_steps(t), *tensors, *_sizes(t), *_list_pieces(form))
+    return _add_parts(y, t.u, 1), last, _make_float(t.u, 0) if saved is None else saved
 
 
 def backward(
@@ -151,46 +157,54 @@ def backward(
 ) -> ScanArguments:
     """The gradient of every tensor, in its place and of its type; None where there is none.
 
-    Args:
-        arguments: as in the forward pass.
-        saved: the states that it saved.
-        dy: the gradient of y, (B, T, E).
-        dlast: of the last states, (B, K, E, N); None: zero.
-        form: as in the forward pass.
+    arguments  those of the forward pass
+    saved      the states that it saved
+    dy         the gradient of y, (B, T, E)
+    dlast      the gradient of the last states, (B, K, E, N); None: zero
+    form       the plan of the forward pass
     """
-    t = _checked(arguments)
-    form = form or _plan_of(t)
+    t = _check_arguments(arguments)
+    form = form or _plan_scan(t)
     (batch, T, E), (K, _, N) = t.u.shape, t.A.shape
     dy = dy.contiguous()
     dlast = None if dlast is None else dlast.contiguous()
-    du = _per_sequence(t.u, K, form)
-    first, second = (_room(steps, form) for steps in (_first(t), _second(t)))
-    dB, dC = (_float(t.u, form.blocks, batch, K, T, N) for _ in range(2))
-    dD = _float(t.u, batch, form.chunks, K, E)
+    du = _make_sequence_room(t.u, K, form)
+    first, second = (_make_room(steps, form) for steps in (_first_steps(t), _second_steps(t)))
+    dB, dC = (_make_float(t.u, form.blocks, batch, K, T, N) for _ in range(2))
+    dD = _make_float(t.u, batch, form.chunks, K, E)
     dinitial = None if t.initial is None else torch.empty_like(t.initial)
-    with _on(t.u):
+    with _use_device(t.u):
         incoming = None
         if form.chunks > 1:
-            incoming, product = (_float(t.u, batch, K, form.chunks, E, N) for _ in range(2))
-            run = _launcher(backward_kernels.chunk_adjoints, t, form)
+            incoming, product = (_make_float(t.u, batch, K, form.chunks, E, N) for _ in range(2))
+            run = _make_launcher(backward_kernels.chunk_adjoints, t, form)
             results = (incoming, product)
-            run(*_first(t), *_second(t), t.C, t.table, dy, *results, *_sizes(t), *_cut(form))
+            run(
+                *_first_steps(t),
+                *_second_steps(t),
+                t.C,
+                t.table,
+                dy,
+                *results,
+                *_sizes(t),
+                *_list_pieces(form),
+            )
             _carry(incoming, product, dlast, reverse=True)
-        run = _launcher(backward_kernels.scan_backward, t, form, INSIDE=form.inside)
+        run = _make_launcher(backward_kernels.scan_backward, t, form, INSIDE=form.inside)
         tensors = (t.B, t.C, t.D, t.table, saved, incoming, dlast, dy)
         parts = (du, *first, *second, dB, dC, dD, dinitial)
-        sizes = (*_sizes(t), batch * K, *_cut(form))
-        run(t.u, *_first(t), *_second(t), *tensors, *parts, *sizes)
+        sizes = (*_sizes(t), batch * K, *_list_pieces(form))
+        run(t.u, *_first_steps(t), *_second_steps(t), *tensors, *parts, *sizes)
 
-    ddelta, dweight, dbias, dA = _room_added(first, _first(t))
-    ddelta2, dweight2, dbias2, dA2 = _room_added(second, _second(t))
+    ddelta, dweight, dbias, dA = _add_room(first, _first_steps(t))
+    ddelta2, dweight2, dbias2, dA2 = _add_room(second, _second_steps(t))
     return t._replace(
-        u=_added(du, t.u, 1),
+        u=_add_parts(du, t.u, 1),
         delta=ddelta,
         A=dA,
-        B=_added(dB, t.B, 0),
-        C=_added(dC, t.C, 0),
-        D=_added(dD, t.D, 0, 1),
+        B=_add_parts(dB, t.B, 0),
+        C=_add_parts(dC, t.C, 0),
+        D=_add_parts(dD, t.D, 0, 1),
         delta_bias=dbias,
         delta2=ddelta2,
         A2=dA2,
@@ -201,8 +215,8 @@ def backward(
     )
 
 
-def _checked(arguments: ScanArguments) -> ScanArguments:
-    """The same with contiguous tensors, where the kernels can run."""
+def _check_arguments(arguments: ScanArguments) -> ScanArguments:
+    """The arguments with contiguous tensors; ScanError where the kernels cannot run."""
     if isinstance(forward_kernels.scan, triton.JITFunction):  # not on Triton's interpreter
         if arguments.u.device.type != "cuda":
             raise ScanError(
@@ -226,45 +240,45 @@ def _check_compiler() -> None:
         )
 
 
-def _plan_of(t: ScanArguments) -> Plan:
+def _plan_scan(t: ScanArguments) -> Plan:
     (batch, T, E), (K, _, N) = t.u.shape, t.A.shape
-    return plan(batch, K, T, E, N, t.A2 is not None, _multiprocessors(t.u.device))
+    return plan(batch, K, T, E, N, t.A2 is not None, _count_multiprocessors(t.u.device))
 
 
 @cache
-def _multiprocessors(device: torch.device) -> int:
+def _count_multiprocessors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _float(like: Tensor, *shape: int) -> Tensor:
+def _make_float(like: Tensor, *shape: int) -> Tensor:
     return like.new_empty(shape, dtype=torch.float32)
 
 
-def _per_sequence(u: Tensor, K: int, form: Plan) -> Tensor:
+def _make_sequence_room(u: Tensor, K: int, form: Plan) -> Tensor:
     """Room for what the K sequences add up to for every token: (B, 1 or K, T, E)."""
     batch, T, E = u.shape
     if K == 1:
         return u.new_empty(batch, 1, T, E)
-    return _float(u, batch, 1 if form.inside else K, T, E)
+    return _make_float(u, batch, 1 if form.inside else K, T, E)
 
 
-def _added(parts: Tensor, like: Tensor, *axes: int) -> Tensor:
+def _add_parts(parts: Tensor, like: Tensor, *axes: int) -> Tensor:
     """Parts added along their axes, of the type of what they are a gradient of."""
     alone = all(parts.shape[axis] == 1 for axis in axes)
     return (parts.squeeze(axes) if alone else parts.sum(axes)).to(like.dtype)
 
 
-def _first(t: ScanArguments) -> Steps:
+def _first_steps(t: ScanArguments) -> Steps:
     return t.delta, t.delta_weight, t.delta_bias, t.A
 
 
-def _second(t: ScanArguments) -> Steps:
+def _second_steps(t: ScanArguments) -> Steps:
     return t.delta2, t.delta2_weight, t.delta2_bias, t.A2
 
 
-def _room(steps: Steps, form: Plan) -> Steps:
+def _make_room(steps: Steps, form: Plan) -> Steps:
     """Room for the gradients of step sizes, their weight, their bias and their rates, in parts."""
     delta, weight, bias, rates = steps
     if delta is None or rates is None:
@@ -273,21 +287,21 @@ def _room(steps: Steps, form: Plan) -> Steps:
     parts = (batch, form.chunks, K)
     ddelta, dweight = torch.empty_like(delta), None
     if weight is not None:
-        ddelta = _float(delta, form.blocks, *delta.shape)
-        dweight = _float(delta, *parts, *weight.shape[1:]).zero_()
-    dbias = None if bias is None else _float(delta, *parts, E)
-    return ddelta, dweight, dbias, _float(delta, *parts, E, N)
+        ddelta = _make_float(delta, form.blocks, *delta.shape)
+        dweight = _make_float(delta, *parts, *weight.shape[1:]).zero_()
+    dbias = None if bias is None else _make_float(delta, *parts, E)
+    return ddelta, dweight, dbias, _make_float(delta, *parts, E, N)
 
 
-def _room_added(parts: Steps, steps: Steps) -> list[Any]:
-    """The gradients themselves."""
+def _add_room(parts: Steps, steps: Steps) -> list[Any]:
+    """The gradients, summed over their parts."""
     added: list[Any] = [
-        None if part is None or like is None else _added(part, like, 0, 1)
+        None if part is None or like is None else _add_parts(part, like, 0, 1)
         for part, like in zip(parts[1:], steps[1:], strict=True)
     ]
     if parts[0] is None or steps[0] is None or parts[1] is None:
         return [parts[0], *added]
-    return [_added(parts[0], steps[0], 0), *added]
+    return [_add_parts(parts[0], steps[0], 0), *added]
 
 
 def _sizes(t: ScanArguments) -> tuple[int, ...]:
@@ -295,11 +309,11 @@ def _sizes(t: ScanArguments) -> tuple[int, ...]:
     return (t.u.shape[1], t.u.shape[2], t.A.shape[2], t.A.shape[0], *ranks)
 
 
-def _cut(form: Plan) -> tuple[int, ...]:
+def _list_pieces(form: Plan) -> tuple[int, ...]:
     return form.chunk, form.chunks, form.blocks
 
 
-def _launcher(kernel: Any, t: ScanArguments, form: Plan, **options: bool) -> Any:
+def _make_launcher(kernel: Any, t: ScanArguments, form: Plan, **options: bool) -> Any:
     """A kernel with its grid and its constants."""
     NA, EA, NB, EB, tile, warps = form.block
     options |= {"SOFTPLUS": t.softplus}
@@ -315,6 +329,6 @@ def _carry(local: Tensor, product: Tensor, boundary: Tensor | None, reverse: boo
     forward_kernels.carry[grid](local, product, boundary, E, N, chunks, blocks, **sizes)
 
 
-def _on(u: Tensor) -> Any:
+def _use_device(u: Tensor) -> Any:
     """Triton launches on the current device."""
     return torch.cuda.device(u.device) if u.device.type == "cuda" else nullcontext()

@@ -88,7 +88,7 @@ def load_float(at, mask):
 
 @triton.jit
 def place_rates(array, row, e, n, E, N):
-    """Where row `row` of an array (…, E, N) lies: (NA, EA, NB, EB).
+    """The places of row `row` of an array (…, E, N): (NA, EA, NB, EB).
 
     The hint says no more than which axes the lanes shall share: without it, versions of Triton
     differ in what they do with strides that they do not know, and spread lanes over NA.
@@ -122,7 +122,7 @@ def load_bias(bias, k, e, E):
 
 @triton.jit
 def place_steps(delta, weight, sequence, e, T, E, R):
-    """Where the step sizes of a sequence's token 0 lie, or its R factors."""
+    """The places of the step sizes of a sequence's token 0, or of its R factors."""
     if weight is None:
         return delta + sequence * T * E + e
     else:
@@ -302,7 +302,7 @@ def carry(
     E, N, chunks, blocks,
     REVERSE: tl.constexpr, GROUP: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
-    """What enters each chunk, in the place of what each gives alone: local (B, K, chunks, E, N).
+    """Put what enters each chunk where its own result stood: local (B, K, chunks, E, N).
 
     boundary (B, K, E, N) or None enters the first chunk; with REVERSE chunks run backwards.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bandweave.landcover.metrics import Scores, class_metrics
 from bandweave.landcover.report.findings import Findings
 from bandweave.report.section import Section, fill_section
-from bandweave.report.words import counted, percent
+from bandweave.report.words import format_count, percent
 
 TEMPLATE = """
 <div class="scroll">
@@ -37,15 +37,15 @@ def show_classes(found: Findings) -> Section:
     columns: dict[str, list[str]] = {}
     if any(name in train for name in names):
         columns["training px"] = [
-            counted(train[name]["train"]) if name in train else "–" for name in names
+            format_count(train[name]["train"]) if name in train else "–" for name in names
         ]
     if found.pixels:
         columns |= {
-            "test px": list(map(counted, found.pixels.support)),
+            "test px": list(map(format_count, found.pixels.support)),
             **_write_columns(found.pixels),
         }
     if found.objects:
-        columns["test objects"] = list(map(counted, found.objects.support))
+        columns["test objects"] = list(map(format_count, found.objects.support))
         columns["accuracy by object"] = list(map(percent, found.objects.accuracy))
     return fill_section(
         "Classes",

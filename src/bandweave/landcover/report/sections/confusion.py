@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from bandweave.landcover.metrics import Scores
 from bandweave.landcover.report.findings import Findings
 from bandweave.report.section import Section, fill_section
-from bandweave.report.words import counted
+from bandweave.report.words import format_count
 
 TEMPLATE = """
 <p class="soft">Test {{ unit }}s. Rows are the truth, columns the map; a cell is as strong as its share of the row.</p>
@@ -71,7 +71,7 @@ def _count_cells(scores: Scores) -> list[list[Cell]]:
         for predicted, count in enumerate(counts):
             share = float(count / support) if support else 0.0
             title = (
-                f"{counted(count)} of {counted(support)} {scores.unit}s of "
+                f"{format_count(count)} of {format_count(support)} {scores.unit}s of "
                 f"{scores.classes[truth]} were given {scores.classes[predicted]}"
             )
             row.append(Cell(int(count), share, truth == predicted, title))

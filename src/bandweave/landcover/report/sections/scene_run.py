@@ -11,7 +11,7 @@ from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.report.findings import Findings
 from bandweave.landcover.run import Run
 from bandweave.report.section import Section, fill_section
-from bandweave.report.words import counted, seconds_in_words
+from bandweave.report.words import format_count, seconds_in_words
 from bandweave.schema import flatten
 
 HEADS = ("layer", "bands", "pixel", "px per grid px", "wavelengths", "units", "")
@@ -100,8 +100,11 @@ def _describe_run(run: Run) -> list[tuple[str, str]]:
     return [
         ("Folder", str(run.folder.path)),
         ("Scene", run.config.scene),
-        ("Parameters", f"{counted(facts['parameters'])} that are trained"),
-        ("Training", f"{counted(facts['steps'])} steps in {seconds_in_words(facts['seconds'])}"),
+        ("Parameters", f"{format_count(facts['parameters'])} that are trained"),
+        (
+            "Training",
+            f"{format_count(facts['steps'])} steps in {seconds_in_words(facts['seconds'])}",
+        ),
         ("Crops and windows", f"{run.window} px of the grid" if run.window else "whole parts"),
         ("Pixels of the map", f"{run.output_ratio} for one of the grid, along each side"),
         ("Scaled by statistics of", facts["scaling_from"]),
