@@ -8,6 +8,7 @@ Pages (reports, comparisons) are photographed by Chromium, which has to be insta
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -120,13 +121,24 @@ def draw_report() -> None:
 
 
 def draw_audit() -> None:
-    """What shortcuts of a protocol are worth: the head of an audit's page."""
-    folder = WORK / "audit"
-    if not (folder / "audit.html").exists():
-        scene = "simulated_scene(seed=0, height=160, width=192, bands=24)"
-        run("audit", "m3amba_tiny", scene, "--out", str(folder), "--seeds", "5", "--steps", "60",
-            "--split", "blocks", "--size", "16", "--crop", "8", "--batch", "16")  # fmt: skip
-    photograph("audit", folder / "audit.html", (0, 760))
+    """What shortcuts of a protocol add, as benchmarks/accuracy/audit.py measured on a town."""
+    stored = (ROOT / "benchmarks" / "results" / "audit.json").read_text(encoding="utf-8")
+    found = json.loads(stored)["m3amba_tiny"]["protocols"]
+    honest = np.array(found.pop("inductive")["overall_accuracy"])
+    figure = blank_figure(10, 2.8)
+    axes = figure.subplots()
+    for place, protocol in enumerate(found.values()):
+        gains = 100 * (np.array(protocol["overall_accuracy"]) - honest)
+        low, high = protocol["interval95"]
+        sure = low > 0
+        axes.barh(place, gains.mean(), 0.55, color=ORANGE if sure else "#c3c8cf")
+        axes.plot([low, high], [place, place], color="#444", linewidth=1.2)
+        axes.plot(gains, [place] * len(gains), "o", color="#24292f", markersize=3.5)
+    axes.axvline(0, color=TEAL, linewidth=1.5)
+    axes.set_yticks(range(len(found)), [protocol["protocol"] for protocol in found.values()])
+    axes.invert_yaxis()
+    axes.set_xlabel("points of overall accuracy above the honest protocol; a dot is a seed")
+    save_figure("audit", figure)
 
 
 def draw_areas() -> None:
