@@ -12,6 +12,7 @@ A line of a page that is one of these is replaced when the pages are built:
     {{ benchmarks }}                                 the known benchmark scenes
     {{ errors }}                                     the errors a user can meet
     {{ plan idtrees }}                               scores and gains of a plan in benchmarks/plans
+    {{ plan idtrees svm m3amba_small }}              those of some of its models
     {{ campaign }}                                   what the campaigns counted so far
     {{ help map }}                                   what `bandweave map --help` prints
 
@@ -232,8 +233,11 @@ def campaign() -> str:
     return "\n\n".join(tables)
 
 
-def plan(name: str) -> str:
-    """A table of a plan, from the results that benchmarks/results keeps: percent, one decimal."""
+def plan(name: str, *models: str) -> str:
+    """A table of a plan, from the results that benchmarks/results keeps: percent, one decimal.
+
+    models  the first words of the rows to show; all where none is named
+    """
     from bandweave.cli.compare import parse
     from bandweave.comparison.kept import find_kept, read_kept
     from bandweave.comparison.summary import summarise
@@ -251,6 +255,8 @@ def plan(name: str) -> str:
     heads = ["", *panel.heads, f"{panel.heads[0]} over {panel.against} (95 %)", "seeds", "trained"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in panel.rows:
+        if models and row.model.split()[0] not in models:
+            continue
         scores = [f"{100 * e.mean:.1f} ± {100 * e.std:.1f}" for e in row.scores.values()]
         gain = panel.gain_words(row, digits=3)
         trained = "–" if row.parameters is None else f"{row.parameters:,}"

@@ -142,6 +142,18 @@ def test_presets_of_one_model(generated):
     assert names == ["m3amba", "m3amba_small", "m3amba_tiny"]
 
 
+def test_the_design_names_folders_files_and_tables_that_exist():
+    text = TEXTS["docs/design.md"]
+    source = ROOT / "src" / "bandweave"
+    places = re.findall(r"`([\w./]+(?:/|\.py))`", text)
+    assert len(places) > 30
+    for place in places:
+        assert (source / place).exists() or (ROOT / place).exists(), place
+    for names, file in re.findall(r"^\|[^|]+\| (.+) in `(.+\.py)` \|$", text, re.M):
+        for name in re.findall(r"\w+", names):
+            assert f"\n{name}: dict[" in (source / file).read_text(encoding="utf-8"), name
+
+
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\s+- ([\w/]+\.md)$", text, re.M))

@@ -60,3 +60,18 @@ def test_your_own_split_and_metrics(tmp_path):
     assert "| model | OA | AA | κ×100 | mIoU |" in table
     heads = (tmp_path / "comparison" / "results.csv").read_text().splitlines()[0].split(",")
     assert {"mean_iou", "omission"} <= set(heads)
+
+
+def test_your_own_sharpening_method(tmp_path):
+    """It sharpens, and is scored beside a method that comes along."""
+    page = (PAGES / "sharpening.md").read_text()
+    method, use = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "gaussian.py").write_text(method)
+    (tmp_path / "use.py").write_text(use)
+    done = subprocess.run(
+        [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sharp.tif").exists()
+    reduced = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert {"gaussian", "bicubic"} <= set(reduced)
