@@ -164,7 +164,7 @@ def find_bests(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Each p adjusted for how many there are.
+    """Each p, adjusted by Holm for how many there are.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

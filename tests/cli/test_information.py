@@ -30,7 +30,7 @@ def test_installation(call):
 
 
 def test_scan_engines_that_are_missing_or_forced(call, monkeypatch):
-    monkeypatch.setattr(engine, "missing", lambda name: f"No module named '{name}'")
+    monkeypatch.setattr(engine, "find_import_error", lambda name: f"No module named '{name}'")
     told = facts(call("info").out)
     assert told["scan engine"] == "torch on the CPU"
     assert told["numba"] == "missing: No module named 'numba'"

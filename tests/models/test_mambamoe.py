@@ -15,7 +15,7 @@ from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.nn.experts import DIRECTIONS
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.nn.supervision import cross_entropy
-from bandweave.nn.window_statistics import collected_statistics, frozen_statistics
+from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.history import read_history
 
@@ -216,10 +216,10 @@ def test_windows_that_begin_where_its_pixels_do_agree_inside_when_frozen():
     model = build(experts="spectral").eval()  # the spatial scans remember all
     whole = {"hsi": torch.randn(1, 6, 9, 96), "lidar": torch.randn(1, 1, 9, 96)}
     assert model.window_step == 8
-    with torch.no_grad(), collected_statistics(model) as statistics:
+    with torch.no_grad(), collect_statistics(model) as statistics:
         model(whole)
     window = {name: x[..., 16:] for name, x in whole.items()}
-    with torch.no_grad(), frozen_statistics(model, statistics):
+    with torch.no_grad(), freeze_statistics(model, statistics):
         expected, found = model(whole).logits[..., 16:], model(window).logits
     inside = (..., slice(56, None))
     torch.testing.assert_close(found[inside], expected[inside], rtol=1e-3, atol=1e-4)

@@ -9,7 +9,7 @@ from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.nn.upsampling import upsample
-from bandweave.nn.window_statistics import collected_statistics, frozen_statistics
+from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 from bandweave.schema import from_dict, to_dict
 
 SMALL = {"width": 8, "depth": 2, "residuals": 1, "state": 2, "mlp_ratio": 2.0}
@@ -193,7 +193,7 @@ def scene_and_statistics(model, size):
     dtype = next(model.parameters()).dtype
     given = {n: x.to(dtype) for n, x in pair(size=(size // 2, size // 2), batch=1).items()}
     given["pan"] *= torch.linspace(0.2, 1, size, dtype=dtype)
-    with collected_statistics(model) as statistics, torch.no_grad():
+    with collect_statistics(model) as statistics, torch.no_grad():
         for j in range(0, size, 32):
             model(given["ms"][..., j // 2 : j // 2 + 16], given["pan"][..., j : j + 32])
     return given, statistics
@@ -208,7 +208,7 @@ def test_shifted_tilings_agree_with_frozen_statistics(options):
     model = forgetful(build(depth=1, **options))
     given, statistics = scene_and_statistics(model, 64)
     margin = up_to(model.tile_step, model.local_reach)
-    with torch.no_grad(), frozen_statistics(model, statistics):
+    with torch.no_grad(), freeze_statistics(model, statistics):
         whole = model(given["ms"], given["pan"]).image
         first = tiles(model, given, range(0, 64, 32), margin, 32)
         second = tiles(model, given, range(-12, 64, 32), margin, 32)
@@ -222,7 +222,7 @@ def test_shifted_tilings_agree_with_frozen_statistics(options):
 def test_a_scan_that_remembers_agrees_the_better_the_wider_the_margin():
     model = build().float()
     given, statistics = scene_and_statistics(model, 96)
-    with torch.no_grad(), frozen_statistics(model, statistics):
+    with torch.no_grad(), freeze_statistics(model, statistics):
         whole = model(given["ms"], given["pan"]).image
         error = [
             float((tiles(model, given, range(0, 96, 32), margin, 32) - whole).abs().max())

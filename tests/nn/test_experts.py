@@ -12,7 +12,7 @@ from bandweave.nn.experts import (
     Routing,
     direction_order,
 )
-from bandweave.nn.window_statistics import collected_statistics, frozen_statistics
+from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 
 WIDTH, HEIGHT, BREADTH = 8, 3, 5
 
@@ -124,10 +124,10 @@ def test_an_image_is_routed_whatever_its_companions():
 
 def test_frozen_statistics_decide_for_all_windows_alike():
     module, x = experts(), tokens()
-    with collected_statistics(module) as statistics:
+    with collect_statistics(module) as statistics:
         module(x)
     _, whole = module(x.reshape(1, 1, -1, WIDTH))
-    with frozen_statistics(module, statistics):
+    with freeze_statistics(module, statistics):
         _, routing = module(x)
     assert (routing.chosen == whole.chosen).all()
     torch.testing.assert_close(routing.probabilities, whole.probabilities.expand(6, -1))

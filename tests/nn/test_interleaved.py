@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import layer_norm, pad, silu, softplus
 
 from bandweave.errors import ScanError
-from bandweave.nn.interleaved import InterleavedScan, interleaved_order
+from bandweave.nn.interleaved import InterleavedScan, Walk, interleaved_order
 
 SIZES, WINDOWS, STREAMS = st.integers(1, 9), st.integers(1, 5), st.integers(1, 3)
 MODES = ("interleaved", "sequential", "global")
@@ -160,7 +160,7 @@ def slow(block, streams, mode, directions):
 def test_the_scan_is_what_a_loop_over_pixels_makes(streams, leaving, mode, directions):
     torch.manual_seed(0)
     block = InterleavedScan(
-        WIDTH, 2, leaving, state=STATE, rank=RANK, mode=mode, directions=directions
+        WIDTH, 2, leaving, state=STATE, rank=RANK, walk=Walk(mode=mode, directions=directions)
     ).double()
     for parameter in block.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)

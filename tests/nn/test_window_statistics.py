@@ -9,8 +9,8 @@ from bandweave.nn.window_statistics import (
     ChannelAttention,
     HalfInstanceNorm,
     WindowGroupNorm,
-    collected_statistics,
-    frozen_statistics,
+    collect_statistics,
+    freeze_statistics,
 )
 
 
@@ -52,11 +52,11 @@ def test_group_norm_with_a_scenes_moments():
     expected = nn.functional.group_norm(scene, 2, norm.weight, norm.bias)
     torch.testing.assert_close(whole, expected)
     halves = scene[..., :4], scene[..., 4:]
-    with collected_statistics(norm) as statistics:
+    with collect_statistics(norm) as statistics:
         for half in halves:
             own = nn.functional.group_norm(half, 2, norm.weight, norm.bias)
             torch.testing.assert_close(norm(half), own)  # of the window while it collects
-    with frozen_statistics(norm, statistics):
+    with freeze_statistics(norm, statistics):
         joined = torch.cat([norm(half) for half in halves], dim=-1)
     torch.testing.assert_close(joined, whole)
 
@@ -75,7 +75,7 @@ def windows(count=5):
 
 def test_what_is_collected_are_moments_over_all_pixels():
     net = model()
-    with collected_statistics(net) as statistics:
+    with collect_statistics(net) as statistics:
         for window in windows():
             net(window)
     pixels = torch.cat([w.transpose(0, 1).flatten(1) for w in windows()], 1)[:3]  # (3, pixels)
@@ -88,18 +88,18 @@ def test_a_windows_own_statistics_frozen_change_nothing():
     net = model()
     (window,) = windows(1)
     expected = net(window)
-    with collected_statistics(net) as statistics:
+    with collect_statistics(net) as statistics:
         torch.testing.assert_close(net(window), expected)
-    with frozen_statistics(net, statistics):
+    with freeze_statistics(net, statistics):
         torch.testing.assert_close(net(window), expected)
 
 
 def test_frozen_pixels_do_not_depend_on_their_window():
     net = nn.Sequential(HalfInstanceNorm(6), nn.Conv2d(6, 6, 1)).double()
     (window,) = windows(1)
-    with collected_statistics(net) as statistics:
+    with collect_statistics(net) as statistics:
         net(window)
-    with frozen_statistics(net, statistics):
+    with freeze_statistics(net, statistics):
         torch.testing.assert_close(net(window[:, :, :2])[0], net(window)[0, :, :2])
         torch.testing.assert_close(net(window.expand(3, -1, -1, -1))[2], net(window)[0])
     assert not torch.allclose(net(window[:, :, :2])[0], net(window)[0, :, :2])  # thawed
@@ -108,24 +108,24 @@ def test_frozen_pixels_do_not_depend_on_their_window():
 def test_statistics_stay_out_of_the_weights_and_the_gradient():
     net = model()
     names = set(net.state_dict())
-    with collected_statistics(net) as statistics:
+    with collect_statistics(net) as statistics:
         net(windows(1)[0])
         assert set(net.state_dict()) == names
     assert not any(value.requires_grad for value in statistics.values())
-    with frozen_statistics(net, statistics):
+    with freeze_statistics(net, statistics):
         assert set(net.state_dict()) == names
 
 
 def test_layers_without_statistics_are_not_guessed():
     net = model()
-    with frozen_statistics(net, {}), pytest.raises(RunError, match=r"layer 0.moments"):
+    with freeze_statistics(net, {}), pytest.raises(RunError, match=r"layer 0.moments"):
         net(windows(1)[0])
     net(windows(1)[0])
 
 
 def test_an_error_inside_leaves_nothing_behind():
     net = model()
-    with pytest.raises(ZeroDivisionError), collected_statistics(net) as statistics:
+    with pytest.raises(ZeroDivisionError), collect_statistics(net) as statistics:
         raise ZeroDivisionError
     assert statistics == {}
     assert all(m.sums is None for m in net.modules() if hasattr(m, "sums"))

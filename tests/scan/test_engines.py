@@ -229,20 +229,22 @@ def test_arguments_that_do_not_fit_are_refused_with_their_shapes(make_inputs, sp
 
 def test_the_engine_follows_device_and_type(monkeypatch):
     monkeypatch.delenv("BANDWEAVE_SCAN", raising=False)
-    monkeypatch.setattr(engine_module, "missing", lambda name: "")
+    monkeypatch.setattr(engine_module, "find_import_error", lambda name: "")
     assert engine_name() == "numba"
     assert engine_name(dtype=torch.bfloat16) == "numba"
     assert engine_name(dtype=torch.float64) == "torch"
     assert engine_name("cuda", torch.bfloat16) == "triton"
     assert engine_name("cuda", torch.float64) == "torch"
     assert engine_name("mps") == "torch"
-    monkeypatch.setattr(engine_module, "missing", lambda name: f"No module named '{name}'")
+    monkeypatch.setattr(
+        engine_module, "find_import_error", lambda name: f"No module named '{name}'"
+    )
     assert engine_name() == "torch"
     assert engine_name("cuda") == "torch"
 
 
 def test_the_engine_can_be_forced(monkeypatch):
-    monkeypatch.setattr(engine_module, "missing", lambda name: "")
+    monkeypatch.setattr(engine_module, "find_import_error", lambda name: "")
     monkeypatch.setenv("BANDWEAVE_SCAN", "reference")
     assert engine_name("cuda") == "reference"
     monkeypatch.setenv("BANDWEAVE_SCAN", "numba")
@@ -256,7 +258,7 @@ def test_the_engine_can_be_forced(monkeypatch):
 
 
 def test_triton_on_the_cpu_needs_its_interpreter(monkeypatch):
-    monkeypatch.setattr(engine_module, "missing", lambda name: "")
+    monkeypatch.setattr(engine_module, "find_import_error", lambda name: "")
     monkeypatch.setenv("BANDWEAVE_SCAN", "triton")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert engine_name("cuda") == "triton"
@@ -270,7 +272,9 @@ def test_triton_on_the_cpu_needs_its_interpreter(monkeypatch):
 
 def test_a_missing_engine_is_said_once(monkeypatch, make_inputs):
     monkeypatch.delenv("BANDWEAVE_SCAN", raising=False)
-    monkeypatch.setattr(engine_module, "missing", lambda name: f"No module named '{name}'")
+    monkeypatch.setattr(
+        engine_module, "find_import_error", lambda name: f"No module named '{name}'"
+    )
     engine_module._warn_slow.cache_clear()
     inputs = make_inputs()
     with pytest.warns(UserWarning, match="numba cannot be imported: No module named 'numba'"):

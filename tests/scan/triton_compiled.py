@@ -155,7 +155,7 @@ def test_the_shape_of_the_saved_states_for_a_symbolic_length():
     real = torch.ones(1, 40, 8)
     u = mode.from_tensor(real, symbolic_context=StatelessSymbolicContext(sizes))
     with mode:
-        shape = gpu.saved_shape(arguments_like(u))
+        shape = gpu.compute_saved_shape(arguments_like(u))
     assert isinstance(shape[2], torch.SymInt)
     assert shape == (1, 2, 5, 8, 3)
 

@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Instead of argparse's, which prints the usage and exits."""
+        """Raise ConfigError; argparse would print the usage and exit."""
         raise ConfigError(f"{message}; `{self.prog} --help` lists what there is")
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:

@@ -77,7 +77,7 @@ def describe_installation() -> list[tuple[str, str]]:
 def _list_scan_engines() -> list[tuple[str, str]]:
     """The engine of a scan on each device, and for each with kernels its version or lack."""
     from bandweave.errors import ScanError
-    from bandweave.scan.engine import KERNELS, VARIABLE, engine_name, missing
+    from bandweave.scan.engine import KERNELS, VARIABLE, engine_name, find_import_error
 
     forced = f" ({VARIABLE}={os.environ[VARIABLE]})" if os.environ.get(VARIABLE) else ""
     rows: list[tuple[str, str]] = []
@@ -88,7 +88,8 @@ def _list_scan_engines() -> list[tuple[str, str]]:
             engine = f"none on {where}: {error}"
         rows.append(("" if rows else "scan engine", engine))
     for name in KERNELS:
-        rows.append((name, f"missing: {missing(name)}" if missing(name) else version(name)))
+        lack = find_import_error(name)
+        rows.append((name, f"missing: {lack}" if lack else version(name)))
     return rows
 
 

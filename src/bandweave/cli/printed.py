@@ -26,7 +26,7 @@ class PrintableStream:
 
 @contextmanager
 def escape_stdout() -> Iterator[None]:
-    """Within, what is printed is escaped as messages are; a closed stdout stays as it is.
+    """Escape what the block prints as messages are; a closed stdout stays as it is.
 
     >>> with escape_stdout():
     ...     print("roof\\x1b[31m")

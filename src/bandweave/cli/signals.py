@@ -40,7 +40,7 @@ def end_at_signals_while_loading() -> None:
 
 @contextmanager
 def raise_signals(for_good: bool) -> Iterator[None]:
-    """Within, a first signal raises `Interrupted`, and further ones are counted alone.
+    """Have a first signal raise `Interrupted` in the block; further ones are only counted.
 
     for_good  leave signals unheeded at the end: the process is ending too
     """

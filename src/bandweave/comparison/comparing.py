@@ -55,7 +55,7 @@ def make_comparison(
     written or another process writes to it.
     """
     with only_writer_of_folder(root, "a comparison"):
-        claim_folder(root, task.plan_dict(), task.growing)
+        claim_folder(root, task.describe_plan(), task.growing)
         cells = [*task.cells()]
         kept = read_kept(rows, cells) if rows is not None else {}
         todo = [

@@ -132,7 +132,7 @@ class Panel:
         )
         return mean if math.isnan(row.gain[1]) else f"{mean} ({low} to {high})"
 
-    def whole(self, model: str) -> bool:
+    def is_complete(self, model: str) -> bool:
         """True where all cells of a model are done."""
         return all(each.done for each in self.results[model])
 

@@ -35,7 +35,7 @@ def summarise(task: Task, results: Sequence[Result]) -> Summary:
     footnotes: dict[tuple[str, ...], str] = {}
     for number, panel in enumerate(panels):
         for model, own in panel.results.items():
-            if not panel.whole(model):
+            if not panel.is_complete(model):
                 footnotes.setdefault((*own[0].cell.case, model), explain_dash(panel, model))
         for model in panel.results:
             metrics = {m for (i, m, name) in holds if (i, name) == (number, model)}
@@ -70,13 +70,13 @@ def _find_best(
         {
             model: panels[number].values(model, metric, counted[number][metric])
             for model in panels[number].results
-            if panels[number].whole(model) and counted[number][metric]
+            if panels[number].is_complete(model) and counted[number][metric]
         }
         for number in numbers
     ]
 
     def p(place: int, one: str, other: str) -> float:
-        return task.p_of_difference(panels[numbers[place]], one, other, tables[place])
+        return task.test_difference(panels[numbers[place]], one, other, tables[place])
 
     means = [
         {model: float(own.mean()) for model, own in table.items() if not np.isnan(own).any()}
@@ -97,7 +97,7 @@ def _make_row(
     results = panel.results[model]
     cell = results[0].cell
     key = (*cell.case, model)
-    note = None if panel.whole(model) else footnotes.index(key) + 1
+    note = None if panel.is_complete(model) else footnotes.index(key) + 1
 
     def entry(metric: Metric, values: np.ndarray, holds: bool = False) -> Entry:
         """values: (seeds,)"""
@@ -160,7 +160,7 @@ def _find_gain(
         values = {name: np.array([own[seed] for seed in shared]) for name, own in both.items()}
     if not all(own.size for own in values.values()):
         return None
-    return task.interval_of_difference(panel, model, panel.against, values)
+    return task.estimate_difference(panel, model, panel.against, values)
 
 
 def explain_dash(panel: Panel, model: str) -> str:

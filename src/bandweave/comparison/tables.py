@@ -14,7 +14,9 @@ from bandweave.csv_text import format_csv
 
 def format_results(task: Task, results: Sequence[Result]) -> str:
     """results.csv: scores of every cell, and nothing that depends on when it was made."""
-    return format_csv(task.columns, (row for result in results for row in task.csv_rows(result)))
+    return format_csv(
+        task.columns, (row for result in results for row in task.list_csv_rows(result))
+    )
 
 
 def format_times(task: Task, results: Sequence[Result]) -> str:
@@ -33,8 +35,8 @@ def format_markdown(task: Task, summary: Summary) -> str:
     shared = [*list_terms(summary.protocol), *list_notes(summary.notes)]
     pieces += [*shared, ""] if shared else []
     for panel in summary.panels:
-        pieces += [f"## {panel.title}", "", *task.panel_lines(panel)]
-    pieces += task.closing_lines(summary)
+        pieces += [f"## {panel.title}", "", *task.format_panel(panel)]
+    pieces += task.format_closing(summary)
     pieces += [f"[{i}] {text}\n" for i, text in enumerate(summary.footnotes, 1)]
     return "\n".join(pieces).rstrip() + "\n"
 
@@ -75,7 +77,7 @@ def format_tex(task: Task, summary: Summary) -> str:
 
 
 def _format_tex_table(task: Task, panel: Panel, summary: Summary) -> list[str]:
-    (heads, *groups) = task.tex_groups(panel)
+    (heads, *groups) = task.list_tex_groups(panel)
     lines = ["% " + " ".join(f"{row.model}: {row.runs}".split()) for row in panel.rows]
     lines += [
         "\\begin{table}",

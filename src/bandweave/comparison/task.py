@@ -48,7 +48,7 @@ class Task(ABC):
     # Cells ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def plan_dict(self) -> dict[str, Any]:
+    def describe_plan(self) -> dict[str, Any]:
         """The plan as compare.yaml holds it."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Task(ABC):
         """Raise RunError where models were scored on different pixels."""
 
     @abstractmethod
-    def csv_rows(self, result: Result) -> Iterable[dict[str, Any]]:
+    def list_csv_rows(self, result: Result) -> Iterable[dict[str, Any]]:
         """The lines of results.csv of a result, by the names of columns."""
 
     # Summaries -----------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class Task(ABC):
         """Panels with results, columns and parts; without rows."""
 
     @abstractmethod
-    def p_of_difference(
+    def test_difference(
         self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
     ) -> float:
         """The p of a difference between two models; NaN where nothing can be claimed.
@@ -91,7 +91,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def interval_of_difference(
+    def estimate_difference(
         self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
     ) -> tuple[float, float, float]:
         """The mean difference between two models and the ends of its 95 % interval, maybe NaN."""
@@ -119,15 +119,15 @@ class Task(ABC):
     # Tables and page -----------------------------------------------------------------------------
 
     @abstractmethod
-    def panel_lines(self, panel: Panel) -> list[str]:
+    def format_panel(self, panel: Panel) -> list[str]:
         """The tables of a panel in Markdown, with protocol and notes."""
 
-    def closing_lines(self, summary: Summary) -> list[str]:
+    def format_closing(self, summary: Summary) -> list[str]:
         """The lines that follow the panels in Markdown."""
         return []
 
     @abstractmethod
-    def tex_groups(self, panel: Panel) -> list[list[list[str]]]:
+    def list_tex_groups(self, panel: Panel) -> list[list[list[str]]]:
         """The heads of a panel's table in LaTeX, then its rows in groups with a rule between."""
 
     @abstractmethod

@@ -240,9 +240,11 @@ class Prompts(nn.Module):
         self.config = config
         vision, text = clip.vision, clip.text
         if config.exchange != "text":
-            self.vision = _learnt(vision.num_hidden_layers, config.prompts, vision.hidden_size)
+            self.vision = _make_parameter(
+                vision.num_hidden_layers, config.prompts, vision.hidden_size
+            )
         if config.exchange != "vision":
-            self.text = _learnt(text.num_hidden_layers, config.prompts, text.hidden_size)
+            self.text = _make_parameter(text.num_hidden_layers, config.prompts, text.hidden_size)
         pixels = config.patch**2
         if config.exchange == "mamba" or config.exchange == "transformer":
             sizes = {"prompts": config.prompts, "width": config.width, "state": config.state}
@@ -280,10 +282,10 @@ class Prompts(nn.Module):
             )
         in_vision = self.vision + self.to_vision(self.text[self.of_text], guides)
         if config.text == "batch":
-            guides = self._mean(guides)
+            guides = self._average(guides)
         return in_vision, self.text + self.to_text(self.vision[self.of_vision], guides)
 
-    def _mean(self, guides: Matrices) -> Matrices:
+    def _average(self, guides: Matrices) -> Matrices:
         """The mean over the batch while the model trains, and else the running mean."""
         if not self.training:
             return Matrices(self.spectral_mean[None], self.spatial_mean[None])
@@ -302,7 +304,7 @@ def _diversity(texts: Tensor, labelled: Tensor) -> Tensor:
     return (apart * counts).sum() / counts.sum().clamp(min=1)
 
 
-def _learnt(layers: int, prompts: int, width: int) -> nn.Parameter:
+def _make_parameter(layers: int, prompts: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(layers, prompts, width) * 0.02)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.models.contract import Corner, SharpeningModel, ZeroShot
 from bandweave.nn.fusion import CrossAttention, FusionBlock
-from bandweave.nn.interleaved import InterleavedScan, Interleaving
+from bandweave.nn.interleaved import InterleavedScan, Interleaving, Walk
 from bandweave.nn.output import Sharpened
 from bandweave.nn.upsampling import SUPPORT, Kernel, upsample
 from bandweave.nn.window_statistics import ChannelAttention, HalfInstanceNorm
@@ -270,7 +270,7 @@ def _block(config: MMMambaConfig, streams: int, outputs: int) -> FusionBlock:
     else:
         fuse = InterleavedScan(
             config.width, streams, outputs, state=config.state, expand=config.expand,
-            window=config.window, mode=config.order, directions=config.directions,
+            walk=Walk(config.window, config.order, config.directions),
         )  # fmt: skip
     return FusionBlock(config.width, fuse, config.mlp_ratio)
 

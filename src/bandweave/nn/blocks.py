@@ -95,7 +95,7 @@ class VSSBlock(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """The same with Cross-SS2D, which takes a guide: a = x + DropPath(op(LN x, LN z)); …"""
+    """A VSSBlock with Cross-SS2D, which takes a guide: a = x + DropPath(op(LN x, LN z)); …"""
 
     def __init__(
         self,

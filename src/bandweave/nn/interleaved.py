@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -25,6 +26,15 @@ from bandweave.scan import ScanOrder, selective_scan
 from bandweave.scan.order import keep_by_size
 
 Interleaving = Literal["interleaved", "sequential", "global"]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The order of a scan over the tokens of images; see `interleaved_order`."""
+
+    window: int = 4
+    mode: Interleaving = "interleaved"
+    directions: int = 4
 
 
 @keep_by_size
@@ -89,9 +99,9 @@ class InterleavedScan(nn.Module):
     convolution and the projection out of it are each stream's own. Called with fewer streams than
     it was made for, it scans those alone.
 
-    streams  how many come in at most
-    outputs  how many come out: the first ones; None: all
-    rank     of the step sizes; None: ⌈D/16⌉
+    streams  the most streams that come in
+    outputs  the number of streams that come out, the first ones; None: all
+    rank     rank of the step sizes; None: ⌈D/16⌉
     """
 
     def __init__(
@@ -103,19 +113,17 @@ class InterleavedScan(nn.Module):
         state: int = 8,
         expand: float = 2.66,
         rank: int | None = None,
-        window: int = 4,
-        mode: Interleaving = "interleaved",
-        directions: int = 4,
+        walk: Walk = Walk(),
     ) -> None:
         super().__init__()
         channels = int(expand * width)
-        self.window, self.mode, self.directions = window, mode, directions
+        self.walk = walk
         self.project = nn.Linear(width, 2 * channels, bias=False)
         self.convs = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels) for _ in range(streams)
         )
         self.shared = StreamParameters(
-            channels, state, rank or math.ceil(width / 16), orders=directions
+            channels, state, rank or math.ceil(width / 16), orders=walk.directions
         )
         self.out_projs = nn.ModuleList(
             OutputProjection(channels, width)
@@ -133,8 +141,9 @@ class InterleavedScan(nn.Module):
             ],
             dim=1,
         )  # (B, S·H·W, E)
+        walk = self.walk
         order = interleaved_order(
-            height, breadth, self.window, len(streams), self.mode, self.directions
+            height, breadth, walk.window, len(streams), walk.mode, walk.directions
         )
         delta, B, C = self.shared(u)
         y = selective_scan(

@@ -4,10 +4,10 @@ Instance norm, group norm, channel attention and a router of experts use means o
 they are given, so the same pixel comes out differently in another window. For a map without seams,
 pass over the scene twice:
 
-    with collected_statistics(model) as statistics:   # a tiling of the scene, without margins
+    with collect_statistics(model) as statistics:   # a tiling of the scene, without margins
         for window in windows:
             model(**window)
-    with frozen_statistics(model, statistics):         # any other tiling: one answer per pixel
+    with freeze_statistics(model, statistics):         # any other tiling: one answer per pixel
         for window in windows_with_margins:
             model(**window)
 
@@ -73,7 +73,7 @@ class WindowMoments(nn.Module):
 
 
 @contextmanager
-def collected_statistics(model: nn.Module) -> Iterator[Statistics]:
+def collect_statistics(model: nn.Module) -> Iterator[Statistics]:
     """Collect over all windows that pass through the model in the block; filled when it ends."""
     statistics: Statistics = {}
     layers = _layers(model)
@@ -92,7 +92,7 @@ def collected_statistics(model: nn.Module) -> Iterator[Statistics]:
 
 
 @contextmanager
-def frozen_statistics(model: nn.Module, statistics: Statistics) -> Iterator[None]:
+def freeze_statistics(model: nn.Module, statistics: Statistics) -> Iterator[None]:
     """Use these statistics instead of each window's own, for as long as the block lasts.
 
     A layer that runs in the block and has none raises RunError.

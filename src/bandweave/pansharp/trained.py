@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bandweave.errors import RunError
 from bandweave.models.contract import ZeroShot
-from bandweave.nn.window_statistics import Statistics, collected_statistics, frozen_statistics
+from bandweave.nn.window_statistics import Statistics, collect_statistics, freeze_statistics
 from bandweave.pansharp.pair.window import PairSource, PairWindow
 from bandweave.pansharp.run import SharpenRun
 from bandweave.pansharp.sharpener import Sharpener
@@ -85,7 +85,7 @@ class Trained(Sharpener):
     def fit(self, windows: Iterable[PairWindow]) -> None:
         """Collect statistics, over the windows' cores cut to the training patches' size."""
         seen = 0
-        with collected_statistics(self._model) as statistics:
+        with collect_statistics(self._model) as statistics:
             for window in windows:
                 for tile in self._patches(window):
                     seen += 1  # an even share of them, without a pattern
@@ -101,7 +101,7 @@ class Trained(Sharpener):
             return out
         height, width = window.window.height, window.window.width
         margin, around = window.margin, self._around
-        with self._one_at_a_time, frozen_statistics(self._model, self._statistics):
+        with self._one_at_a_time, freeze_statistics(self._model, self._statistics):
             for row in range(margin, margin + height, TILE):
                 for col in range(margin, margin + width, TILE):
                     bottom = min(row + TILE, margin + height)

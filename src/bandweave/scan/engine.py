@@ -37,7 +37,7 @@ def engine_name(device: torch.device | str = "cpu", dtype: torch.dtype = torch.f
     forced = os.environ.get(VARIABLE, "").strip().lower()
     if not forced:
         for name, its_device in KERNELS.items():
-            if device.type == its_device and dtype != torch.float64 and not missing(name):
+            if device.type == its_device and dtype != torch.float64 and not find_import_error(name):
                 return name
         return "torch"
     if forced not in ENGINES:
@@ -48,8 +48,10 @@ def engine_name(device: torch.device | str = "cpu", dtype: torch.dtype = torch.f
 
 
 def _check_forced(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    if missing(name):
-        raise ScanError(f"{VARIABLE}={name}, but {name} cannot be imported: {missing(name)}")
+    if find_import_error(name):
+        raise ScanError(
+            f"{VARIABLE}={name}, but {name} cannot be imported: {find_import_error(name)}"
+        )
     if dtype == torch.float64:
         raise ScanError(
             f"{VARIABLE}={name} computes in float32, the tensors are of float64; unset it or use "
@@ -62,7 +64,7 @@ def _check_forced(name: str, device: torch.device, dtype: torch.dtype) -> None:
 
 
 @cache
-def missing(name: str) -> str:
+def find_import_error(name: str) -> str:
     """Why Numba or Triton cannot be imported; empty if it can."""
     try:
         import_module(name)
@@ -93,7 +95,7 @@ def _warn_slow(device_type: str) -> None:
     reason = "no kernel for this device"
     for name, its_device in KERNELS.items():
         if device_type == its_device:
-            reason = f"{name} cannot be imported: {missing(name)}"
+            reason = f"{name} cannot be imported: {find_import_error(name)}"
     warnings.warn(
         f"the selective scan runs in plain torch on {device_type}, which is slow ({reason}); "
         f"{VARIABLE}=torch silences this",

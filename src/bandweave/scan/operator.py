@@ -5,7 +5,7 @@
 
 An engine with kernels is a module with three functions of ScanArguments:
 
-    saved_shape(arguments)                   of `saved`; it holds for symbolic sizes too
+    compute_saved_shape(arguments)           of `saved`; it holds for symbolic sizes too
     forward(arguments, keep)                 y (B, T, E) of u's type, last (B, K, E, N) and saved in
                                              float32; saved is empty, (0,), if not to be kept
     backward(arguments, saved, dy, dlast)    the gradients, each in the place and of the type of its
@@ -69,7 +69,7 @@ def _forward_fake(u, delta, A, B, C, D, table, softplus, *rest):
     *optional, engine, keep = rest
     arguments = ScanArguments(u, delta, A, B, C, D, table, softplus, *optional)
     last = u.new_empty((u.shape[0], *A.shape), dtype=torch.float32)
-    shape = engine_module(engine).saved_shape(arguments) if keep else (0,)
+    shape = engine_module(engine).compute_saved_shape(arguments) if keep else (0,)
     return u.new_empty(u.shape), last, u.new_empty(shape, dtype=torch.float32)
 
 

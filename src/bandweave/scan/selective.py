@@ -230,7 +230,7 @@ def _check_order(order: ScanOrder, tensors: dict[str, Tensor]) -> None:
 
 
 def _scan_nothing(tensors: dict[str, Tensor], state_type: torch.dtype) -> tuple[Tensor, Tensor]:
-    """No batch, token, channel or state: what is left is the skip and the states as they were."""
+    """The skip and the states as they were, where there is no batch, token, channel or state."""
     u, A = tensors["u"], tensors["A"]
     nothing = torch.stack([value[:0].sum().to(state_type) for value in tensors.values()]).sum()
     y = u * tensors["D"].sum(0).to(u.dtype) + nothing.to(u.dtype)

@@ -15,7 +15,7 @@ from bandweave.landcover.predict.net import Net
 from bandweave.landcover.predict.whole_scene import ScenePredictor
 from bandweave.landcover.predict.windows import WindowPredictor
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
-from bandweave.nn.window_statistics import frozen_statistics
+from bandweave.nn.window_statistics import freeze_statistics
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid
 
@@ -157,7 +157,7 @@ def tilings():
         tiled = WindowPredictor(Net(net, ["hsi"], UNSCALED, **options), step=8)
         return together(tiled.strips(part), part)
 
-    with frozen_statistics(net, statistics):
+    with freeze_statistics(net, statistics):
         frozen = {overlap: windows(overlap) for overlap in (16, 8)}
     own = {overlap: windows(overlap) for overlap in (16, 8)}
     return together(stream(net, part), part), frozen, own

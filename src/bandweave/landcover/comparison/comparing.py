@@ -58,28 +58,28 @@ def compare(
 ) -> SceneComparison:
     """Train, map and score every model on every scene, split and seed; then write the tables.
 
-    Args:
-        models: names of presets and of classical methods; or options of each by the name that the
-            table gives it, `{"wide": {"model": "m3amba_tiny", "width": 64}}`.
-        scenes: as the command names them, or scenes; or either by the name that the tables give
-            it. One with `{seed}` in it is another scene for each seed.
-        splits: names; or options by a name, `{"near": {"name": "blocks", "guard": 0}}`.
-        seeds: how many, from 0; or which.
-        out: the folder, which may hold the same comparison, unfinished or smaller.
-        folder: where the files of benchmarks are.
-        options: of every trained model, in sections: `{"train": {"steps": 100}}`.
-        split_options: of every split that has a use for them.
-        layers, pca: as in `train`.
-        processes: cells at a time on this machine; 1 makes them in this process.
-        threads: of each cell; by default the cores are shared out.
-        dask: address of the scheduler of a Dask cluster that makes the cells instead.
-        maps: whether scenes that are not huge are mapped.
-        features: whether features of the first seed are pictured.
-        against: a model of the table, or 'classical' for the best classical method: the tables say
-            what each other model gains over it, with a 95 % interval.
-        rows: a file of results; what it holds is not made again, and new results are added to it.
-        command: what the run folders name as the command that made them.
-        quiet: no progress.
+    models         names of presets and of classical methods; or options of each by the name that
+                   the table gives it, `{"wide": {"model": "m3amba_tiny", "width": 64}}`
+    scenes         as the command names them, or scenes; or either by the name that the tables give
+                   it. One with `{seed}` in it is another scene for each seed
+    splits         names; or options by a name, `{"near": {"name": "blocks", "guard": 0}}`
+    seeds          how many, from 0; or which
+    out            the folder, which may hold the same comparison, unfinished or smaller
+    folder         where the files of benchmarks are
+    options        of every trained model, in sections: `{"train": {"steps": 100}}`
+    split_options  of every split that has a use for them
+    layers, pca    the same as in `train`
+    processes      cells at a time on this machine; 1 makes them in this process
+    threads        of each cell; by default the cores are shared out
+    dask           address of the scheduler of a Dask cluster that makes the cells instead
+    maps           whether scenes that are not huge are mapped
+    features       whether features of the first seed are pictured
+    against        a model of the table, or 'classical' for the best classical method: the tables
+                   say what each other model gains over it, with a 95 % interval
+    rows           a file of results; what it holds is not made again, and new results are added to
+                   it
+    command        what the run folders name as the command that made them
+    quiet          no progress
 
     A cell that fails does not stop the others: `SceneComparison.failed`. What was finished before
     is not repeated, and what was begun is continued.

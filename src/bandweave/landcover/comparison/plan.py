@@ -85,7 +85,7 @@ class Plan:
                     for seed in self.seeds:
                         drawn = {**options, "seed": seed if SPLITS[options["name"]].drawn else 0}
                         work = {"scene": name_seed_scene(origin, seed), "split": drawn}
-                        work["config"] = _with_seed(config, seed)
+                        work["config"] = _set_seed(config, seed)
                         yield Cell((scene, split), model, seed, work)
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _read_model(name: str, own: Mapping[str, Any], shared: Mapping[str, Any]) ->
     return {**config, **({"class_names": names} if names else {})}
 
 
-def _with_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _set_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return (
         {**config, "train": {**config["train"], "seed": seed}} if "train" in config else {**config}
     )

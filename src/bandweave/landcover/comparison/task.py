@@ -68,7 +68,7 @@ class LandCoverTask(Task):
 
     # Cells ---------------------------------------------------------------------------------------
 
-    def plan_dict(self) -> dict[str, Any]:
+    def describe_plan(self) -> dict[str, Any]:
         return self.plan.to_dict()
 
     def cells(self) -> Iterator[Cell]:
@@ -129,7 +129,7 @@ class LandCoverTask(Task):
                     f"or its labels changed in between. Compare into another folder"
                 )
 
-    def csv_rows(self, result: Result) -> Iterator[dict[str, Any]]:
+    def list_csv_rows(self, result: Result) -> Iterator[dict[str, Any]]:
         """A line for each class, then one of all test pixels."""
         cell = result.cell
         head = {
@@ -168,7 +168,7 @@ class LandCoverTask(Task):
             panels.append(panel)
         return panels
 
-    def p_of_difference(
+    def test_difference(
         self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
     ) -> float:
         """The p of the corrected resampled t-test over seeds."""
@@ -177,7 +177,7 @@ class LandCoverTask(Task):
             return math.nan
         return corrected_p(first[:, 0] - second[:, 0], self._test_to_train(panel, one))
 
-    def interval_of_difference(
+    def estimate_difference(
         self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
     ) -> tuple[float, float, float]:
         """The mean difference and its interval by the corrected resampled t-test over seeds."""
@@ -225,7 +225,7 @@ class LandCoverTask(Task):
 
     # Tables and page -----------------------------------------------------------------------------
 
-    def panel_lines(self, panel: Panel) -> list[str]:
+    def format_panel(self, panel: Panel) -> list[str]:
         heads = ["model", *panel.heads, *panel.gain_head]
         heads += ["seeds", "parameters", "reach, test px within it", "runs"]
         lines = markdown_rows(heads, [
@@ -249,7 +249,7 @@ class LandCoverTask(Task):
             lines += ["", *markdown_rows(heads, rows)]
         return [*lines, "", *list_terms(panel.protocol), *list_notes(panel.notes), ""]
 
-    def tex_groups(self, panel: Panel) -> list[list[list[str]]]:
+    def list_tex_groups(self, panel: Panel) -> list[list[list[str]]]:
         """Classes, then scores, by models."""
         return [
             [["Class", *(escape_tex(row.model) for row in panel.rows)]],

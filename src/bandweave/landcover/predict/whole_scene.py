@@ -21,7 +21,7 @@ from bandweave.data.scene import Part
 from bandweave.errors import ConfigError
 from bandweave.landcover.predict.net import MEMORY, Net, Strip
 from bandweave.landcover.predict.windows import BATCH, WindowPredictor
-from bandweave.nn.window_statistics import Statistics, collected_statistics, frozen_statistics
+from bandweave.nn.window_statistics import Statistics, collect_statistics, freeze_statistics
 from bandweave.raster.grid import Window, tiles
 
 WHOLE = 2 * 2**30  # bytes: a part that takes no more, as the model counts them, goes in at once
@@ -69,13 +69,13 @@ class ScenePredictor:
             overlap=side - min(stride, side),
             batch=max(min(batch, whole // (side**2 * pixel)), 1),
         )
-        with frozen_statistics(net.model, self.statistics(part, side)):
+        with freeze_statistics(net.model, self.statistics(part, side)):
             yield from WindowPredictor(windows, step=step, memory=self.memory).strips(part)
 
     def statistics(self, part: Part, side: int) -> Statistics:
         """Of windows of that side that cover the part, those without data left out."""
         net = replace(self.net, tta=False)
-        with net.evaluated(), collected_statistics(net.model) as statistics:
+        with net.evaluated(), collect_statistics(net.model) as statistics:
             for place in tiles(part.grid.height, part.grid.width, side):
                 slab = net.slab(part, place)
                 if slab.data.any():

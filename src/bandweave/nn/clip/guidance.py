@@ -207,6 +207,6 @@ def _linear(width_in: int, width_out: int) -> nn.Linear:
 
 
 def _forget(guidance: ClipGuidance, *_: Any) -> None:
-    """Kept features do not outlive the weights or the projection they were computed with."""
+    """Forget kept features with the weights or the projection they were computed with."""
     if guidance.cache is not None:
         guidance.cache.clear()

@@ -121,7 +121,9 @@ def load_text_weights(
     Raises WeightsError also where there is an image encoder without its text.
     """
     files = find_clip(weights, download)
-    found = _from_transformers(files) if files.config else _from_openclip(files, activation)
+    found = (
+        _load_from_transformers(files) if files.config else _load_from_openclip(files, activation)
+    )
     if activation != "auto":
         shape = replace(found.architecture, hidden_act=activation)
         found = replace(found, architecture=shape)
@@ -164,7 +166,7 @@ def embed_texts(tower: nn.Module, ids: Tensor) -> Tensor:
     return text.text_projection(text.text_model.final_layer_norm(x))
 
 
-def _from_transformers(files: ClipFiles) -> TextWeights:
+def _load_from_transformers(files: ClipFiles) -> TextWeights:
     described = describe(files, "text")
     names = [field.name for field in fields(TextArchitecture)]
     shape = TextArchitecture(**{name: described[name] for name in names if name in described})
@@ -182,7 +184,7 @@ def _from_transformers(files: ClipFiles) -> TextWeights:
     return TextWeights(shape, tensors, scale, files.source, sha256(files.tensors))
 
 
-def _from_openclip(files: ClipFiles, activation: str) -> TextWeights:
+def _load_from_openclip(files: ClipFiles, activation: str) -> TextWeights:
     state = read_openclip(files)
     vision = openclip_vision(state, files, activation)  # whose activation is the text's
     custom = "text." if "text.token_embedding.weight" in state else ""  # OpenCLIP's CustomTextCLIP

@@ -167,14 +167,16 @@ def load_vision_weights(
     plain tensors.
     """
     files = find_clip(weights, download)
-    found = _from_transformers(files) if files.config else _from_openclip(files, activation)
+    found = (
+        _load_from_transformers(files) if files.config else _load_from_openclip(files, activation)
+    )
     if activation != "auto":
         shape = replace(found.architecture, hidden_act=activation)
         found = replace(found, architecture=shape)
     return found
 
 
-def _from_transformers(files: ClipFiles) -> VisionWeights:
+def _load_from_transformers(files: ClipFiles) -> VisionWeights:
     described = describe(files, "vision")
     names = [field.name for field in fields(VisionArchitecture)]
     shape = VisionArchitecture(
@@ -196,7 +198,7 @@ def _from_transformers(files: ClipFiles) -> VisionWeights:
     return VisionWeights(shape, tensors, files.source, sha256(files.tensors))
 
 
-def _from_openclip(files: ClipFiles, activation: str) -> VisionWeights:
+def _load_from_openclip(files: ClipFiles, activation: str) -> VisionWeights:
     state = read_openclip(files)
     shape = openclip_vision(state, files, activation)
     visual = {

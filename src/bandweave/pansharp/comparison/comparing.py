@@ -73,28 +73,29 @@ def compare_sharpeners(
 ) -> SharpenerComparison:
     """Train every model by every seed, score it and classical methods, and write the tables.
 
-    Args:
-        models: names of presets and of classical methods; or options of each by the name that the
-            table gives it, `{"plain": {"model": "mmmamba_small", "less_blur": 0}}`.
-        pairs: (PAN file, MS file or one file a band) of each pair to train on, or a YAML file that
-            lists them, and those to validate on.
-        test: pairs that all methods are scored on, by name or named after their PAN files, or a
-            YAML file that lists them.
-        seeds: how many, from 0; or which. Each trains every model; classical methods have none.
-        out: the folder, which may hold the same comparison, unfinished or of fewer models or seeds.
-        validation: pairs that choose the weights, as in `train_sharpener`.
-        options: of every trained model, in sections: `{"train": {"steps": 100}}`.
-        sensor, register, ratio, crs, nodata: of all pairs, as in `train_sharpener`.
-        peak: largest value the data can take, as in `score_sharpeners`.
-        processes: cells at a time on this machine; 1 makes them in this process.
-        threads: of each cell; by default the cores are shared out.
-        dask: address of the scheduler of a Dask cluster that makes the cells instead.
-        pictures: whether what the first seed makes of the first test pairs is kept and shown.
-        against: a model of the table, or 'classical' for the best classical method: the tables say
-            what each other model gains over it, with a 95 % interval.
-        rows: a file of results; what it holds is not made again, and new results are added to it.
-        command: what the run folders name as the command that made them.
-        quiet: no progress.
+    models         names of presets and of classical methods; or options of each by the name that
+                   the table gives it, `{"plain": {"model": "mmmamba_small", "less_blur": 0}}`
+    pairs          (PAN file, MS file or one file a band) of each pair to train on, or a YAML file
+                   that lists them, and those to validate on
+    test           pairs that all methods are scored on, by name or named after their PAN files, or
+                   a YAML file that lists them
+    seeds          how many, from 0; or which. Each trains every model; classical methods have none
+    out            the folder, which may hold the same comparison, unfinished or of fewer models or
+                   seeds
+    validation     pairs that choose the weights, as in `train_sharpener`
+    options        of every trained model, in sections: `{"train": {"steps": 100}}`
+    sensor, register, ratio, crs, nodata  of all pairs, as in `train_sharpener`
+    peak           largest value the data can take, as in `score_sharpeners`
+    processes      cells at a time on this machine; 1 makes them in this process
+    threads        of each cell; by default the cores are shared out
+    dask           address of the scheduler of a Dask cluster that makes the cells instead
+    pictures       whether what the first seed makes of the first test pairs is kept and shown
+    against        a model of the table, or 'classical' for the best classical method: the tables
+                   say what each other model gains over it, with a 95 % interval
+    rows           a file of results; what it holds is not made again, and new results are added to
+                   it
+    command        what the run folders name as the command that made them
+    quiet          no progress
 
     A cell that fails does not stop the others: `SharpenerComparison.failed`. What was finished
     before is not repeated, and what was begun is continued.

@@ -72,7 +72,7 @@ def _name(file: tuple[str, str | None]) -> str:
 
 
 def _overlaps(one: Pair, other: Pair) -> bool:
-    """Some ground is in both."""
+    """True where some ground is in both."""
     if not (one.grid.georeferenced and other.grid.georeferenced) or one.grid.crs != other.grid.crs:
         return False
     if one.grid.crs is None:

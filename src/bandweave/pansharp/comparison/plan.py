@@ -153,7 +153,7 @@ class Plan:
 
 
 def _make_absolute(pair: Files | PairFiles) -> PairFiles:
-    """The same files from any folder."""
+    """The files of a pair by paths that hold in any folder."""
     files = as_pair_files(pair)
     return PairFiles(os.path.abspath(files.pan), tuple(map(os.path.abspath, files.ms)))
 

@@ -80,7 +80,7 @@ class SharpeningTask(Task):
 
     # Cells ---------------------------------------------------------------------------------------
 
-    def plan_dict(self) -> dict[str, Any]:
+    def describe_plan(self) -> dict[str, Any]:
         return self.plan.to_dict()
 
     def cells(self) -> Iterator[Cell]:
@@ -108,7 +108,7 @@ class SharpeningTask(Task):
             for protocol in PROTOCOLS
         }
         result = Result(cell, facts, values, stored)
-        _ = [*self.csv_rows(result)], facts["machine"], facts["seconds"]["train"]
+        _ = [*self.list_csv_rows(result)], facts["machine"], facts["seconds"]["train"]
         return result
 
     def check_same_pixels(self, root: Path, results: Sequence[Result]) -> None:
@@ -129,7 +129,7 @@ class SharpeningTask(Task):
                         f"another folder"
                     )
 
-    def csv_rows(self, result: Result) -> Iterator[dict[str, Any]]:
+    def list_csv_rows(self, result: Result) -> Iterator[dict[str, Any]]:
         """A line for each test pair and protocol."""
         cell = result.cell
         head = {**name_cell(self.case_names, cell), "run": cell.place.as_posix()}
@@ -175,7 +175,7 @@ class SharpeningTask(Task):
         ]  # fmt: skip
         return scored or panels
 
-    def p_of_difference(
+    def test_difference(
         self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
     ) -> float:
         """The p of min F′ over seeds and pairs."""
@@ -187,7 +187,7 @@ class SharpeningTask(Task):
             return math.nan
         return crossed_p(values[one] - values[other])
 
-    def interval_of_difference(
+    def estimate_difference(
         self, panel: Panel, one: str, other: str, values: Mapping[str, np.ndarray]
     ) -> tuple[float, float, float]:
         """The mean difference and its interval over seeds and pairs at once."""
@@ -243,7 +243,7 @@ class SharpeningTask(Task):
 
     # Tables and page -----------------------------------------------------------------------------
 
-    def panel_lines(self, panel: Panel) -> list[str]:
+    def format_panel(self, panel: Panel) -> list[str]:
         heads = ["model", *list_heads(panel).values(), *panel.gain_head]
         rows = []
         for row in panel.rows:
@@ -257,7 +257,7 @@ class SharpeningTask(Task):
             lines += [*markdown_rows(heads, rows), ""]
         return lines
 
-    def closing_lines(self, summary: Summary) -> list[str]:
+    def format_closing(self, summary: Summary) -> list[str]:
         """A line on each method: its kind, and what it took."""
         heads = ["model", "seeds", "parameters", "training", *(f"a pair, {p}" for p in PROTOCOLS)]
         rows = []
@@ -272,7 +272,7 @@ class SharpeningTask(Task):
             ])  # fmt: skip
         return ["## Methods", "", *markdown_rows([*heads, "runs"], rows), ""]
 
-    def tex_groups(self, panel: Panel) -> list[list[list[str]]]:
+    def list_tex_groups(self, panel: Panel) -> list[list[list[str]]]:
         """Methods by scores."""
         return [
             [["Method", *(escape_tex(head, self.signs) for head in list_heads(panel).values())]],

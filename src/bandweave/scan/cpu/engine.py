@@ -29,7 +29,7 @@ WIDEST = 8  # vectors per block: its rows stay in the second cache
 WIDEST_SINGLE = 24  # where N = 1, which has no rows: the wider, the fewer places in memory
 
 
-def saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
+def compute_saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
     """The shape of the states at the chunks' starts, (B, K, chunks, V, N, 16)."""
     (batch, T, E), (K, _, N) = arguments.u.shape, arguments.A.shape
     chunk = single_state.CHUNK if N == 1 else forward_kernels.CHUNK
@@ -42,7 +42,7 @@ def forward(arguments: ScanArguments, keep: bool) -> tuple[Tensor, Tensor, Tenso
     u, (K, E, N) = arguments.u, arguments.A.shape
     batch, V = u.shape[0], -(-E // WIDTH)
     y, last = empty(*u.shape), u.new_empty(batch, K, V, N, WIDTH)
-    starts = empty(*(saved_shape(arguments) if keep else (batch, K, 0, V, N, WIDTH)))
+    starts = empty(*(compute_saved_shape(arguments) if keep else (batch, K, 0, V, N, WIDTH)))
     tasks, width = _plan_tasks(batch, E, N)
     work = arguments.delta.numel() * N * (1 if arguments.delta2 is None else 2)
     initial = _pack_states(arguments.initial, arguments)

@@ -100,7 +100,7 @@ def plan(
     return Plan(block, blocks, inside, chunk, -(-T // chunk))
 
 
-def saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
+def compute_saved_shape(arguments: ScanArguments) -> tuple[int, ...]:
     """The shape of the saved states: those before each tile of steps of every sequence."""
     batch, T, E = arguments.u.shape
     K, _, N = arguments.A.shape
