@@ -256,7 +256,7 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch, moment, many):
 
 def test_full_disk_while_writing_is_an_output_error(tmp_path, monkeypatch):
     scene = make_scene(random_logits())
-    original, calls = MapWriter._put, []
+    original, calls = MapWriter._write_bytes, []
 
     def fails(self, *rest):
         calls.append(self)
@@ -264,7 +264,7 @@ def test_full_disk_while_writing_is_an_output_error(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         return original(self, *rest)
 
-    monkeypatch.setattr(MapWriter, "_put", fails)
+    monkeypatch.setattr(MapWriter, "_write_bytes", fails)
     with pytest.raises(OutputError, match="disk is full"):
         map_scene(make_run(scene), scene, tmp_path / "map.tif", confidence=True, quiet=True)
     assert list(tmp_path.iterdir()) == []

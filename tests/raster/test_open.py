@@ -13,9 +13,10 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
+from bandweave.data.scenefile.open import open_scene
 from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.raster.alignment import fit
-from bandweave.raster.formats.arrays import ArraySource, band_axis
+from bandweave.raster.formats.arrays import ArraySource, guess_band_axis
 from bandweave.raster.grid import PIXELS, Window
 from bandweave.raster.open import open_source
 from bandweave.raster.source import Source
@@ -236,11 +237,12 @@ def test_wavelengths_in_geotiff_names_and_tags(write_geotiff):
 
 def test_stated_wavelengths_and_units(tmp_path):
     path = save_npy(tmp_path, CUBE)
-    source = open_source(path, wavelengths=[400, 500, 600], units="reflectance")
-    assert source.info.wavelengths == (400, 500, 600)
-    assert source.info.units == "reflectance"
+    layer = {"path": str(path), "wavelengths": [400, 500, 600], "units": "reflectance"}
+    info = open_scene({"layers": {"hsi": layer}}).layers["hsi"].info
+    assert info.wavelengths == (400, 500, 600)
+    assert info.units == "reflectance"
     with pytest.raises(ConfigError, match="2 values and the layer 3 bands"):
-        open_source(path, wavelengths=[400, 500])
+        open_scene({"layers": {"hsi": {**layer, "wavelengths": [400, 500]}}})
 
 
 def test_crs_is_assigned_and_never_replaced(write_geotiff):
@@ -289,7 +291,7 @@ def test_names_of_a_stack_are_what_differs(write_geotiff):
     ],
 )
 def test_band_axis_rule(shape, reference, axis):
-    assert band_axis(shape, reference) == axis
+    assert guess_band_axis(shape, reference) == axis
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from bandweave.raster.bands import stack
+from bandweave.raster.bands import stack_bands
 from bandweave.raster.open import open_source
 from bandweave.raster.sensor_bands import nominal_wavelengths
 
@@ -59,4 +59,4 @@ def test_a_file_a_band(tmp_path):
             file.write(np.ones((1, 4, 4), np.uint8))
     infos = [open_source(path).info for path in paths]
     assert [info.wavelengths for info in infos] == [None, None]
-    assert stack(infos, [1, 1]).nominal == (655, 561)
+    assert stack_bands(infos, [1, 1]).nominal == (655, 561)

@@ -19,7 +19,7 @@ from bandweave.raster.grid import Grid
 from bandweave.raster.polygons import burn, read_polygons
 from bandweave.raster.reader import VectorReader
 from bandweave.raster.readers import recognise
-from bandweave.raster.vectors import read_table, usable_parts
+from bandweave.raster.vectors import pick_usable_parts, read_table
 
 LEFT, TOP = 500_000.0, 4_000_000.0
 SQUARES = [shapely.box(LEFT + 6 * i, TOP - 20, LEFT + 6 * i + 5, TOP - 5) for i in range(4)]
@@ -159,9 +159,9 @@ def test_polygons_in_collections_are_used(tmp_path, layer):
 
 def test_collections_of_points_are_points():
     collection = shapely.GeometryCollection([shapely.Point(1, 2), shapely.MultiPoint([(3, 4)])])
-    assert len(usable_parts(collection)[0].geoms) == 2
+    assert len(pick_usable_parts(collection)[0].geoms) == 2
     line = shapely.GeometryCollection([shapely.LineString([(0, 0), (1, 1)])])
-    assert usable_parts(line) == (None, 1)
+    assert pick_usable_parts(line) == (None, 1)
 
 
 def test_polygons_a_turn_of_the_earth_away_are_found(tmp_path):

@@ -139,13 +139,13 @@ def test_large_sources_are_read_in_pieces(monkeypatch):
     expected = WarpedSource(source, target, "average").read(target.window)[0]
     monkeypatch.setattr("bandweave.raster.warp._MOST", 500)
     largest = []
-    plain = ArraySource._inside
+    plain = ArraySource.read_inside
 
     def watched(self, window):
         largest.append(window.height * window.width)
         return plain(self, window)
 
-    monkeypatch.setattr(ArraySource, "_inside", watched)
+    monkeypatch.setattr(ArraySource, "read_inside", watched)
     got = WarpedSource(source, target, "average").read(target.window)[0]
     np.testing.assert_allclose(got, expected, rtol=1e-6)
     assert max(largest) <= 500

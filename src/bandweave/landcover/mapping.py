@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -23,7 +23,7 @@ from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import ClassInfo, Part, Scene
 from bandweave.errors import ConfigError, FileError, OutputError
 from bandweave.raster.writing.outputs import OutputSet, cannot_write
-from bandweave.raster.writing.raster import MapWriter, Overviews
+from bandweave.raster.writing.raster import MapWriter, Overviews, RasterForm
 from bandweave.raster.writing.style import aux_xml, build_vrt, qml
 from bandweave.training.processes import best_device
 from bandweave.training.progress import Progress
@@ -164,26 +164,16 @@ def map_scene(
     return [path for paths in written.values() for path in paths]
 
 
-@dataclass(frozen=True)
-class _Form:
-    """What kind of raster; see `MapWriter`."""
-
-    names: list[str]
-    dtype: np.dtype
-    nodata: float
-    overviews: Overviews
-    colors: dict[int, str] | None = None
-
-
-def _forms(classes: Sequence[ClassInfo], overviews: Overviews) -> dict[str, _Form]:
+def _forms(classes: Sequence[ClassInfo], overviews: Overviews) -> dict[str, RasterForm]:
     dtype, nodata = _stored(classes)
     colors = {one.code: one.color for one in classes}
-    share = np.dtype(np.float32)
+    share = RasterForm(dtype="float32", nodata=np.nan, overviews="average")
+    names = [one.name for one in classes]
     return {
-        "map": _Form(["class"], dtype, nodata, overviews, colors),
-        "confidence": _Form(["confidence"], share, np.nan, "average"),
-        "uncertainty": _Form(["uncertainty"], share, np.nan, "average"),
-        "probabilities": _Form([one.name for one in classes], share, np.nan, "average"),
+        "map": RasterForm(1, dtype, nodata, colors, overviews, ["class"]),
+        "confidence": replace(share, names=["confidence"]),
+        "uncertainty": replace(share, names=["uncertainty"]),
+        "probabilities": replace(share, bands=len(names), names=names),
     }
 
 
@@ -194,26 +184,16 @@ class _PartWriters:
         self,
         part: Part,
         targets: dict[str, Path],
-        forms: dict[str, _Form],
+        forms: dict[str, RasterForm],
         run: Mappable,
         outputs: OutputSet,
     ) -> None:
-        self.nodata = int(forms["map"].nodata)
+        self.nodata = int(forms["map"].nodata or 0)
         self.codes = np.array([one.code for one in run.classes], forms["map"].dtype)
         self.temperature = run.temperature
         self.mapped = 0  # pixels
         self.writers = {
-            kind: MapWriter(
-                path,
-                part.grid.finer(run.output_ratio),
-                bands=len(forms[kind].names),
-                dtype=forms[kind].dtype,
-                nodata=forms[kind].nodata,
-                colors=forms[kind].colors,
-                overviews=forms[kind].overviews,
-                names=forms[kind].names,
-                outputs=outputs,
-            )
+            kind: MapWriter(path, part.grid.finer(run.output_ratio), forms[kind], outputs=outputs)
             for kind, path in targets.items()
         }
 

@@ -27,9 +27,9 @@ from bandweave.pansharp.sensors import Sensor, counted_names, sensor_doubts, sen
 from bandweave.pansharp.sharpener import Sharpener
 from bandweave.pansharp.threads import map_ordered
 from bandweave.raster.grid import Window
-from bandweave.raster.writing.described import band_facts, tags_of
+from bandweave.raster.writing.described import read_band_facts, read_tags
 from bandweave.raster.writing.outputs import OutputSet
-from bandweave.raster.writing.raster import MapWriter
+from bandweave.raster.writing.raster import MapWriter, RasterForm
 from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -293,13 +293,15 @@ def write_sharp(
         with MapWriter(
             out,
             pair.grid,
-            bands=pair.bands,
-            dtype=dtype,
-            nodata=pair.nodata,
-            overviews="average",
-            facts=band_facts(pair.ms, _names(pair, sensor)),
-            tags=_all_tags(pair, sensor, tags),
-            masked=pair.nodata is None,
+            RasterForm(
+                bands=pair.bands,
+                dtype=dtype,
+                nodata=pair.nodata,
+                overviews="average",
+                facts=read_band_facts(pair.ms, _names(pair, sensor)),
+                tags=_all_tags(pair, sensor, tags),
+                masked=pair.nodata is None,
+            ),
             outputs=outputs,
         ) as writer:
 
@@ -343,7 +345,7 @@ def _names(pair: Pair, sensor: Sensor) -> Sequence[str]:
 
 def _all_tags(pair: Pair, sensor: Sensor, tags: Mapping[str, str]) -> dict[str, str]:
     """What the MS file says of itself, but who made it, and what made the image."""
-    kept = {key: value for key, value in tags_of(pair.ms).items() if not key.startswith(TAG)}
+    kept = {key: value for key, value in read_tags(pair.ms).items() if not key.startswith(TAG)}
     made = {"version": version("bandweave"), "sensor": sensor.name, "ratio": str(pair.ratio)}
     ours = {f"{TAG}{key.upper()}": value for key, value in {**made, **tags}.items()}
     return {**kept, "TIFFTAG_SOFTWARE": f"bandweave {version('bandweave')}", **ours}

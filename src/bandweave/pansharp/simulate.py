@@ -23,7 +23,7 @@ from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.resample import degrade
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.writing.outputs import OutputSet
-from bandweave.raster.writing.raster import MapWriter
+from bandweave.raster.writing.raster import MapWriter, RasterForm
 
 GAIN = 0.3  # of the MS bands at their Nyquist frequency
 BANDS = {  # nanometres; the first so many, in the order of WorldView-2's
@@ -128,10 +128,7 @@ def simulated_pair(
             writer = MapWriter(
                 path,
                 grid,
-                bands=len(values),
-                dtype=dtype,
-                overviews="average",
-                names=labels,
+                RasterForm(bands=len(values), dtype=dtype, overviews="average", names=labels),
                 outputs=outputs,
             )
             writer.write(grid.window, _stored(values, dtype))

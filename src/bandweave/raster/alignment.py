@@ -1,4 +1,4 @@
-"""How two grids lie to each other, and what to tell the user where they do not fit."""
+"""The relation of two grids, and the message for a user where they do not fit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Different:
 
 
 def relation(grid: Grid, reference: Grid) -> Same | Finer | Different:
-    """How `grid` lies to `reference`.
+    """Find the relation of `grid` to `reference`.
 
     Corners may be off by 1e-3 pixels of the finer grid. Where one of the two has no transform,
     shapes alone decide; where one has no CRS, it is taken to be the other's.

@@ -1,4 +1,4 @@
-"""How much ground pixels cover, in any CRS.
+"""The ground that pixels cover, in hectares, in any CRS.
 
 Degrees squared are no area, and a metre of a map projection is not quite one on the ground. So the
 outline of a block of pixels is brought into an equal-area projection about the grid's centre
@@ -46,7 +46,7 @@ class GroundArea:
         self._block = max(1, min(BLOCK, int(EXTENT / (100 * pixel**0.5))))
 
     def hectares(self, window: Window) -> float:
-        """Of a rectangle of pixels, which should not be much larger than a block.
+        """The area of a rectangle of pixels, which should not be much larger than a block.
 
         >>> from rasterio.transform import Affine
         >>> grid = Grid(100, 100, Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32632))

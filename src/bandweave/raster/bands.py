@@ -1,4 +1,4 @@
-"""What a raster file says of its bands: wavelengths, units, names, scale and offset."""
+"""Facts that a raster file states on its bands: wavelengths, units, names, scale and offset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bandweave.errors import ConfigError
 from bandweave.raster.sensor_bands import nominal_wavelengths
 from bandweave.raster.source import BandInfo
 
-_PER_UNIT = {  # nanometres in each
+_PER_UNIT = {  # to_nanometres in each
     "nm": 1.0,
     "nanometer": 1.0,
     "nanometre": 1.0,
@@ -32,18 +32,18 @@ _WRITTEN = re.compile(
 )
 
 
-def band_info(dataset: DatasetReader, indexes: Sequence[int]) -> BandInfo:
-    """What the file says of the bands `indexes` (from 1)."""
+def read_band_info(dataset: DatasetReader, indexes: Sequence[int]) -> BandInfo:
+    """Read the facts on the bands `indexes` (from 1)."""
 
-    def of(values: Sequence) -> list:
+    def pick(values: Sequence) -> list:
         return [values[i - 1] for i in indexes]
 
-    scales = tuple(float(scale) for scale in of(dataset.scales))
-    offsets = tuple(float(offset) for offset in of(dataset.offsets))
-    units = {unit or None for unit in of(dataset.units)}
-    names = tuple(name or "" for name in of(dataset.descriptions))
+    scales = tuple(float(scale) for scale in pick(dataset.scales))
+    offsets = tuple(float(offset) for offset in pick(dataset.offsets))
+    units = {unit or None for unit in pick(dataset.units)}
+    names = tuple(name or "" for name in pick(dataset.descriptions))
     return BandInfo(
-        wavelengths=_wavelengths(dataset, indexes, names),
+        wavelengths=_read_wavelengths(dataset, indexes, names),
         units=units.pop() if len(units) == 1 else None,
         names=names if any(names) else None,
         scales=scales if any(scale != 1 for scale in scales) else None,
@@ -52,8 +52,8 @@ def band_info(dataset: DatasetReader, indexes: Sequence[int]) -> BandInfo:
     )
 
 
-def nanometres(values: Sequence[float], unit: str | None = None) -> tuple[float, ...] | None:
-    """Wavelengths in nanometres; None where the unit is no length or the values are none.
+def to_nanometres(values: Sequence[float], unit: str | None = None) -> tuple[float, ...] | None:
+    """Convert wavelengths to nanometres; None where the unit is no length or they are none.
 
     Without a unit, values that all lie below 100 are micrometres, else nanometres.
     """
@@ -69,22 +69,22 @@ def nanometres(values: Sequence[float], unit: str | None = None) -> tuple[float,
     return tuple(round(value * factor, 6) for value in values)
 
 
-def override(
+def override_bands(
     info: BandInfo, bands: int, wavelengths: Sequence[float] | None, units: str | None
 ) -> BandInfo:
-    """`info` with what the user states instead; wavelengths in nanometres, one a band."""
+    """Replace facts by those that the user states; wavelengths in to_nanometres, one a band."""
     if wavelengths is not None:
         if len(wavelengths) != bands:
             raise ConfigError(
                 f"`wavelengths` has {len(wavelengths)} values and the layer {bands} bands; "
-                "give one wavelength a band, in nanometres"
+                "give one wavelength a band, in to_nanometres"
             )
         info = replace(info, wavelengths=tuple(float(value) for value in wavelengths))
     return info if units is None else replace(info, units=units)
 
 
-def named(info: BandInfo, names: Sequence[str]) -> BandInfo:
-    """`info` with these band names."""
+def rename_bands(info: BandInfo, names: Sequence[str]) -> BandInfo:
+    """Replace the names of the bands."""
     return replace(info, names=tuple(names))
 
 
@@ -103,8 +103,8 @@ def ranges(values: Sequence[int]) -> str:
     return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in pieces)
 
 
-def stack(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
-    """The info of several sources put one behind the other, with `counts` bands each."""
+def stack_bands(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
+    """Join the facts of several sources whose bands stand one behind the other, `counts` each."""
 
     def join(name: str, fill: object) -> tuple | None:
         parts = [getattr(info, name) for info in infos]
@@ -129,22 +129,24 @@ def stack(infos: Sequence[BandInfo], counts: Sequence[int]) -> BandInfo:
     )
 
 
-def _wavelengths(
+def _read_wavelengths(
     dataset: DatasetReader, indexes: Sequence[int], names: Sequence[str]
 ) -> tuple[float, ...] | None:
-    """From band tags (ENVI and others), else GDAL's imagery domain, else 'xxx nm' in the names."""
+    """Read wavelengths from band tags (as ENVI's), GDAL's imagery domain, or 'xxx nm' in names."""
     tags = [dataset.tags(i) for i in indexes]
-    stated = [_number(tag.get("wavelength", tag.get("WAVELENGTH"))) for tag in tags]
+    stated = [_parse_number(tag.get("wavelength", tag.get("WAVELENGTH"))) for tag in tags]
     if None not in stated:
         unit = (
             tags[0].get("wavelength_units")
             or tags[0].get("WAVELENGTH_UNITS")
             or dataset.tags(ns="ENVI").get("wavelength_units")
         )
-        return nanometres([value for value in stated if value is not None], unit)
-    central = [_number(dataset.tags(i, ns="IMAGERY").get("CENTRAL_WAVELENGTH_UM")) for i in indexes]
+        return to_nanometres([value for value in stated if value is not None], unit)
+    central = [
+        _parse_number(dataset.tags(i, ns="IMAGERY").get("CENTRAL_WAVELENGTH_UM")) for i in indexes
+    ]
     if None not in central:
-        return nanometres([value for value in central if value is not None], "um")
+        return to_nanometres([value for value in central if value is not None], "um")
     written = [_WRITTEN.search(name) for name in names]
     found_names = [match for match in written if match]
     if len(found_names) < len(written):
@@ -154,7 +156,7 @@ def _wavelengths(
     )
 
 
-def _number(text: str | None) -> float | None:
+def _parse_number(text: str | None) -> float | None:
     try:
         return float(text) if text else None
     except ValueError:

@@ -47,8 +47,8 @@ class Rescaled(WindowSource):
             offsets=tuple(scale * own + offset for own in _spread(offsets, source.bands)),
         )
 
-    def of(self, source: Source) -> Rescaled:
-        """The same numbers of another source."""
+    def apply_to(self, source: Source) -> Rescaled:
+        """Rescale another source by the same numbers."""
         return Rescaled(source, self._scale, self._offset)
 
     def read_inside(self, window: Window) -> np.ndarray:

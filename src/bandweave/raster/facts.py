@@ -1,4 +1,4 @@
-"""What a raster holds, in rows of a name and a text each."""
+"""Facts on a raster for `bandweave info`: rows of a name and a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where pixels lie: a grid (size, transform, CRS) and windows on it."""
+"""The place of pixels: a grid (size, transform, CRS) and windows on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Window(NamedTuple):
         return Window(*(value * ratio for value in self))
 
     def clip(self, height: int, width: int) -> Window | None:
-        """What of it lies on a grid of this size; None if nothing does."""
+        """Cut it to a grid of this size; None if nothing of it lies there."""
         top, left = max(self.row, 0), max(self.col, 0)
         bottom, right = min(self.row + self.height, height), min(self.col + self.width, width)
         if bottom <= top or right <= left:
@@ -37,7 +37,7 @@ class Window(NamedTuple):
         return slice(row, row + self.height), slice(col, col + self.width)
 
     def divide(self, rows: int, columns: int | None = None) -> Iterator[Window]:
-        """Pieces of it without overlap, row by row; those at its end are smaller.
+        """Divide it into pieces without overlap, row by row; those at its end are smaller.
 
         columns  of a piece; as many as `rows` if None
 
@@ -115,7 +115,7 @@ class Grid:
         return tuple(self.xy(row, col) for col, row in pixels)
 
     def xy(self, row: float, col: float) -> tuple[float, float]:
-        """Where the upper left corner of a pixel lies in the CRS."""
+        """The place of the upper left corner of a pixel in the CRS."""
         t = self.transform
         return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
@@ -125,9 +125,9 @@ class Grid:
             return size
         width, height = self.pixel_size
         pixel = f"{width:g}" if abs(width - height) < 1e-6 * width else f"{width:g}×{height:g}"
-        return f"{size} at {pixel} {self.unit}{self._in_metres()}".rstrip()
+        return f"{size} at {pixel} {self.unit}{self._say_metres()}".rstrip()
 
-    def _in_metres(self) -> str:
+    def _say_metres(self) -> str:
         """' (about 10 m × 9.2 m at 23.4°)': a pixel in degrees, at the middle's latitude."""
         if self.unit != "°":
             return ""
@@ -144,12 +144,12 @@ def tiles(height: int, width: int, size: int, overlap: int = 0) -> Iterator[Wind
     The last of a row or column is moved back to end at the border; a grid smaller than `size` gets
     one window that reaches beyond it.
     """
-    for row in _starts(height, size, overlap):
-        for col in _starts(width, size, overlap):
+    for row in _list_starts(height, size, overlap):
+        for col in _list_starts(width, size, overlap):
             yield Window(row, col, size, size)
 
 
-def _starts(length: int, size: int, overlap: int) -> list[int]:
+def _list_starts(length: int, size: int, overlap: int) -> list[int]:
     if not 0 <= overlap < size:
         raise ValueError(f"overlap {overlap} must be at least 0 and less than the size {size}")
     last = max(length - size, 0)

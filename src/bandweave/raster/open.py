@@ -11,8 +11,8 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from bandweave.errors import ConfigError, FileError, GridMismatch
-from bandweave.raster import bands as band_facts
 from bandweave.raster.alignment import Same, relation, same_crs, short_crs
+from bandweave.raster.bands import rename_bands
 from bandweave.raster.formats.arrays import StackedSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.reader import RasterReader, Request
@@ -31,28 +31,24 @@ def open_source(
     nodata: float | None = None,
     axis: int | None = None,
     shape: tuple[int, int] | None = None,
-    wavelengths: Sequence[float] | None = None,
-    units: str | None = None,
     control_points: bool = False,
 ) -> WindowSource:
     """Open a layer's file, or one file a band in the given order, by what the files contain.
 
-    GeoTIFF, ENVI (header or data file) and other formats of GDAL; MATLAB v5 and v7.3; HDF5 and
-    NetCDF-4; NumPy.
+    `readers.READERS` holds the formats.
 
-    key          which array of a file that holds several, by its path in the file (`hsi.Data`,
-                 `group/cube`) or a path's end; several are bands of one layer, one behind the other
-    bands        band numbers from 1, as GDAL and QGIS count them, in the order wanted; None is all
-    crs          assigned where the file has none; never a warp
-    nodata       the value of a hole, instead of the one the file states
-    axis         which axis of a 3-D array counts bands (0, 1 or 2); by default what the file says,
-                 the one that leaves `shape` or a whole multiple of it, or the shortest if that is
-                 the first or the last; what could be another one has to be stated
-    shape        rows and columns of the reference grid, if known
-    wavelengths  in nanometres, one a band, instead of what the file states
-    units        of the values, instead of what the file states
+    key             which array of a file that holds several, by its path in the file (`hsi.Data`,
+                    `group/cube`) or a path's end; several are bands of one layer, in that order
+    bands           band numbers from 1, as GDAL and QGIS count them, in the order wanted; None is
+                    all
+    crs             assigned where the file has none; never a warp
+    nodata          the value of a hole, instead of the one the file states
+    axis            which axis of a 3-D array counts bands (0, 1 or 2); by default what the file
+                    says, the one that leaves `shape` or a whole multiple of it, or the shortest if
+                    that is the first or the last; what could be another one has to be stated
+    shape           rows and columns of the reference grid, if known
     control_points  an image that only ground control points or RPCs place may be opened; its
-                 `rectified` puts it on a grid
+                    `rectify` puts it on a grid
 
     A file without a transform gets the stand-in `grid.PIXELS`, north-up and one unit a pixel.
 
@@ -89,12 +85,11 @@ def open_source(
             "`warp: bilinear` instead"
         )
     source.grid = assign_crs(source.grid, crs, files[0])
-    source.info = band_facts.override(source.info, source.bands, wavelengths, units)
     return source
 
 
 def assign_crs(grid: Grid, crs: CRS | str | int | None, name: str) -> Grid:
-    """The grid with `crs` where it has none; GridMismatch where it has another."""
+    """Give a grid without a CRS this one; GridMismatch where it has another."""
     if crs is None:
         return grid
     try:
@@ -120,14 +115,14 @@ def _open_one(path: str, request: Request) -> WindowSource:
 
 
 def _open_keys(path: str, keys: Sequence[str], request: Request) -> WindowSource:
-    """Arrays of one file as the bands of one layer, as a sensor's two cubes are."""
+    """Open arrays of one file as the bands of one layer, as a sensor's two cubes are."""
     sources = [_open_one(path, replace(request, key=key, bands=None)) for key in keys]
     _check_alike(sources, keys, "arrays", f"{path}: ")
     return request.pick_bands(StackedSource(sources), path)
 
 
 def _open_files(paths: list[str], request: Request) -> WindowSource:
-    """Files of one band each as the bands of one layer."""
+    """Open files of one band each as the bands of one layer."""
     if request.bands is not None:
         if max(request.bands) >= len(paths):
             raise FileError(
@@ -143,10 +138,10 @@ def _open_files(paths: list[str], request: Request) -> WindowSource:
     _check_alike(sources, paths, "files")
     names = tuple(
         source.info.names[0] if source.info.names and source.info.names[0] else short
-        for short, source in zip(_own_parts(paths), sources, strict=True)
+        for short, source in zip(_shorten_names(paths), sources, strict=True)
     )
     stacked = StackedSource(sources)
-    stacked.info = band_facts.named(stacked.info, names)
+    stacked.info = rename_bands(stacked.info, names)
     return stacked
 
 
@@ -162,8 +157,8 @@ def _check_alike(
             )
 
 
-def _own_parts(paths: list[str]) -> list[str]:
-    """File names without what they share: B1, B2, … for LC08_…_B1.TIF, LC08_…_B2.TIF, …."""
+def _shorten_names(paths: list[str]) -> list[str]:
+    """Shorten file names by what they share: B1, B2, … for LC08_…_B1.TIF, LC08_…_B2.TIF, …."""
     stems = [Path(path).stem for path in paths]
     shared = os.path.commonprefix(stems)  # noqa: RUF071  stems are names, not paths
     start = max(shared.rfind(separator) for separator in "_-. ") + 1

@@ -25,7 +25,7 @@ from bandweave.errors import ConfigError, GridMismatch, LabelError
 from bandweave.raster.grid import Grid
 from bandweave.raster.reader import VectorReader
 from bandweave.raster.readers import recognise
-from bandweave.raster.vectors import read_table, usable_parts
+from bandweave.raster.vectors import pick_usable_parts, read_table
 
 Overlap = Literal["smallest", "largest", "first", "last", "ignore"]
 OVERLAPS = ("smallest", "largest", "first", "last", "ignore")
@@ -56,7 +56,7 @@ class Polygons:
 
     @property
     def noun(self) -> str:
-        """What a message calls them: 'polygons', 'points', or 'shapes' where there are both."""
+        """Their name in messages: 'polygons', 'points', or 'shapes' where there are both."""
         kinds = {"points" if "Point" in shape.geom_type else "polygons" for shape in self.shapes}
         return kinds.pop() if len(kinds) == 1 else "shapes"
 
@@ -124,21 +124,21 @@ def read_polygons(
         if vector.note:
             notes.append(vector.note)
         if table is not None:
-            keys = [_text(key) for key in _column(file, columns, on, None)]
+            keys = [_read_key(key) for key in _get_column(file, columns, on, None)]
             found = [table.get(key) for key in keys]
             if field not in table.columns:
-                found = list(_column(file, columns, field, table))
+                found = list(_get_column(file, columns, field, table))
         else:
             keys = [""] * len(geometries)
-            found = list(_column(file, columns, field, None))
+            found = list(_get_column(file, columns, field, None))
         for geometry, key, value in zip(geometries, keys, found, strict=True):
             counts["read"] += 1
-            usable, left_out = usable_parts(geometry)
+            usable, left_out = pick_usable_parts(geometry)
             if usable is None:
                 counts["unusable"] += 1
             elif table is not None and key not in table:
                 counts["without_row"] += 1
-            elif (code := _code(value)) is None:
+            elif (code := _read_code(value)) is None:
                 counts["without_code"] += 1
             else:
                 pieces += left_out
@@ -241,28 +241,28 @@ def _reproject(polygons: Polygons, grid: Grid) -> np.ndarray:
             continue
         mine = polygons.files == number
 
-        def moved(points: np.ndarray, crs: CRS = crs) -> np.ndarray:
+        def move(points: np.ndarray, crs: CRS = crs) -> np.ndarray:
             x, y = warp_points(crs, grid.crs, points[:, 0], points[:, 1])
             return np.column_stack([x, y])
 
         try:
-            shapes[mine] = shapely.transform(shapes[mine], moved)
+            shapes[mine] = shapely.transform(shapes[mine], move)
         except (CPLE_BaseError, shapely.errors.GEOSException) as error:
             raise GridMismatch(
                 f"polygons in {crs.to_string()} cannot be brought to {grid.crs.to_string()}: "
                 f"{' '.join(str(error).split())}; is `crs:` right?"
             ) from error
-    return _beside_the_dateline(shapes, grid)
+    return _turn_to_grid(shapes, grid)
 
 
-def _beside_the_dateline(shapes: np.ndarray, grid: Grid) -> np.ndarray:
-    """Polygons in degrees, what lies a turn of the Earth away from the grid brought to it.
+def _turn_to_grid(shapes: np.ndarray, grid: Grid) -> np.ndarray:
+    """Bring polygons in degrees that lie a turn of the Earth away from the grid to it.
 
     Raises GridMismatch for polygons that cross the dateline and are not cut there.
     """
     if grid.crs is None or not grid.crs.is_geographic or not len(shapes):
         return shapes
-    uncut = sum(_jumps(shape) for shape in shapes)
+    uncut = sum(_crosses_dateline(shape) for shape in shapes)
     if uncut:
         raise GridMismatch(
             f"{uncut} polygons have edges more than 180° long: they cross the dateline, and "
@@ -272,14 +272,14 @@ def _beside_the_dateline(shapes: np.ndarray, grid: Grid) -> np.ndarray:
     turned = shapes.copy()
     for i, shape in enumerate(shapes):
         pieces = list(getattr(shape, "geoms", [shape]))
-        moved = [_turned(piece, west, east) for piece in pieces]
-        if any(new is not old for new, old in zip(moved, pieces, strict=True)):
+        move = [_turn(piece, west, east) for piece in pieces]
+        if any(new is not old for new, old in zip(move, pieces, strict=True)):
             several = shapely.multipoints if "Point" in shape.geom_type else shapely.multipolygons
-            turned[i] = several(moved) if hasattr(shape, "geoms") else moved[0]
+            turned[i] = several(move) if hasattr(shape, "geoms") else move[0]
     return turned
 
 
-def _jumps(shape: Any) -> bool:
+def _crosses_dateline(shape: Any) -> bool:
     """An edge goes more than half around the Earth; one all around it lies along a pole."""
     if "Polygon" not in shape.geom_type:
         return False
@@ -290,8 +290,8 @@ def _jumps(shape: Any) -> bool:
     return False
 
 
-def _turned(piece: Any, west: float, east: float) -> Any:
-    """The piece, or where only that lies between west and east, the same a turn away."""
+def _turn(piece: Any, west: float, east: float) -> Any:
+    """Give the piece back, or where only that lies between west and east, the same a turn away."""
     left, _, right, _ = piece.bounds
     if right <= west or left >= east:
         for turn in (360.0, -360.0):
@@ -318,13 +318,13 @@ def _read_join(
     path, on = Path(str(join["csv"])), str(join["on"]).strip()
     read = read_table(path, on, encoding=join.get("encoding"), wanted=field)
     if on not in read.columns:
-        raise LabelError(f"{path} has no column {on!r} to join on{_there_are(on, read.columns)}")
+        raise LabelError(f"{path} has no column {on!r} to join on{_list_columns(on, read.columns)}")
     if read.note:
         notes.append(read.note)
     table = _Joined()
     table.columns = read.columns
     for row in read.rows:
-        key = _text(row.get(on, ""))
+        key = _read_key(row.get(on, ""))
         if key in table:
             counts["repeated_rows"] += 1
         else:
@@ -332,34 +332,36 @@ def _read_join(
     return table, on
 
 
-def _there_are(name: str, columns: Sequence[str]) -> str:
-    """The end of a message: the nearest column, and which there are."""
+def _list_columns(name: str, columns: Sequence[str]) -> str:
+    """Write the end of a message: the nearest column, and which there are."""
     close = difflib.get_close_matches(name.casefold(), [each.casefold() for each in columns], 1)
     near = next((each for each in columns if close and each.casefold() == close[0]), None)
     shown = ", ".join(columns[:20]) + (f" and {len(columns) - 20} more" if columns[20:] else "")
     return f"; it has {shown or 'none'}" + (f"; did you mean {near!r}?" if near else "")
 
 
-def _column(path: Path, columns: dict[str, Any], name: str, joined: _Joined | None) -> np.ndarray:
+def _get_column(
+    path: Path, columns: dict[str, Any], name: str, joined: _Joined | None
+) -> np.ndarray:
     if name not in columns:
         if joined is None:
-            raise LabelError(f"{path} has no field {name!r}{_there_are(name, list(columns))}")
+            raise LabelError(f"{path} has no field {name!r}{_list_columns(name, list(columns))}")
         known = list(dict.fromkeys([*joined.columns, *columns]))
         raise LabelError(
-            f"the table joined with {path} has no column {name!r}{_there_are(name, known)}"
+            f"the table joined with {path} has no column {name!r}{_list_columns(name, known)}"
         )
     return columns[name]
 
 
-def _text(value: Any) -> str:
-    """A key as both files write it: 7, 7.0, '7,0' and ' 7 ' are the same, and '007' is another."""
+def _read_key(value: Any) -> str:
+    """Read a key as both files write it: 7, 7.0, '7,0' and ' 7 ' are one, and '007' is another."""
     text = str(value).strip()
-    whole = None if re.match(r"[+-]?0\d", text) else _whole(value)
+    whole = None if re.match(r"[+-]?0\d", text) else _read_whole(value)
     return text if whole is None else str(whole)
 
 
-def _whole(value: Any) -> int | None:
-    """The whole number that a number or a text is, with or without decimals that are zeros."""
+def _read_whole(value: Any) -> int | None:
+    """Read the whole number that a number or a text is, with or without decimals that are zeros."""
     if isinstance(value, float | np.floating):
         return int(value) if float(value).is_integer() else None
     if isinstance(value, int | np.integer | bool | np.bool_):
@@ -368,8 +370,8 @@ def _whole(value: Any) -> int | None:
     return int(found[1]) if found else None
 
 
-def _code(value: Any) -> Code | None:
+def _read_code(value: Any) -> Code | None:
     if value is None or (isinstance(value, float | np.floating) and not math.isfinite(value)):
         return None
-    whole = _whole(value)
+    whole = _read_whole(value)
     return (str(value).strip() or None) if whole is None else whole

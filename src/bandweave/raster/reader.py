@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a raster file.
+    """The wishes of whoever opens a raster file.
 
     key     which of its arrays; None for the only one
     bands   band numbers from 0, in the order wanted; None for all
@@ -43,7 +43,7 @@ class Request:
     shape: tuple[int, int] | None = None
 
     def pick_bands(self, source: WindowSource, name: str) -> WindowSource:
-        """The wanted bands of `source`, which holds all bands of the file `name`."""
+        """Pick the wanted bands of `source`, which holds all bands of the file `name`."""
         if self.bands is None:
             return source
         if not all(0 <= band < source.bands for band in self.bands):
@@ -66,11 +66,11 @@ class Reader:
     content: str = "data"
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether a file is of this format, by `head`, its first 4096 bytes."""
+        """Tell whether a file is of this format, by `head`, its first 4096 bytes."""
         return False
 
     def describe(self, path: str) -> Facts:
-        """What `bandweave info` prints of a file: a name and a text each."""
+        """List the facts that `bandweave info` prints: a name and a text each."""
         raise NotImplementedError
 
 
@@ -80,22 +80,22 @@ class RasterReader(Reader):
     content = "a raster"
 
     def open(self, path: str, request: Request) -> WindowSource:
-        """The pixels of a file, which are read by window later.
+        """Open the pixels of a file, which are read by window later.
 
         Raises FileError for a damaged file, and for a key or a band that it lacks.
         """
         raise NotImplementedError
 
     def list_arrays(self, path: str) -> list[Entry]:
-        """The arrays of which `key` chooses one; none where a file holds one raster."""
+        """List the arrays of which `key` chooses one; none where a file holds one raster."""
         return []
 
     def read_categories(self, path: str) -> Categories | None:
-        """Names and colours of class codes that a label raster gives itself."""
+        """Read names and colours of class codes that a label raster gives itself."""
         return None
 
     def describe(self, path: str) -> Facts:
-        """Format, size, place and bands."""
+        """List format, size, place and bands."""
         source = self.open(path, Request())
         facts = [("format", self.noun), describe_size(source)]
         return [*facts, *describe_place(source.grid), *describe_bands(source.info)]
@@ -114,7 +114,7 @@ class VectorReader(Reader):
         encoding: str | None = None,
         crs: CRS | None = None,
     ) -> Vector:
-        """The features of a layer.
+        """Read the features of a layer.
 
         layer     of a file with several
         encoding  of the text, where the file says none or another one
@@ -126,7 +126,7 @@ class VectorReader(Reader):
         raise NotImplementedError
 
     def read_fields(self, path: Path) -> dict[str, np.ndarray]:
-        """The values of each attribute, without the geometries."""
+        """Read the values of each attribute, without the geometries."""
         return self.read(path).fields
 
 
@@ -136,10 +136,10 @@ class TableReader(Reader):
     content = "a table"
 
     def read(self, path: Path) -> Table:
-        """The rows under the names of their columns."""
+        """Read the rows under the names of their columns."""
         raise NotImplementedError
 
     def describe(self, path: str) -> Facts:
-        """Columns, and the number of rows."""
+        """List the columns, and the number of rows."""
         table = self.read(Path(path))
         return [("rows", str(len(table.rows))), ("columns", ", ".join(table.columns) or "none")]

@@ -1,4 +1,4 @@
-"""Where the bands of known sensors lie, by what their names and files are called.
+"""Wavelengths of the bands of known sensors, by what bands and files are called.
 
 Central wavelengths are those that the operators publish: of Sentinel-2A (ESA, "Sentinel-2 MSI
 Technical Guide"), of OLI and TIRS on Landsat 8 (USGS, "Landsat 8 Data Users Handbook"), and of ETM+

@@ -1,4 +1,4 @@
-"""What every reader of pixels offers, whatever the file."""
+"""Sources of pixels, whatever the file: windows of values, and facts on the bands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bandweave.raster.grid import Grid, Window
 
 @dataclass(frozen=True)
 class BandInfo:
-    """What a file says of its bands. Each tuple has one entry a band, or is None if unknown."""
+    """Facts on the bands of a file. Each tuple has one entry a band, or is None if unknown."""
 
     wavelengths: tuple[float, ...] | None = None  # nanometres
     units: str | None = None  # of the values, after scale and offset

@@ -76,7 +76,7 @@ class OgrReader(VectorReader):
         note, given = "", encoding
         if encoding is None:
             encoding, note = self._find_encoding(path)
-        with self._naming(path, given):
+        with self._convert_failures(path, given):
             names = [str(name) for name, _ in pyogrio.list_layers(path)]
             if layer is None and len(names) > 1:
                 raise FileError(f"{path} has layers {', '.join(names)}; choose one with `key`")
@@ -91,18 +91,18 @@ class OgrReader(VectorReader):
             shapes = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
             stated = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
         fields = dict(zip(map(str, meta["fields"]), values, strict=True))
-        return Vector(shapes, fields, _crs_of(path, shapes, stated, crs), note)
+        return Vector(shapes, fields, _choose_crs(path, shapes, stated, crs), note)
 
     def read_fields(self, path: Path) -> dict[str, np.ndarray]:
         self._check(path)
-        with self._naming(path):
+        with self._convert_failures(path):
             return _read_columns(path, self._find_encoding(path)[0])
 
     def describe(self, path: str) -> Facts:
         import pyogrio
 
         self._check(Path(path), "polygons")
-        with self._naming(Path(path)):
+        with self._convert_failures(Path(path)):
             info = pyogrio.read_info(path)
         names = zip(info["fields"], info["dtypes"], strict=True)
         return [
@@ -121,11 +121,11 @@ class OgrReader(VectorReader):
             raise FileError(f"{path} cannot be read as {content}: it is no {self.noun}, {found}")
 
     def _find_encoding(self, path: Path) -> tuple[str | None, str]:
-        return _encoding_of_dbf(_sibling(path, ".dbf")) if self._dbf else (None, "")
+        return _find_dbf_encoding(_find_sibling(path, ".dbf")) if self._dbf else (None, "")
 
     @contextmanager
-    def _naming(self, path: Path, encoding: str | None = None) -> Iterator[None]:
-        """Whatever reading raises, as a FileError that names the file."""
+    def _convert_failures(self, path: Path, encoding: str | None = None) -> Iterator[None]:
+        """Convert whatever reading raises into a FileError that names the file."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -133,7 +133,7 @@ class OgrReader(VectorReader):
         except (FileError, MemoryError):
             raise
         except UnicodeDecodeError as error:
-            said = f"`encoding: {encoding}`" if encoding else f"UTF-8{_said_by(path)}"
+            said = f"`encoding: {encoding}`" if encoding else f"UTF-8{_say_sidecar(path)}"
             raise FileError(
                 f"{path}: its text is not in {said} (byte {error.object[error.start]:#04x}); add "
                 "`encoding:` to the labels, for instance `encoding: latin1`"
@@ -147,10 +147,10 @@ class OgrReader(VectorReader):
 
 
 def read_dbf(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a dBASE table that stands alone."""
+    """Read the columns of a dBASE table that stands alone."""
     check_input_file(path)
     try:
-        return _read_columns(path, _encoding_of_dbf(path)[0])
+        return _read_columns(path, _find_dbf_encoding(path)[0])
     except (FileError, MemoryError):
         raise
     except Exception as error:  # readers raise whatever the damage leads to
@@ -167,16 +167,16 @@ def _read_columns(path: Path, encoding: str | None) -> dict[str, np.ndarray]:
     return dict(zip(map(str, meta["fields"]), values, strict=True))
 
 
-def _sibling(path: Path, suffix: str) -> Path:
-    """The file of the same name with another ending, in small letters or in large."""
+def _find_sibling(path: Path, suffix: str) -> Path:
+    """Find the file of the same name with another ending, in small letters or in large."""
     return next(
         (other for each in (suffix, suffix.upper()) if (other := path.with_suffix(each)).is_file()),
         path.with_suffix(suffix),
     )
 
 
-def _encoding_of_dbf(path: Path) -> tuple[str | None, str]:
-    """The encoding of a dBASE table's text, and a note where it was guessed; None is as it says.
+def _find_dbf_encoding(path: Path) -> tuple[str | None, str]:
+    """Find the encoding of a dBASE table, and a note where it was guessed; None is as it says.
 
     Its sidecar (.cpg) or a byte of its own says it, or nothing does. Text of Latin letters that can
     be UTF-8 is UTF-8, whatever was said: many programs lose the sidecar or write a wrong one.
@@ -184,7 +184,7 @@ def _encoding_of_dbf(path: Path) -> tuple[str | None, str]:
     try:
         with path.open("rb") as file:
             raw = file.read(_LOOKED_AT)
-        sidecar = _sibling(path, ".cpg")
+        sidecar = _find_sibling(path, ".cpg")
         said = sidecar.read_bytes()[:64].decode("ascii", "replace").strip("\0 \r\n\t")
     except FileNotFoundError:
         said = ""
@@ -192,7 +192,7 @@ def _encoding_of_dbf(path: Path) -> tuple[str | None, str]:
             return None, ""
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from None
-    codec = _codec(said) or ("iso8859-1" if raw[29:30] in _ANSI else None)
+    codec = _find_codec(said) or ("iso8859-1" if raw[29:30] in _ANSI else None)
     if not said and codec is None and raw[29:30] not in (b"", b"\0"):
         return None, ""  # a code page that GDAL knows
     text = raw[int.from_bytes(raw[8:10], "little") :]
@@ -215,8 +215,8 @@ def _encoding_of_dbf(path: Path) -> tuple[str | None, str]:
     return "utf-8", ""
 
 
-def _codec(name: str) -> str | None:
-    """Python's name of an encoding as .cpg files call it: UTF-8, 1252, ISO 88591, 65001."""
+def _find_codec(name: str) -> str | None:
+    """Find Python's name of an encoding as .cpg files call it: UTF-8, 1252, ISO 88591, 65001."""
     plain = name.lower().replace("ansi", "").replace("oem", "").strip()
     tries = [plain, f"cp{plain}", plain.replace(" ", "-"), plain.replace("88591", "8859-1")]
     for each in ["utf-8"] if plain == "65001" else tries:
@@ -227,12 +227,14 @@ def _codec(name: str) -> str | None:
     return None
 
 
-def _said_by(path: Path) -> str:
+def _say_sidecar(path: Path) -> str:
     sidecar = path.with_suffix(".cpg")
     return f", whatever its {sidecar.name} says" if sidecar.exists() else ""
 
 
-def _crs_of(path: Path, shapes: np.ndarray, stated: CRS | None, given: CRS | None) -> CRS | None:
+def _choose_crs(
+    path: Path, shapes: np.ndarray, stated: CRS | None, given: CRS | None
+) -> CRS | None:
     if stated is None or not stated.is_geographic:
         return stated or given
     bounds = shapely.bounds(shapes)
@@ -275,7 +277,7 @@ class CsvReader(TableReader):
 def read_table(
     path: Path, key: str | None = None, *, encoding: str | None = None, wanted: str | None = None
 ) -> Table:
-    """A table of text with a header: commas, semicolons, tabs or bars between, in any encoding.
+    """Read a table of text with a header, with commas, semicolons, tabs or bars between.
 
     key       a column that the header holds; the delimiter under which it does is meant. Without
               it, or where none does, the one that gives the most columns
@@ -287,7 +289,7 @@ def read_table(
     """
     check_input_file(path)
     try:
-        text, note = _decoded(path, encoding)
+        text, note = _decode(path, encoding)
         lines = _split(text, key, path)
     except (OSError, csv.Error) as error:
         raise FileError(f"{path} cannot be read as a CSV table: {error}") from error
@@ -308,12 +310,12 @@ def read_table(
 
 
 def _split(text: str, key: str | None, path: Path) -> list[list[str]]:
-    """The rows under the delimiter that is meant, which a first line `sep=;` (Excel's) may say."""
+    """Split text into rows by its delimiter, which a first line `sep=;` (Excel's) may say."""
     if said := re.match(r'"?sep=(.)"?\s*\r?\n', text):
         text = text[said.end() :]
     text = text.lstrip("\r\n")
     headers = {
-        mark: [name.strip() for name in next(_rows(text, mark), [])]
+        mark: [name.strip() for name in next(_read_rows(text, mark), [])]
         for mark in ([said[1]] if said else _DELIMITERS)
     }
     fitting = [mark for mark, names in headers.items() if key is not None and key in names]
@@ -324,16 +326,16 @@ def _split(text: str, key: str | None, path: Path) -> list[list[str]]:
             f"the column {key!r} nor a comma, semicolon, tab or bar"
         )
     mark = max(fitting or headers, key=lambda each: len(headers[each]))
-    return list(_rows(text, mark, strict=True))  # quotes that do not end are no text of a cell
+    return list(_read_rows(text, mark, strict=True))  # quotes that do not end are no text of a cell
 
 
-def _rows(text: str, mark: str, strict: bool = False) -> Iterator[list[str]]:
+def _read_rows(text: str, mark: str, strict: bool = False) -> Iterator[list[str]]:
     lines = io.StringIO(text, newline="")
     return csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=strict)
 
 
-def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
-    """The text of a file, and a note where its encoding is a guess."""
+def _decode(path: Path, encoding: str | None) -> tuple[str, str]:
+    """Decode the text of a file, with a note where its encoding is a guess."""
     raw = path.read_bytes()
     if raw.startswith(b"PK\x03\x04"):
         raise FileError(f"{path} is a spreadsheet or an archive; save it as CSV (UTF-8)")
@@ -343,7 +345,7 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
             text = raw.decode(encoding).removeprefix("\ufeff")
         elif raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             text = raw.decode("utf-16")
-        elif wide := _wide(raw):
+        elif wide := _detect_utf16(raw):
             text = raw.decode(wide)
         else:
             text = raw.decode("utf-8-sig")
@@ -364,8 +366,8 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
     return text, note
 
 
-def _wide(raw: bytes) -> str | None:
-    """UTF-16 without a mark at its beginning: every other byte of Latin letters is 0."""
+def _detect_utf16(raw: bytes) -> str | None:
+    """Detect UTF-16 without a mark at its beginning: every other byte of Latin letters is 0."""
     if raw[1:2] == b"\0" and raw[3:4] == b"\0":
         return "utf-16-le"
     return "utf-16-be" if raw[:1] == b"\0" and raw[2:3] == b"\0" else None
@@ -374,8 +376,8 @@ def _wide(raw: bytes) -> str | None:
 # --------------------------------------------------------------------------------------- geometries
 
 
-def usable_parts(shape: Any) -> tuple[Any, int]:
-    """The polygons of a geometry, or its points where it has none; and how many pieces are neither.
+def pick_usable_parts(shape: Any) -> tuple[Any, int]:
+    """Pick the polygons of a geometry, or else its points; and count the pieces that are neither.
 
     Collections are opened, however deep. None for what has neither polygons nor points, and for
     coordinates that are not finite.
@@ -384,7 +386,7 @@ def usable_parts(shape: Any) -> tuple[Any, int]:
         return None, 0
     if shape.geom_type in ("Polygon", "MultiPolygon", "Point", "MultiPoint"):
         return shape, 0
-    pieces = _pieces(shape)
+    pieces = _list_pieces(shape)
     areas = [piece for piece in pieces if piece.geom_type == "Polygon"]
     points = [piece for piece in pieces if piece.geom_type == "Point"]
     if areas:
@@ -392,8 +394,8 @@ def usable_parts(shape: Any) -> tuple[Any, int]:
     return (shapely.multipoints(points) if points else None), len(pieces) - len(points)
 
 
-def _pieces(shape: Any) -> list[Any]:
-    """The single geometries in a collection, however deep they lie; empty ones left out."""
+def _list_pieces(shape: Any) -> list[Any]:
+    """List the single geometries in a collection, however deep they lie; empty ones left out."""
     pieces, waiting = [], [shape]
     while waiting:
         one = waiting.pop()

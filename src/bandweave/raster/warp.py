@@ -47,21 +47,21 @@ class WarpedSource(WindowSource):
         _check(source.grid, grid)
         self.source, self.grid, self.resampling = source, grid, resampling
         self.bands, self.dtype, self.info = source.bands, source.dtype, source.info
-        self._shrink = _pixels_per_pixel(source.grid, grid)
-        if self._source_window(grid.window) is None:
+        self._shrink = _measure_pixels(source.grid, grid)
+        if self._find_source_window(grid.window) is None:
             raise GridMismatch(
-                f"the layer covers {_box(source.grid)} and the grid {_box(grid)} "
+                f"the layer covers {_say_extent(source.grid)} and the grid {_say_extent(grid)} "
                 f"({grid.crs or 'no CRS'}): they do not overlap"
             )
 
     def read_inside(self, window: Window) -> np.ndarray:
         values = np.full((self.bands, window.height, window.width), np.nan, np.float32)
-        needed = self._source_window(window)
+        needed = self._find_source_window(window)
         if needed is None:
             return values
         large = needed.height * needed.width * self.bands > _MOST
         if large and max(window.height, window.width) > 1:
-            for half in _halves(window):
+            for half in _halve(window):
                 rows, cols = half.slices((window.row, window.col))
                 values[:, rows, cols] = self.read_inside(half)
             return values
@@ -90,10 +90,10 @@ class WarpedSource(WindowSource):
             SOURCE_EXTRA=8,
         )
 
-    def _source_window(self, window: Window) -> Window | None:
-        """The pixels of the source that a window of the grid draws on; None if it has none."""
-        edge_rows = _steps(window.row, window.height)
-        edge_cols = _steps(window.col, window.width)
+    def _find_source_window(self, window: Window) -> Window | None:
+        """Find the pixels of the source that a window of the grid draws on; None if it has none."""
+        edge_rows = _list_steps(window.row, window.height)
+        edge_cols = _list_steps(window.col, window.width)
         rows, cols = (axis.ravel() for axis in np.meshgrid(edge_rows, edge_cols, indexing="ij"))
         source_rows, source_cols = _project(self.grid, self.source.grid, rows, cols)
         finite = np.isfinite(source_rows) & np.isfinite(source_cols)
@@ -127,7 +127,7 @@ def _check(source: Grid, grid: Grid) -> None:
 def _project(
     grid: Grid, other: Grid, rows: np.ndarray, cols: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of `other` that lie where those of `grid` do."""
+    """Project rows and columns to those of `other` that lie where those of `grid` do."""
     t = grid.transform
     x, y = t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
     if grid.crs is not None and other.crs is not None and grid.crs != other.crs:
@@ -136,8 +136,8 @@ def _project(
     return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
 
 
-def _pixels_per_pixel(source: Grid, grid: Grid) -> tuple[float, float]:
-    """How many columns and rows of the source a pixel in the middle of the grid spans."""
+def _measure_pixels(source: Grid, grid: Grid) -> tuple[float, float]:
+    """Measure the columns and rows of the source that a pixel in the middle of the grid spans."""
     row, col = grid.height / 2, grid.width / 2
     rows, cols = _project(
         grid, source, np.array([row, row, row + 1]), np.array([col, col + 1, col])
@@ -151,12 +151,12 @@ def _pixels_per_pixel(source: Grid, grid: Grid) -> tuple[float, float]:
     return float(across), float(down)
 
 
-def _steps(first: int, length: int) -> np.ndarray:
+def _list_steps(first: int, length: int) -> np.ndarray:
     """Some positions from one end to the other, so that curved edges are followed."""
     return np.linspace(first, first + length, 21)
 
 
-def _halves(window: Window) -> tuple[Window, Window]:
+def _halve(window: Window) -> tuple[Window, Window]:
     row, col, height, width = window
     if height >= width:
         half = height // 2
@@ -165,6 +165,6 @@ def _halves(window: Window) -> tuple[Window, Window]:
     return Window(row, col, height, half), Window(row, col + half, height, width - half)
 
 
-def _box(grid: Grid) -> str:
+def _say_extent(grid: Grid) -> str:
     left, bottom, right, top = grid.bounds
     return f"{left:.6g} to {right:.6g}, {bottom:.6g} to {top:.6g}"

@@ -21,7 +21,7 @@ from bandweave.landcover.areas.sample import draw_sample
 from bandweave.landcover.map_files import ROWS
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
-from bandweave.raster.writing.raster import MapWriter
+from bandweave.raster.writing.raster import MapWriter, RasterForm
 
 UTM = CRS.from_epsg(32617)
 CLASSES = (ClassInfo(3, "water", "#0000ff"), ClassInfo(7, "grass", "#00cd00"))
@@ -37,7 +37,7 @@ def part_of(labels, name="plot", size=20.0, crs=UTM, **more):
 
 def write_map(path, part, indices):
     codes = np.array([0, *(each.code for each in CLASSES)], np.uint8)[indices + 1]
-    with MapWriter(path, part.grid, dtype="uint8", nodata=0) as writer:
+    with MapWriter(path, part.grid, RasterForm(dtype="uint8", nodata=0)) as writer:
         writer.write(part.grid.window, codes)
     return path
 
@@ -194,7 +194,9 @@ def test_other_classes_than_the_maps(tmp_path, mapped, sampled):
 
 def test_points_of_a_scene_file(tmp_path, mapped, sampled):
     part = part_of(sampled)
-    with MapWriter(tmp_path / "hsi.tif", part.grid, dtype="float32", nodata=np.nan) as writer:
+    with MapWriter(
+        tmp_path / "hsi.tif", part.grid, RasterForm(dtype="float32", nodata=np.nan)
+    ) as writer:
         writer.write(part.grid.window, np.zeros(mapped.shape, np.float32))
     rows, cols = np.nonzero(sampled != IGNORED)
     x, y = part.grid.xy(rows + 0.3, cols + 0.6)
@@ -219,7 +221,7 @@ def test_points_of_a_scene_file(tmp_path, mapped, sampled):
     )
     assert (scene.parts[0].labels.values == sampled).all()
     codes = np.array([0, *(each.code for each in classes)], np.uint8)[mapped + 1]
-    with MapWriter(tmp_path / "m.tif", part.grid, dtype="uint8", nodata=0) as writer:
+    with MapWriter(tmp_path / "m.tif", part.grid, RasterForm(dtype="uint8", nodata=0)) as writer:
         writer.write(part.grid.window, codes)
     found = measure_areas(scene, [tmp_path / "m.tif"], scene.classes, 1, None)
     assert found.estimate.sampled.sum() == 120
@@ -288,7 +290,9 @@ def test_what_no_sample_can_be_drawn_from(tmp_path, mapped):
         draw_sample(path, tmp_path / "p.gpkg", seed=-1)
     with pytest.raises(ConfigError, match=r"\.gpkg"):
         draw_sample(path, tmp_path / "p.shp")
-    with MapWriter(tmp_path / "f.tif", part.grid, dtype="float32", nodata=np.nan) as writer:
+    with MapWriter(
+        tmp_path / "f.tif", part.grid, RasterForm(dtype="float32", nodata=np.nan)
+    ) as writer:
         writer.write(part.grid.window, np.zeros(mapped.shape, np.float32))
     with pytest.raises(FileError, match="whole numbers"):
         draw_sample(tmp_path / "f.tif", tmp_path / "p.gpkg")

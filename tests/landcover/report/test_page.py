@@ -41,7 +41,7 @@ from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.sensor_bands import nominal_wavelengths
 from bandweave.raster.source import BandInfo
-from bandweave.raster.writing.raster import MapWriter
+from bandweave.raster.writing.raster import MapWriter, RasterForm
 from bandweave.report.curves import Curve, draw_curve, draw_shares
 from bandweave.report.pictures import photograph
 from bandweave.report.section import fill_section
@@ -193,13 +193,15 @@ def write_map(path, part, indices, classes=CLASSES, ratio=1, dtype="uint8"):
     codes = np.array([0, *(each.code for each in classes)])[indices + 1]
     colors = {each.code: each.color for each in classes} if dtype == "uint8" else None
     grid = part.grid.finer(ratio)
-    with MapWriter(path, grid, dtype=dtype, nodata=0, colors=colors) as writer:
+    with MapWriter(path, grid, RasterForm(dtype=dtype, nodata=0, colors=colors)) as writer:
         writer.write(grid.window, codes.astype(dtype))
 
 
 def write_confidence(path, part, ratio=1, value=0.75):
     grid = part.grid.finer(ratio)
-    with MapWriter(path, grid, dtype="float32", nodata=np.nan, overviews="average") as writer:
+    with MapWriter(
+        path, grid, RasterForm(dtype="float32", nodata=np.nan, overviews="average")
+    ) as writer:
         writer.write(grid.window, np.full((grid.height, grid.width), value, np.float32))
 
 

@@ -487,8 +487,8 @@ def test_chunks_that_no_cache_holds_are_read_in_slabs(tmp_path, monkeypatch):
         np.testing.assert_array_equal(source.read(window)[0], expected)
         np.testing.assert_array_equal(few.read(window)[0], expected[[6, 1]])
     cuts = []
-    sliced = source._sliced
-    monkeypatch.setattr(source, "_sliced", lambda *a: cuts.append(a[1]) or sliced(*a))
+    sliced = source._slice
+    monkeypatch.setattr(source, "_slice", lambda *a: cuts.append(a[1]) or sliced(*a))
     for window in (Window(60, 30, 16, 16), Window(60, 50, 16, 16), Window(75, 3, 16, 16)):
         source.read(window)
     assert cuts == [Window(60, 30, 16, 16), Window(60, 0, 36, 96)]  # the second is one of a row

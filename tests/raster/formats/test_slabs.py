@@ -62,7 +62,7 @@ def test_strips_of_whole_bands_are_decompressed_once_for_a_row_of_windows(
     monkeypatch.setattr(slabs, "SLAB", slab)
     source, few = open_source(path), open_source(path, bands=[5, 2])
     reads = []
-    original = source._dataset()
+    original = source._get_dataset()
 
     class Counted:
         def __getattr__(self, name):
@@ -72,7 +72,7 @@ def test_strips_of_whole_bands_are_decompressed_once_for_a_row_of_windows(
             reads.append(options)
             return original.read(*args, **options)
 
-    monkeypatch.setattr(source, "_dataset", Counted)
+    monkeypatch.setattr(source, "_get_dataset", Counted)
     for row in (0, 16, 32, 80):
         for col in range(0, 80, 16):
             window = Window(row, col, 16, 16)

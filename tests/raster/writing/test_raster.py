@@ -17,7 +17,7 @@ from bandweave.raster.grid import PIXELS, Grid, Window, tiles
 from bandweave.raster.writing import outputs as outputs_file
 from bandweave.raster.writing.described import BandFacts
 from bandweave.raster.writing.outputs import OutputSet, size
-from bandweave.raster.writing.raster import MapWriter, rgb
+from bandweave.raster.writing.raster import MapWriter, RasterForm, rgb
 
 UTM = CRS.from_epsg(32617)
 GRID = Grid(70, 90, Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000), UTM)
@@ -39,7 +39,9 @@ def files(folder):
 
 def test_a_class_map(tmp_path):
     with MapWriter(
-        tmp_path / "map.tif", GRID, nodata=0, colors=COLORS, names=["class"], tags={"split": "a<b"}
+        tmp_path / "map.tif",
+        GRID,
+        RasterForm(nodata=0, colors=COLORS, names=["class"], tags={"split": "a<b"}),
     ) as writer:
         write_all(writer, CODES)
         assert not (tmp_path / "map.tif").exists()
@@ -56,7 +58,9 @@ def test_a_class_map(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint16", "int16", "int32", "int8"])
 def test_other_types_and_bands(tmp_path, dtype):
     array = (np.random.default_rng(1).random((3, 70, 90)) * 100).astype(dtype)
-    with MapWriter(tmp_path / "a.tif", GRID, bands=3, dtype=dtype, overviews="average") as writer:
+    with MapWriter(
+        tmp_path / "a.tif", GRID, RasterForm(bands=3, dtype=dtype, overviews="average")
+    ) as writer:
         write_all(writer, array)
     with rasterio.open(tmp_path / "a.tif") as dataset:
         assert dataset.dtypes == (dtype,) * 3
@@ -70,7 +74,7 @@ def test_other_types_and_bands(tmp_path, dtype):
 def test_any_windows_round_trip(tmp_path, height, width, data):
     rng = np.random.default_rng(2)
     expected = np.full((height, width), 9, np.uint8)
-    with MapWriter(tmp_path / "a.tif", Grid(height, width, PIXELS), nodata=9) as writer:
+    with MapWriter(tmp_path / "a.tif", Grid(height, width, PIXELS), RasterForm(nodata=9)) as writer:
         for _ in range(data.draw(st.integers(0, 6))):
             row, col = data.draw(st.integers(-20, 45)), data.draw(st.integers(-20, 45))
             window = Window(row, col, data.draw(st.integers(1, 30)), data.draw(st.integers(1, 30)))
@@ -89,7 +93,7 @@ def test_overviews(tmp_path, overviews):
     large[:, ::2] = 200
     large[::2, :] = 200  # three of four
     with MapWriter(
-        tmp_path / "a.tif", Grid(1100, 600, PIXELS), colors=None, overviews=overviews
+        tmp_path / "a.tif", Grid(1100, 600, PIXELS), RasterForm(colors=None, overviews=overviews)
     ) as writer:
         write_all(writer, large, 512, 0)
     with rasterio.open(tmp_path / "a.tif") as dataset:
@@ -103,7 +107,7 @@ def test_overviews(tmp_path, overviews):
 def test_outputs_appear_together(tmp_path):
     with OutputSet() as outputs:
         one = MapWriter(tmp_path / "map.tif", GRID, outputs=outputs)
-        two = MapWriter(tmp_path / "sure.tif", GRID, dtype="float32", outputs=outputs)
+        two = MapWriter(tmp_path / "sure.tif", GRID, RasterForm(dtype="float32"), outputs=outputs)
         write_all(one, CODES)
         write_all(two, CODES / np.float32(7))
         outputs.text(tmp_path / "map.qml", "<qgis/>")
@@ -182,12 +186,12 @@ def test_a_full_disk(tmp_path, monkeypatch, moment):
     def attempt():
         with OutputSet() as outputs:
             if moment == "start":
-                monkeypatch.setattr(MapWriter, "_put", full_disk)
+                monkeypatch.setattr(MapWriter, "_write_bytes", full_disk)
             one = MapWriter(tmp_path / "map.tif", GRID, outputs=outputs)
             two = MapWriter(tmp_path / "sure.tif", GRID, outputs=outputs)
             write_all(one, CODES)
             if moment == "window":
-                monkeypatch.setattr(MapWriter, "_put", full_disk)
+                monkeypatch.setattr(MapWriter, "_write_bytes", full_disk)
             write_all(two, CODES)
             if moment == "end":
                 monkeypatch.setattr("rasterio.shutil.copy", full_disk)
@@ -235,7 +239,7 @@ def test_real_limits_of_the_system(tmp_path, limit):
         import numpy as np
         from bandweave.errors import OutputError
         from bandweave.raster.grid import PIXELS, Grid
-        from bandweave.raster.writing.raster import MapWriter
+        from bandweave.raster.writing.raster import MapWriter, RasterForm
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
         noise = np.random.default_rng(0).integers(0, 256, (250, 250)).astype("uint8")
@@ -289,7 +293,9 @@ def test_bands_say_what_they_are(tmp_path):
     ]
     values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     with MapWriter(
-        tmp_path / "m.tif", Grid(3, 4, PIXELS), bands=2, dtype="int16", facts=facts, tags={"k": "v"}
+        tmp_path / "m.tif",
+        Grid(3, 4, PIXELS),
+        RasterForm(bands=2, dtype="int16", facts=facts, tags={"k": "v"}),
     ) as writer:
         writer.write(Window(0, 0, 3, 4), values)
     with rasterio.open(tmp_path / "m.tif") as file:
@@ -311,7 +317,9 @@ def test_a_mask_is_there_where_there_are_holes(tmp_path, bands, side):
     valid = rng.random((30, 40)) < 0.7
     valid[:13, :13] = True
     places = [Window(r, c, side, side) for r in range(0, 30, side) for c in range(0, 40, side)]
-    with MapWriter(tmp_path / "m.tif", Grid(30, 40, PIXELS), bands=bands, masked=True) as writer:
+    with MapWriter(
+        tmp_path / "m.tif", Grid(30, 40, PIXELS), RasterForm(bands=bands, masked=True)
+    ) as writer:
         for place in places[::-1]:
             inside = place.clip(30, 40)
             rows, cols = inside.slices()
@@ -319,7 +327,9 @@ def test_a_mask_is_there_where_there_are_holes(tmp_path, bands, side):
     with rasterio.open(tmp_path / "m.tif") as file:
         assert (file.read() == values).all()
         assert ((file.read_masks(1) > 0) == valid).all()
-    with MapWriter(tmp_path / "n.tif", Grid(30, 40, PIXELS), bands=bands, masked=True) as writer:
+    with MapWriter(
+        tmp_path / "n.tif", Grid(30, 40, PIXELS), RasterForm(bands=bands, masked=True)
+    ) as writer:
         writer.write(Window(0, 0, 30, 40), values, np.ones((30, 40), bool))
     with rasterio.open(tmp_path / "n.tif") as file:
         assert file.mask_flag_enums[0] == [rasterio.enums.MaskFlags.all_valid]

@@ -12,7 +12,7 @@ from rasterio.transform import Affine
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.writing.outputs import OutputSet
-from bandweave.raster.writing.raster import MapWriter, rgb
+from bandweave.raster.writing.raster import MapWriter, RasterForm, rgb
 from bandweave.raster.writing.style import aux_xml, build_vrt, qml
 
 
@@ -31,7 +31,9 @@ UTM = CRS.from_epsg(32617)
 
 
 def write_map(path, grid, value, outputs=None, **options):
-    with MapWriter(path, grid, nodata=0, colors={1: "#00cd00"}, outputs=outputs) as writer:
+    with MapWriter(
+        path, grid, RasterForm(nodata=0, colors={1: "#00cd00"}), outputs=outputs
+    ) as writer:
         writer.write(grid.window, np.full((grid.height, grid.width), value, np.uint8))
         writer.finish()
     return path
@@ -170,7 +172,7 @@ def test_what_makes_no_mosaic(tmp_path):
     fine = write_map(tmp_path / "a.tif", grid(2, 2, 1.0, 0, 0), 1)
     with pytest.raises(GridMismatch, match="not north-up with a transform"):
         build_vrt(tmp_path, [fine, write_map(tmp_path / "b.tif", Grid(2, 2, PIXELS), 1)])
-    with MapWriter(tmp_path / "c.tif", grid(2, 2, 1.0, 0, 0), dtype="float32"):
+    with MapWriter(tmp_path / "c.tif", grid(2, 2, 1.0, 0, 0), RasterForm(dtype="float32")):
         pass
     with pytest.raises(GridMismatch, match=r"c\.tif has 1 bands of float32"):
         build_vrt(tmp_path, [fine, tmp_path / "c.tif"])

@@ -20,11 +20,11 @@ from bandweave.data.benchmarks.files import (
 from bandweave.data.scene import IGNORED, Labels, Layer, Part, Scene
 from bandweave.data.splits.roles import TEST, TRAIN, UNUSED
 from bandweave.errors import BandweaveError, ConfigError, FileError, GridMismatch, LabelError
-from bandweave.raster.bands import nanometres
+from bandweave.raster.bands import override_bands, to_nanometres
 from bandweave.raster.formats.array_files import ArrayReader
 from bandweave.raster.open import assign_crs, open_source
 from bandweave.raster.readers import recognise
-from bandweave.raster.source import BandInfo, WindowSource
+from bandweave.raster.source import WindowSource
 from bandweave.schema import join_words, nearest
 
 
@@ -196,20 +196,20 @@ def _open_layer(
     facts, entry = benchmark.layers[layer], copy.layers[layer]
     path, bands = found[entry.file.lower()], copy.band_count(layer, facts)
     shape = benchmark.shape
-    source = open_source(path, key=entry.key, shape=shape, units=facts.units)
+    source = open_source(path, key=entry.key, shape=shape)
     if (source.grid.height, source.grid.width, source.bands) != (*shape, bands):
         raise GridMismatch(
             f"{path}{f':{entry.key}' if entry.key else ''} is {source.grid.height}×"
             f"{source.grid.width} px of {source.bands} bands; {benchmark.name}'s {layer} is "
             f"{shape[0]}×{shape[1]} px of {bands}"
         )
+    source.info = override_bands(source.info, bands, None, facts.units)
     wavelengths = facts.wavelengths if bands == facts.bands else None
     if entry.wavelengths:
         stored = recognise(path, ArrayReader).open_array(path, entry.wavelengths).array
-        wavelengths = nanometres([float(value) for value in np.ravel(stored)])
+        wavelengths = to_nanometres([float(value) for value in np.ravel(stored)])
     if wavelengths and len(wavelengths) == bands and source.info.wavelengths is None:
-        info = source.info
-        source.info = BandInfo(wavelengths, info.units, info.names, info.scales, info.offsets)
+        source.info = override_bands(source.info, bands, wavelengths, None)
     if benchmark.crs and source.grid.georeferenced and source.grid.crs is None:
         source.grid = assign_crs(source.grid, benchmark.crs, str(path))
     return source

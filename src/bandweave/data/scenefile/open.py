@@ -21,6 +21,7 @@ from bandweave.data.scenefile.parts import PATTERN, find_parts, of_part
 from bandweave.data.scenefile.schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs, short_crs
+from bandweave.raster.bands import override_bands
 from bandweave.raster.derived import Rescaled
 from bandweave.raster.formats.arrays import StackedSource
 from bandweave.raster.formats.gdal.source import GEOLOCATION, GdalSource
@@ -173,10 +174,9 @@ def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> WindowSource
         nodata=layer.nodata,
         axis=layer.axis,
         shape=shape,
-        wavelengths=layer.wavelengths,
-        units=layer.units,
         control_points=True,
     )
+    source.info = override_bands(source.info, source.bands, layer.wavelengths, layer.units)
     if (layer.scale, layer.offset) != (1.0, 0.0):
         source = Rescaled(source, layer.scale, layer.offset)
     return source
@@ -273,7 +273,7 @@ def _rectified(name: str, layer: LayerFile, source: WindowSource, notes: list[st
 def _on_ground(source: WindowSource, resampling: str, crs: CRS | None) -> WindowSource:
     """The source on a north-up grid by its control points, each file of a stack by its own."""
     if isinstance(source, Rescaled):
-        return source.of(_on_ground(cast(WindowSource, source.source), resampling, crs))
+        return source.apply_to(_on_ground(cast(WindowSource, source.source), resampling, crs))
     if isinstance(source, StackedSource):
         placed = [_on_ground(file, resampling, crs) for file in source.sources]
         if any(file.grid != placed[0].grid for file in placed):
@@ -288,7 +288,7 @@ def _on_ground(source: WindowSource, resampling: str, crs: CRS | None) -> Window
             "some of its files have control points and others none; write all to one grid first "
             "(gdalwarp)"
         )
-    return source.rectified(resampling, crs)
+    return source.rectify(resampling, crs)
 
 
 def _count_longitudes_alike(name: str, source: WindowSource, grid: Grid, notes: list[str]) -> None:

@@ -22,11 +22,11 @@ class ArrayFile:
     """An open file of arrays."""
 
     def entries(self) -> Iterator[Entry]:
-        """All arrays, by their keys."""
+        """List all arrays, by their keys."""
         raise NotImplementedError
 
     def open(self, entry: Entry) -> OpenArray:
-        """The array of an entry, and what the file says of it."""
+        """Open the array of an entry, with what the file says of it."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -39,14 +39,14 @@ class ArrayReader(RasterReader):
     content = "a file of arrays"
 
     def open_file(self, path: Path) -> ArrayFile:
-        """Open a file. What it raises of damage becomes a FileError that names the file."""
+        """Open a file; whatever it raises of damage becomes a FileError that names the file."""
         raise NotImplementedError
 
     def open(self, path: str, request: Request) -> StoredArraySource:
         return StoredArraySource(self, Path(path), request)
 
     def list_arrays(self, path: str) -> list[Entry]:
-        with self._naming(Path(path)):
+        with self._convert_failures(Path(path)):
             file = self.open_file(Path(path))
             try:
                 return list(file.entries())
@@ -54,12 +54,12 @@ class ArrayReader(RasterReader):
                 file.close()
 
     def open_array(self, path: Path, key: str | None) -> OpenArray:
-        """The array of a key, or the only one that can be a layer.
+        """Open the array of a key, or the only one that can be a layer.
 
         HDF5 and .npy are read by window later; what is compressed as a whole is in memory. Raises
         FileError for a damaged file, and for a key that names none or several, with all there are.
         """
-        with self._naming(path):
+        with self._convert_failures(path):
             file = self.open_file(path)
             try:
                 return file.open(choose_array(path, key, list(file.entries())))
@@ -77,8 +77,8 @@ class ArrayReader(RasterReader):
         return [*facts, *place, *describe_bands(source.info)]
 
     @contextmanager
-    def _naming(self, path: Path) -> Iterator[None]:
-        """Whatever reading a damaged file raises, as a FileError that names the file."""
+    def _convert_failures(self, path: Path) -> Iterator[None]:
+        """Convert whatever reading raises into a FileError that names the file."""
         try:
             yield
         except MemoryError:
@@ -95,17 +95,17 @@ class ArrayReader(RasterReader):
 
 
 def choose_array(path: Path, key: str | None, entries: list[Entry]) -> Entry:
-    """The entry that a key names; without a key the only one that can be a layer."""
+    """Choose the entry that a key names; without a key the only one that can be a layer."""
     if key is None:
         likely = [entry for entry in entries if entry.is_layer or len(entries) == 1]
         if len(likely) == 1:
             return likely[0]
         raise FileError(
             f"{path} has {len(likely)} arrays that could be a layer; choose one with `key`: "
-            f"{_listing(entries)}"
+            f"{_list_entries(entries)}"
         )
-    wanted = _plain(key)
-    plain = {entry: _plain(entry.key) for entry in entries}
+    wanted = _simplify_key(key)
+    plain = {entry: _simplify_key(entry.key) for entry in entries}
     shorter = re.sub(r"#(?:1,(\d+)|(\d+),1)(?!\d)", r"#\1\2", wanted)  # {1,3} of a row is {3}
     for found in (
         [entry for entry in entries if entry.key == key],
@@ -117,22 +117,24 @@ def choose_array(path: Path, key: str | None, entries: list[Entry]) -> Entry:
         if len(found) == 1:
             return found[0]
         if found:
-            raise FileError(f"{path} has several arrays named {key!r}: {_listing(found)}")
-    raise FileError(f"{path} has no key {key!r}; it has {_listing(entries)}")
+            raise FileError(f"{path} has several arrays named {key!r}: {_list_entries(found)}")
+    raise FileError(f"{path} has no key {key!r}; it has {_list_entries(entries)}")
 
 
-def _plain(key: str) -> str:
-    """A key without the ways of writing it.
+def _simplify_key(key: str) -> str:
+    """Reduce a key to a form without ways of writing it.
 
-    >>> _plain("/a/b c") == _plain("a.b_c") == _plain("//a/b_c"), _plain("c{2}") == _plain("c[1]")
-    (True, True)
+    >>> _simplify_key("/a/b c"), _simplify_key("a.b_c")
+    ('a/b_c', 'a/b_c')
+    >>> _simplify_key("c{2}"), _simplify_key("c[1]")
+    ('c#2', 'c#2')
     """
     key = re.sub(r"\[(\d+)\]", lambda match: f"#{int(match[1]) + 1}", key)
     key = re.sub(r"[({]([\d,\s]+)[)}]", lambda match: "#" + match[1].replace(" ", ""), key)
     return re.sub(r"[\s_]", "_", key.removesuffix(".npy")).replace(".", "/").strip("/")
 
 
-def _listing(entries: list[Entry], most: int = 20) -> str:
+def _list_entries(entries: list[Entry], most: int = 20) -> str:
     shown = ", ".join(str(entry) for entry in entries[:most])
     more = f" and {len(entries) - most} more" if len(entries) > most else ""
     return f"{shown}{more}" or "none"

@@ -17,11 +17,11 @@ _inherited: list[
 ] = []  # a forked child leaves its parent's files alone, closing them is not safe
 
 
-def handle(path: str, stamp: int, opener: Callable[[str], Any]) -> Any:
-    """The open file of this thread and process, opened at its first use.
+def get_handle(path: str, stamp: int, opener: Callable[[str], Any]) -> Any:
+    """Get the open file of this thread and process, opened at its first use.
 
     path    what `opener` takes
-    stamp   tells a file from a later one of the same name; see `stamp`
+    stamp   tells a file from a later one of the same name; see `read_stamp`
     """
     files: OrderedDict[tuple[str, int], Any]
     if getattr(_local, "pid", None) != os.getpid():
@@ -35,18 +35,18 @@ def handle(path: str, stamp: int, opener: Callable[[str], Any]) -> Any:
         files.move_to_end(key)
     else:
         files[key] = opener(path)
-        while len(files) > MOST or (len(files) > 1 and _held(files.values()) > MOST_BYTES):
+        while len(files) > MOST or (len(files) > 1 and _sum_kept(files.values()) > MOST_BYTES):
             files.popitem(last=False)[1].close()
     return files[key]
 
 
-def _held(files: Iterable[Any]) -> int:
+def _sum_kept(files: Iterable[Any]) -> int:
     """Bytes that open files may keep of what they decompressed."""
     return sum(getattr(file, "kept", 0) for file in files)
 
 
-def stamp(path: str) -> int:
-    """When a file was last written, in nanoseconds; 0 for what is not on a disk."""
+def read_stamp(path: str) -> int:
+    """The time of the last writing of a file, in nanoseconds; 0 for what is not on a disk."""
     try:
         return os.stat(path).st_mtime_ns
     except OSError:

@@ -94,12 +94,12 @@ def show_shape(shape: tuple[int, ...] | None) -> str:
     return "×".join(str(size) for size in shape or ()) or "scalar"
 
 
-def element(number: int, shape: tuple[int, ...]) -> str:
-    """The place of an element in a cell or struct array, as MATLAB writes it.
+def name_element(number: int, shape: tuple[int, ...]) -> str:
+    """Name the place of an element in a cell or struct array, as MATLAB writes it.
 
     number  of the element, from 0, column by column
 
-    >>> element(2, (1, 5)), element(2, (2, 2))
+    >>> name_element(2, (1, 5)), name_element(2, (2, 2))
     ('3', '1,2')
     """
     if sum(size > 1 for size in shape) < 2:
@@ -107,23 +107,23 @@ def element(number: int, shape: tuple[int, ...]) -> str:
     return ",".join(str(i + 1) for i in np.unravel_index(number, shape, order="F"))
 
 
-def chunk_row(array: Any, axis: int) -> int:
-    """Bytes of the chunks that a row of windows meets, where `axis` counts rows."""
+def count_row_bytes(array: Any, axis: int) -> int:
+    """Count the bytes of the chunks that a row of windows meets, where `axis` counts rows."""
     counts = [math.ceil(n / c) for n, c in zip(array.shape, array.chunks, strict=True)]
     chunk = math.prod(array.chunks) * array.dtype.itemsize
     return math.prod(counts) // max(counts[axis], 1) * chunk
 
 
-def dense(matrix: Any) -> np.ndarray:
-    """A sparse matrix as an array. Raises FileError for one that would not fit in memory."""
+def to_dense(matrix: Any) -> np.ndarray:
+    """Convert a sparse matrix to an array. Raises FileError where it would not fit in memory."""
     rows, columns = matrix.shape
     if rows * columns > _MOST_DENSE:
         raise FileError(f"it has a sparse matrix of {rows}×{columns}, too large for a layer")
     return matrix.toarray()
 
 
-def fitting_wavelengths(entry: Entry, lists: Mapping[str, np.ndarray]) -> tuple[float, ...] | None:
-    """The only list of wavelengths whose length is that of one axis of the array.
+def find_wavelengths(entry: Entry, lists: Mapping[str, np.ndarray]) -> tuple[float, ...] | None:
+    """Find the only list of wavelengths whose length is that of one axis of the array.
 
     Lists beside the array in its own struct or group come first.
 

@@ -1,4 +1,4 @@
-"""What the bands of a written file say of themselves, and what a file that is read says."""
+"""Facts on bands, as a file that is read states them and one that is written shall."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLORS = {  # as GDAL names them, where rasterio does it otherwise
 
 @dataclass(frozen=True)
 class BandFacts:
-    """What a file says of one band.
+    """Facts that a file states on one band.
 
     name           description
     scale, offset  the value that is meant is scale · stored + offset
@@ -49,20 +49,20 @@ class BandFacts:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def tags_of(source: WindowSource) -> dict[str, str]:
-    """Metadata of a source's file; of several files what they all say alike."""
+def read_tags(source: WindowSource) -> dict[str, str]:
+    """Read the metadata of a source's file; of several files what they all say alike."""
     if isinstance(source, StackedSource):
-        first, *others = (tags_of(part) for part in source.sources)
+        first, *others = (read_tags(part) for part in source.sources)
         return {
             key: value
             for key, value in first.items()
             if all(other.get(key) == value for other in others)
         }
-    return _carried(open_dataset(source.path).tags()) if isinstance(source, GdalSource) else {}
+    return _carry_tags(open_dataset(source.path).tags()) if isinstance(source, GdalSource) else {}
 
 
-def band_facts(source: WindowSource, names: Sequence[str]) -> list[BandFacts]:
-    """What a source's file says of each band that is read, by the names given here."""
+def read_band_facts(source: WindowSource, names: Sequence[str]) -> list[BandFacts]:
+    """Read the facts that a source's file states on each band, by the names given here."""
     info = source.info
     found = [
         replace(
@@ -72,20 +72,20 @@ def band_facts(source: WindowSource, names: Sequence[str]) -> list[BandFacts]:
             offset=0.0 if info.offsets is None else info.offsets[i],
             unit=facts.unit or info.units or "",
         )
-        for i, (facts, name) in enumerate(zip(_facts(source), names, strict=True))
+        for i, (facts, name) in enumerate(zip(_read_facts(source), names, strict=True))
     ]
     if info.wavelengths is None:
         return found
     return [
-        replace(facts, tags=_with_wavelength(facts.tags, wavelength))
+        replace(facts, tags=_add_wavelength(facts.tags, wavelength))
         for facts, wavelength in zip(found, info.wavelengths, strict=True)
     ]
 
 
-def _facts(source: WindowSource) -> list[BandFacts]:
-    """Units, colours and tags alone."""
+def _read_facts(source: WindowSource) -> list[BandFacts]:
+    """Read units, colours and tags alone."""
     if isinstance(source, StackedSource):
-        facts = [facts for part in source.sources for facts in _facts(part)]
+        facts = [facts for part in source.sources for facts in _read_facts(part)]
         return [replace(each, color="" if each.color == "Gray" else each.color) for each in facts]
     if not isinstance(source, GdalSource):
         return [BandFacts()] * source.bands
@@ -93,24 +93,24 @@ def _facts(source: WindowSource) -> list[BandFacts]:
     return [
         BandFacts(
             unit=dataset.units[number - 1] or "",
-            color=_color(dataset.colorinterp[number - 1]),
-            tags=_carried(dataset.tags(number)),
+            color=_name_color(dataset.colorinterp[number - 1]),
+            tags=_carry_tags(dataset.tags(number)),
         )
         for number in source.numbers
     ]
 
 
-def _color(meaning: ColorInterp) -> str:
+def _name_color(meaning: ColorInterp) -> str:
     if meaning in _NO_BAND or meaning == ColorInterp.undefined:
         return ""
     return _COLORS.get(meaning, meaning.name.capitalize())
 
 
-def _carried(tags: Mapping[str, str]) -> dict[str, str]:
+def _carry_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if not _NOT_CARRIED.fullmatch(key)}
 
 
-def _with_wavelength(tags: Mapping[str, str], wavelength: float) -> dict[str, str]:
+def _add_wavelength(tags: Mapping[str, str], wavelength: float) -> dict[str, str]:
     if any(key.lower() == "wavelength" for key in tags):
         return dict(tags)
     return {**tags, "wavelength": f"{wavelength:.10g}", "wavelength_units": "Nanometers"}

@@ -21,7 +21,7 @@ CACHE_BYTES = 64 * 2**20  # GDAL's own default is 5 % of the machine's memory
 
 
 class Writer(Protocol):
-    """What an `OutputSet` asks of something that is written bit by bit."""
+    """Something that is written bit by bit, as an `OutputSet` needs it."""
 
     def finish(self) -> None:
         """Complete the file; called once, where all has gone well so far."""
@@ -66,7 +66,7 @@ class OutputSet:
         check_output(target, overwrite=self._overwrite, inputs=self._inputs)
 
     def path(self, target: str | os.PathLike[str], *, beside: bool = False) -> Path:
-        """Where to write what shall become `target`; OutputError where that cannot be written.
+        """The place to write what shall become `target`; OutputError where that cannot be written.
 
         beside  it belongs to another output, and what stands there goes with that one's
         """

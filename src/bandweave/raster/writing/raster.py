@@ -12,6 +12,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
@@ -43,8 +44,34 @@ GDAL_TYPES = {
     "int64": "Int64",
     "uint64": "UInt64",
 }
-_ROWS = 512  # of a mask, compared at a time
 _UNFIT = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # for XML 1.0
+_ROWS = 512  # of a mask, compared at a time
+
+
+@dataclass(frozen=True)
+class RasterForm:
+    """What a raster file holds beside its pixels and their place.
+
+    bands      number of bands
+    dtype      of the stored values
+    nodata     the value of a hole; None for none
+    colors     by value (0 to 65535), '#rrggbb'; for one band of uint8 or uint16
+    overviews  how reduced copies are made: 'mode' or 'nearest' for classes, 'average' for amounts
+    names      of the bands
+    facts      of the bands, more than their names
+    tags       metadata of the file
+    masked     `write` is told which pixels are valid; where any is not, the file has a mask
+    """
+
+    bands: int = 1
+    dtype: str | np.dtype = "uint8"
+    nodata: float | None = None
+    colors: Mapping[int, str] | None = None
+    overviews: Overviews = "nearest"
+    names: Sequence[str] = ()
+    facts: Sequence[BandFacts] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    masked: bool = False
 
 
 class MapWriter:
@@ -53,17 +80,10 @@ class MapWriter:
     Alone it is a context; with `outputs` it appears together with the others of the set. Windows
     may come in any order and reach outside the grid; what is never written is nodata, or 0.
 
-    target       the file to be
-    grid         its size, transform and CRS
-    bands        number of bands
-    dtype        of the stored values
-    nodata       the value of a hole; None for none
-    colors       by value (0 to 65535), '#rrggbb'; for one band of uint8 or uint16
-    overviews    how reduced copies are made: 'mode' or 'nearest' for classes, 'average' for amounts
-    names        of the bands
-    facts        of the bands, more than their names
-    tags         metadata of the file
-    masked       `write` is told which pixels are valid; where any is not, the file has a mask
+    target   the file to be
+    grid     its size, transform and CRS
+    form     bands, type and all else that the file shall state
+    outputs  the set that it is one of; None for a file alone
 
     Raises OutputError where the file cannot be written whole, a full disk included.
     """
@@ -72,30 +92,23 @@ class MapWriter:
         self,
         target: str | os.PathLike[str],
         grid: Grid,
+        form: RasterForm = RasterForm(),
         *,
-        bands: int = 1,
-        dtype: str | np.dtype = "uint8",
-        nodata: float | None = None,
-        colors: Mapping[int, str] | None = None,
-        overviews: Overviews = "nearest",
-        names: Sequence[str] | None = None,
-        facts: Sequence[BandFacts] | None = None,
-        tags: Mapping[str, str] | None = None,
-        masked: bool = False,
         outputs: OutputSet | None = None,
     ) -> None:
-        self.target, self.grid, self.bands = Path(target), grid, bands
-        self.dtype = np.dtype(dtype)
-        self._nodata, self._colors = nodata, dict(colors or {})
-        self._overviews, self._tags = overviews, dict(tags or {})
-        self._facts = list(facts or (BandFacts(name) for name in names or [""] * bands))
-        self._masked, self._holes = masked, False
+        self.target, self.grid, self.bands = Path(target), grid, form.bands
+        self.dtype = np.dtype(form.dtype)
+        self._form, self._colors, self._holes = form, dict(form.colors or {}), False
+        names = form.names or [""] * form.bands
+        self._facts = list(form.facts or (BandFacts(name) for name in names))
         self._alone = outputs is None
         self._outputs = outputs or OutputSet()
         if self.dtype.name not in GDAL_TYPES:
             raise ValueError(f"rasters of {self.dtype} are not written; {', '.join(GDAL_TYPES)}")
-        if colors and (bands != 1 or self.dtype not in (np.uint8, np.uint16)):
-            raise ValueError(f"{bands} bands of {self.dtype} take no colours, one of uint8 does")
+        if self._colors and (self.bands != 1 or self.dtype not in (np.uint8, np.uint16)):
+            raise ValueError(
+                f"{self.bands} bands of {self.dtype} take no colours, one of uint8 does"
+            )
         self._file: BinaryIO | None = None
         self._finished = self._outputs.path(target)
         self._raw = self._finished.with_name(self._finished.name + ".raw")
@@ -109,9 +122,9 @@ class MapWriter:
 
     def _allocate(self) -> None:
         """Fill the flat file (bands, H, W) with nodata, so that a disk too small shows at once."""
-        row = np.full(self.grid.width, self._nodata or 0, self.dtype).tobytes()
+        row = np.full(self.grid.width, self._form.nodata or 0, self.dtype).tobytes()
         rows = self.grid.height * self.bands
-        needed = len(row) * rows + self._masked * self.grid.height * self.grid.width
+        needed = len(row) * rows + self._form.masked * self.grid.height * self.grid.width
         free = shutil.disk_usage(self._finished.parent).free
         if free < needed:
             raise OutputError(
@@ -122,11 +135,11 @@ class MapWriter:
         try:
             self._file = self._raw.open("w+b", buffering=0)
             for first in range(0, rows, some):
-                self._put(row * min(some, rows - first), first * len(row))
+                self._write_bytes(row * min(some, rows - first), first * len(row))
         except _FAILURES as error:
             raise cannot_write(self.target, error) from error
 
-    def _put(self, data: bytes, start: int) -> None:
+    def _write_bytes(self, data: bytes, start: int) -> None:
         assert self._file is not None
         view = memoryview(data)
         self._file.seek(start)
@@ -155,8 +168,8 @@ class MapWriter:
                 first = band * self.grid.height + inside.row
                 for offset, line in enumerate(stored[band]):
                     start = ((first + offset) * self.grid.width + inside.col) * item
-                    self._put(np.ascontiguousarray(line).tobytes(), start)
-            if self._masked and valid is not None:
+                    self._write_bytes(np.ascontiguousarray(line).tobytes(), start)
+            if self._form.masked and valid is not None:
                 self._write_mask(inside, valid[rows, cols])
         except _FAILURES as error:
             raise cannot_write(self.target, error) from error
@@ -169,9 +182,9 @@ class MapWriter:
         if not self._holes:
             self._holes = True
             for row in range(self.grid.height):
-                self._put(b"\xff" * width, begin + row * width)
+                self._write_bytes(b"\xff" * width, begin + row * width)
         for offset, line in enumerate(np.where(valid, 255, 0).astype(np.uint8)):
-            self._put(line.tobytes(), begin + (window.row + offset) * width + window.col)
+            self._write_bytes(line.tobytes(), begin + (window.row + offset) * width + window.col)
 
     @property
     def _mask_start(self) -> int:
@@ -190,14 +203,14 @@ class MapWriter:
         try:
             os.fsync(self._file.fileno())  # a network disk may tell only now that it is full
             self._close()
-            described.write_text(self._vrt(), encoding="utf-8")
+            described.write_text(self._describe(), encoding="utf-8")
             rasterio.shutil.copy(
                 described,
                 self._finished,
                 driver="COG",
                 compress="DEFLATE",
                 predictor="NO" if self._colors else "YES",
-                overview_resampling=self._overviews.upper(),
+                overview_resampling=self._form.overviews.upper(),
                 blocksize=512 if self.bands <= 8 else 256,
                 bigtiff="IF_SAFER",
                 num_threads="ALL_CPUS",
@@ -216,7 +229,7 @@ class MapWriter:
             file, self._file = self._file, None
             file.close()
 
-    def _vrt(self) -> str:
+    def _describe(self) -> str:
         """The flat file as GDAL reads it, with all that shall stand in the result."""
         height, width, item = self.grid.height, self.grid.width, self.dtype.itemsize
         lines = [f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">']
@@ -225,7 +238,7 @@ class MapWriter:
         if self.grid.georeferenced:
             numbers = ", ".join(repr(float(value)) for value in self.grid.transform.to_gdal())
             lines.append(f"<GeoTransform>{numbers}</GeoTransform>")
-        lines += _metadata(self._tags)
+        lines += _metadata(self._form.tags)
         for band, facts in enumerate(self._facts):
             lines.append(
                 f'<VRTRasterBand dataType="{GDAL_TYPES[self.dtype.name]}" band="{band + 1}" '
@@ -238,8 +251,8 @@ class MapWriter:
                 lines.append(f"<UnitType>{_text(facts.unit)}</UnitType>")
             if (facts.scale, facts.offset) != (1, 0):
                 lines.append(f"<Offset>{facts.offset!r}</Offset><Scale>{facts.scale!r}</Scale>")
-            if self._nodata is not None:
-                lines.append(f"<NoDataValue>{_number(self._nodata)}</NoDataValue>")
+            if self._form.nodata is not None:
+                lines.append(f"<NoDataValue>{_number(self._form.nodata)}</NoDataValue>")
             if self._colors:
                 lines += ["<ColorInterp>Palette</ColorInterp>", "<ColorTable>"]
                 for code in range(max(self._colors) + 1):
@@ -248,17 +261,17 @@ class MapWriter:
                 lines.append("</ColorTable>")
             elif facts.color:
                 lines.append(f"<ColorInterp>{facts.color}</ColorInterp>")
-            lines += self._raw_pixels(band * height * width * item, item)
+            lines += self._describe_pixels(band * height * width * item, item)
             lines.append("</VRTRasterBand>")
         if self._holes:
             lines.append('<MaskBand><VRTRasterBand dataType="Byte" subClass="VRTRawRasterBand">')
-            lines += self._raw_pixels(self._mask_start, 1)
+            lines += self._describe_pixels(self._mask_start, 1)
             lines.append("</VRTRasterBand></MaskBand>")
         lines.append("</VRTDataset>")
         return "\n".join(lines)
 
-    def _raw_pixels(self, start: int, item: int) -> list[str]:
-        """Where in the flat file pixels of `item` bytes lie."""
+    def _describe_pixels(self, start: int, item: int) -> list[str]:
+        """Describe where in the flat file pixels of `item` bytes lie."""
         return [
             f'<SourceFilename relativetoVRT="1">{escape(self._raw.name)}</SourceFilename>',
             f"<ImageOffset>{start}</ImageOffset>",

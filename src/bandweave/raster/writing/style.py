@@ -38,7 +38,7 @@ class Category(Protocol):
 
 def aux_xml(categories: Sequence[Category]) -> str:
     """The text of `map.tif.aux.xml`: category names, and an attribute table with colours."""
-    lines = ["<PAMDataset>", '  <PAMRasterBand band="1">', *_names(categories)]
+    lines = ["<PAMDataset>", '  <PAMRasterBand band="1">', *_list_names(categories)]
     lines.append('    <GDALRasterAttributeTable tableType="thematic">')
     columns = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8))
     for index, (name, kind, usage) in enumerate(columns):
@@ -100,7 +100,7 @@ def build_vrt(
             return build_vrt(folder, paths, name=name, categories=categories, outputs=alone)
     groups: list[tuple[CRS | None, list[_Tile]]] = []
     for path in paths:
-        tile = _tile(Path(path), outputs)
+        tile = _read_tile(Path(path), outputs)
         for crs, tiles in groups:
             if crs == tile.grid.crs or (crs and tile.grid.crs and same_crs(crs, tile.grid.crs)):
                 tiles.append(tile)
@@ -114,7 +114,7 @@ def build_vrt(
         taken[label] += 1
         number = f"_{taken[label]}" if taken[label] > 1 else ""
         target = Path(folder) / f"{name}{label}{number}.vrt"
-        outputs.text(target, _mosaic(target.parent, tiles, categories), beside=True)
+        outputs.text(target, _compose_mosaic(target.parent, tiles, categories), beside=True)
         written.append(target)
     return written
 
@@ -133,7 +133,7 @@ class _Tile:
         return self.bands, self.dtype, str(self.nodata)
 
 
-def _tile(path: Path, outputs: OutputSet) -> _Tile:
+def _read_tile(path: Path, outputs: OutputSet) -> _Tile:
     with open_dataset(str(outputs.unfinished(path) or path)) as dataset:
         grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
         if not grid.georeferenced or grid.transform.b or grid.transform.d or grid.transform.e > 0:
@@ -154,7 +154,7 @@ def _colors(dataset: DatasetReader) -> dict[int, tuple[int, ...]]:
         return {}
 
 
-def _mosaic(folder: Path, tiles: list[_Tile], categories: Sequence[Category]) -> str:
+def _compose_mosaic(folder: Path, tiles: list[_Tile], categories: Sequence[Category]) -> str:
     first = tiles[0]
     for tile in tiles:
         if tile.kind != first.kind:
@@ -186,7 +186,7 @@ def _mosaic(folder: Path, tiles: list[_Tile], categories: Sequence[Category]) ->
                 lines.append(f'      <Entry c1="{r}" c2="{g}" c3="{b}" c4="{a}"/>')
             lines.append("    </ColorTable>")
         if categories and band == 1:
-            lines += _names(categories)
+            lines += _list_names(categories)
         for tile, box in zip(tiles, boxes, strict=True):
             lines += _source(folder, tile, band, (left, top, pixel_x, pixel_y), box)
         lines.append("  </VRTRasterBand>")
@@ -218,7 +218,7 @@ def _source(
     return [*lines, f"    </{kind}>"]
 
 
-def _names(categories: Sequence[Category]) -> list[str]:
+def _list_names(categories: Sequence[Category]) -> list[str]:
     names = {category.code: category.name for category in categories}
     if not names or min(names) < 0 or max(names) > _MOST_NAMES:
         return []

@@ -14,13 +14,13 @@ def xml_text(text: str) -> str:
     >>> print(xml_text("a\\x07 < b"))
     a\\x07 &lt; b
     """
-    return saxutils.escape(_allowed(text))
+    return saxutils.escape(_escape_controls(text))
 
 
 def xml_attribute(text: str) -> str:
     """The same as the value of an attribute, with its quotes."""
-    return saxutils.quoteattr(_allowed(text))
+    return saxutils.quoteattr(_escape_controls(text))
 
 
-def _allowed(text: str) -> str:
+def _escape_controls(text: str) -> str:
     return _NO_XML.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

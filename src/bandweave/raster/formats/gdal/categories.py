@@ -36,7 +36,7 @@ _TEXT = "2"  # GFT_String
 
 @dataclass(frozen=True)
 class Categories:
-    """What a label file says of its codes; codes without a name or a colour are not in it.
+    """Names and colours of the codes in a label file; codes without are left out.
 
     colors  '#rrggbb'
     """
@@ -50,21 +50,21 @@ def read_categories(path: Path) -> Categories:
 
     Raises FileError for a sidecar that is damaged.
     """
-    bands = [band for band in (_band_of_sidecar(path), _described_band(path)) if band is not None]
-    colors = {code: color for band in bands for code, color in _color_table(band).items()}
+    bands = [band for band in (_read_sidecar(path), _describe_band(path)) if band is not None]
+    colors = {code: color for band in bands for code, color in _read_colors(band).items()}
     for found in (
-        _from_envi(path),
-        _from_vat(path),
-        *(_from_table(band) for band in bands),
-        *(_from_list(band) for band in bands),
+        _read_envi(path),
+        _read_vat(path),
+        *(_read_table(band) for band in bands),
+        *(_read_list(band) for band in bands),
     ):
         if found.names:
             return Categories(found.names, found.colors or colors)
     return Categories({}, colors)
 
 
-def _band_of_sidecar(path: Path) -> ElementTree.Element | None:
-    """The first band in x.tif.aux.xml, since GDAL passes over sidecars with an XML declaration."""
+def _read_sidecar(path: Path) -> ElementTree.Element | None:
+    """Read the first band in x.tif.aux.xml: GDAL passes over sidecars with an XML declaration."""
     sidecar = Path(f"{path}.aux.xml")
     if not sidecar.is_file():
         return None
@@ -78,18 +78,18 @@ def _band_of_sidecar(path: Path) -> ElementTree.Element | None:
     return next((band for band in bands if band.get("band", "1") == "1"), None)
 
 
-def _described_band(path: Path) -> ElementTree.Element | None:
-    """The first band as GDAL describes it in a VRT, without any pixels; None where it cannot."""
+def _describe_band(path: Path) -> ElementTree.Element | None:
+    """Describe the first band as GDAL does in a VRT, without any pixels; None where it cannot."""
     try:
         with open_dataset(str(path)) as dataset, MemoryFile(ext=".vrt") as memory:
             rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-            root = ElementTree.fromstring(_text(memory.read()))
+            root = ElementTree.fromstring(_decode(memory.read()))
     except (RasterioError, CPLE_BaseError, ElementTree.ParseError, FileError, ValueError):
         return None
     return root.find("VRTRasterBand")
 
 
-def _text(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     """UTF-8, or what a sidecar in Latin letters put among it."""
     try:
         return raw.decode("utf-8")
@@ -97,24 +97,24 @@ def _text(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
-def _from_list(band: ElementTree.Element) -> Categories:
-    """From GDAL's list of names, which counts from 0."""
+def _read_list(band: ElementTree.Element) -> Categories:
+    """Read GDAL's list of names, which counts from 0."""
     names = [element.text for element in band.findall("CategoryNames/Category")]
     return Categories({code: name for code, text in enumerate(names) if (name := class_name(text))})
 
 
-def _color_table(band: ElementTree.Element) -> dict[int, str]:
-    """By code; entries that nobody sees (alpha 0) are none."""
+def _read_colors(band: ElementTree.Element) -> dict[int, str]:
+    """Read colours by code; entries that nobody sees (alpha 0) are none."""
     colors = {}
     for code, entry in enumerate(band.findall("ColorTable/Entry")):
         *rgb, alpha = (float(entry.get(f"c{i}", "0")) for i in (1, 2, 3, 4))
-        if alpha > 0 and (color := _hex(rgb)):
+        if alpha > 0 and (color := _to_hex(rgb)):
             colors[code] = color
     return colors
 
 
-def _from_table(band: ElementTree.Element) -> Categories:
-    """From GDAL's attribute table."""
+def _read_table(band: ElementTree.Element) -> Categories:
+    """Read GDAL's attribute table."""
     table = band.find("GDALRasterAttributeTable")
     if table is None:
         return Categories()
@@ -127,12 +127,12 @@ def _from_table(band: ElementTree.Element) -> Categories:
         for each in table.findall("FieldDefn")
     ]
     rows = [[cell.text or "" for cell in row.findall("F")] for row in table.findall("Row")]
-    first, step = (_number(table.get(key, "")) for key in ("Row0Min", "BinSize"))
-    return _from_rows(columns, rows, int(first or 0), int(step or 1))
+    first, step = (_parse_number(table.get(key, "")) for key in ("Row0Min", "BinSize"))
+    return _read_rows(columns, rows, int(first or 0), int(step or 1))
 
 
-def _from_vat(path: Path) -> Categories:
-    """From the attribute table that ArcGIS and QGIS write beside a raster."""
+def _read_vat(path: Path) -> Categories:
+    """Read the attribute table that ArcGIS and QGIS write beside a raster."""
     beside = (Path(f"{path}{suffix}") for suffix in (".vat.dbf", ".VAT.DBF"))
     file = next((each for each in beside if each.is_file()), None)
     if file is None:
@@ -141,18 +141,18 @@ def _from_vat(path: Path) -> Categories:
     columns = [_Column(name, None, values.dtype == object) for name, values in fields.items()]
     cells = zip(*fields.values(), strict=True)
     rows = [["" if cell is None else str(cell) for cell in row] for row in cells]
-    return _from_rows(columns, rows)
+    return _read_rows(columns, rows)
 
 
-def _from_envi(path: Path) -> Categories:
-    """From the `class names` and `class lookup` of an ENVI classification."""
+def _read_envi(path: Path) -> Categories:
+    """Read the `class names` and `class lookup` of an ENVI classification."""
     header = path if envi.is_header(path) else envi.find_header(path)
     if header is None:
         return Categories()
     facts = envi.read_header(header)
     names = [class_name(name) for name in facts.get("class names", "").split(",")]
-    lookup = envi.numbers(facts.get("class lookup", "")) or []
-    colors = {code: _hex(lookup[3 * code : 3 * code + 3]) for code in range(len(lookup) // 3)}
+    lookup = envi.parse_numbers(facts.get("class lookup", "")) or []
+    colors = {code: _to_hex(lookup[3 * code : 3 * code + 3]) for code in range(len(lookup) // 3)}
     return Categories(
         {code: name for code, name in enumerate(names) if name},
         {code: color for code, color in colors.items() if color},
@@ -171,35 +171,37 @@ class _Column:
     text: bool
 
 
-def _from_rows(
+def _read_rows(
     columns: Sequence[_Column], rows: Sequence[Sequence[str]], first: int = 0, step: int = 1
 ) -> Categories:
-    """From the rows of a table, a code each; without a column of codes these are first, first+step…
+    """Read the rows of a table, a code each; without a column of codes these are first, first+step…
 
     Rows whose code is no whole number are left out.
     """
-    places = _places(columns)
+    places = _find_columns(columns)
     if "name" not in places:
         return Categories()
     names, shades = {}, {}
     for number, row in enumerate(rows):
         if len(row) != len(columns):
             continue
-        code = _number(row[places["value"]]) if "value" in places else first + step * number
+        code = _parse_number(row[places["value"]]) if "value" in places else first + step * number
         if code is None or code != int(code):
             continue
         if name := class_name(row[places["name"]]):
             names[int(code)] = name
-        rgb = [_number(row[places[each]]) for each in ("red", "green", "blue") if each in places]
+        rgb = [
+            _parse_number(row[places[each]]) for each in ("red", "green", "blue") if each in places
+        ]
         shades[int(code)] = [value for value in rgb if value is not None]
     largest = max((value for rgb in shades.values() for value in rgb), default=0)
     scale = 255 if largest <= 1 else 1  # some programs write shares
-    colors = {code: _hex([value * scale for value in rgb]) for code, rgb in shades.items()}
+    colors = {code: _to_hex([value * scale for value in rgb]) for code, rgb in shades.items()}
     return Categories(names, {code: color for code, color in colors.items() if color})
 
 
-def _places(columns: Sequence[_Column]) -> dict[str, int]:
-    """Which column is what: as the table says, else by its name, else the only one with text."""
+def _find_columns(columns: Sequence[_Column]) -> dict[str, int]:
+    """Find the column of each use: as the table says, by its name, or the only one with text."""
     places: dict[str, int] = {}
     for place, column in enumerate(columns):
         if column.use is not None:
@@ -219,7 +221,7 @@ def class_name(text: str | None) -> str:
     return printable(" ".join((text or "").split()), 200)
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         value = float(text.strip().replace(",", "."))
     except ValueError:
@@ -227,7 +229,7 @@ def _number(text: str) -> float | None:
     return value if abs(value) < 2**53 else None
 
 
-def _hex(rgb: Sequence[float]) -> str | None:
+def _to_hex(rgb: Sequence[float]) -> str | None:
     """'#rrggbb' of three numbers from 0 to 255."""
     if len(rgb) != 3 or not all(0 <= value <= 255 for value in rgb):
         return None

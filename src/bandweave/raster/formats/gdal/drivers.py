@@ -1,4 +1,4 @@
-"""Which formats GDAL may open, and that nothing else is opened on the way.
+"""The formats that GDAL may open, and checks that nothing else is opened on the way.
 
 A file's bytes decide which driver of GDAL reads it, and some drivers read other files or the
 network: a WMS description, a STAC catalogue, a virtual raster (VRT). The formats below read one
@@ -62,8 +62,8 @@ def check_address(path: str) -> None:
     )
 
 
-def drivers_for(path: str) -> list[str]:
-    """The drivers of GDAL that may open a raster file.
+def choose_drivers(path: str) -> list[str]:
+    """Choose the drivers of GDAL that may open a raster file.
 
     Raises FileError for an address, for a file that is no regular file, for a VRT under another
     name or one that refers to what lies outside its folder, and for a format that this build lacks.
@@ -108,11 +108,11 @@ def check_vrt(path: Path, within: Path | None = None, depth: int = 0) -> None:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path} is no readable VRT: {error}") from None
-    if _plain(root.tag) != "vrtdataset" or depth > 8:
+    if _strip_namespace(root.tag) != "vrtdataset" or depth > 8:
         raise FileError(f"{path} is no VRT of rasters: its root is <{root.tag}>")
     for element in root.iter():
-        tag = _plain(element.tag)
-        values = {_plain(name): value for name, value in element.attrib.items()}
+        tag = _strip_namespace(element.tag)
+        values = {_strip_namespace(name): value for name, value in element.attrib.items()}
         kind = values.get("subclass", "")
         if kind.lower() in _KINDS_THAT_COMPUTE or tag.startswith(_PARTS_THAT_COMPUTE):
             raise FileError(
@@ -147,7 +147,7 @@ def _check_vrt_source(
     if source.suffix.lower() == ".vrt":
         check_vrt(source, folder, depth + 1)
         return
-    drivers = drivers_for(os.fspath(source))
+    drivers = choose_drivers(os.fspath(source))
     try:  # GDAL itself would try all its drivers
         with rasterio.Env(**OFFLINE), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -159,7 +159,7 @@ def _check_vrt_source(
         ) from None
 
 
-def _plain(name: str) -> str:
+def _strip_namespace(name: str) -> str:
     """The name of an element or attribute without namespace, in small letters."""
     return name.rpartition("}")[2].rpartition(":")[2].lower()
 

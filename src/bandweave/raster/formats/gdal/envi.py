@@ -21,13 +21,13 @@ _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def is_header(path: Path) -> bool:
-    """Whether a file begins as an ENVI header does, a byte-order mark aside."""
+    """Tell whether a file begins as an ENVI header does, a byte-order mark aside."""
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError:
         return False
-    return _text(head).lstrip().startswith("ENVI")
+    return _decode(head).lstrip().startswith("ENVI")
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -36,7 +36,7 @@ def read_header(path: Path) -> dict[str, str]:
     Raises FileError for what is no ENVI header.
     """
     try:
-        text = _text(path.read_bytes())
+        text = _decode(path.read_bytes())
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from None
     if not text.lstrip().startswith("ENVI"):
@@ -46,7 +46,7 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def find_data(header: Path) -> Path:
-    """The data file of an ENVI header: of its name with a usual ending, or the one file that fits.
+    """Find the data of an ENVI header: of its name with a usual ending, or the one file that fits.
 
     Raises FileError where there is none, or several.
     """
@@ -56,7 +56,7 @@ def find_data(header: Path) -> Path:
         for candidate in (Path(f"{stem}{extension}"), Path(f"{stem}{extension.upper()}")):
             if candidate.is_file():
                 return candidate
-    expected = expected_bytes(facts, header)
+    expected = compute_size(facts, header)
     beside = sorted(
         file
         for file in header.parent.iterdir()
@@ -75,21 +75,21 @@ def find_data(header: Path) -> Path:
 
 
 def find_header(data: Path) -> Path | None:
-    """The ENVI header of a data file x.a.img: x.a.hdr, x.a.img.hdr or x.hdr; None without one."""
+    """Find the header of a data file x.a.img: x.a.hdr, x.a.img.hdr or x.hdr; None without one."""
     stem = data.name.split(".")[0]
-    for name in (*_names_for_gdal(data), data.with_suffix(".HDR"), data.with_name(f"{stem}.hdr")):
+    for name in (*_list_names(data), data.with_suffix(".HDR"), data.with_name(f"{stem}.hdr")):
         if name != data and name.is_file() and is_header(name):
             return name
     return None
 
 
-def _names_for_gdal(data: Path) -> tuple[Path, ...]:
-    """The names under which GDAL looks for the header of a data file."""
+def _list_names(data: Path) -> tuple[Path, ...]:
+    """List the names under which GDAL looks for the header of a data file."""
     return data.with_suffix(".hdr"), Path(f"{data}.hdr")
 
 
-def expected_bytes(facts: dict[str, str], header: Path) -> int:
-    """The size of the data file that a header describes."""
+def compute_size(facts: dict[str, str], header: Path) -> int:
+    """Compute the bytes of the data file that a header describes."""
     try:
         samples, lines, bands = (int(facts[key]) for key in ("samples", "lines", "bands"))
         width = np.dtype(_DTYPES[int(facts["data type"])]).itemsize
@@ -113,7 +113,7 @@ def check_size(data: Path, header: Path, facts: dict[str, str]) -> None:
     """
     if facts.get("file compression", "0") not in ("", "0"):
         return
-    expected, found = expected_bytes(facts, header), data.stat().st_size
+    expected, found = compute_size(facts, header), data.stat().st_size
     if found == expected:
         return
     shape = f"{facts['bands']} bands of {facts['lines']}×{facts['samples']}"
@@ -127,8 +127,8 @@ def check_size(data: Path, header: Path, facts: dict[str, str]) -> None:
     )
 
 
-def readable_by_gdal(data: Path, header: Path, when: int) -> Path:
-    """The data file as GDAL can open it: itself, or a link beside a header written anew in UTF-8.
+def prepare_for_gdal(data: Path, header: Path, when: int) -> Path:
+    """Give GDAL a file that it can open: the data, or a link beside a header rewritten in UTF-8.
 
     A byte-order mark hides a header from GDAL, and text in another encoding stops rasterio.
 
@@ -137,34 +137,34 @@ def readable_by_gdal(data: Path, header: Path, when: int) -> Path:
     raw = header.read_bytes()
     try:
         raw.decode("utf-8")
-        clean = not raw.startswith(_BOMS) and header in _names_for_gdal(data)
+        clean = not raw.startswith(_BOMS) and header in _list_names(data)
     except UnicodeDecodeError:
         clean = False
-    return data if clean else _rewritten(data.resolve(), header.resolve(), when)
+    return data if clean else _rewrite(data.resolve(), header.resolve(), when)
 
 
 @cache
-def _rewritten(data: Path, header: Path, when: int) -> Path:
+def _rewrite(data: Path, header: Path, when: int) -> Path:
     folder = tempfile.TemporaryDirectory(prefix="bandweave-envi-")
     _folders.append(folder)  # kept until the process ends
     link = Path(folder.name) / data.name
     link.symlink_to(data)
-    Path(f"{link}.hdr").write_text(_text(header.read_bytes()), encoding="utf-8")
+    Path(f"{link}.hdr").write_text(_decode(header.read_bytes()), encoding="utf-8")
     return link
 
 
 _folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def numbers(text: str) -> list[float] | None:
-    """The numbers of a list in a header; None where one is none."""
+def parse_numbers(text: str) -> list[float] | None:
+    """Parse the numbers of a list in a header; None where one is none."""
     try:
         return [float(piece) for piece in text.replace("\n", " ").split(",") if piece.strip()]
     except ValueError:
         return None
 
 
-def _text(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16", errors="replace").replace("\r", "")
     try:

@@ -25,11 +25,11 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from bandweave.errors import FileError, GridMismatch
-from bandweave.raster.bands import band_info, ranges
+from bandweave.raster.bands import ranges, read_band_info
 from bandweave.raster.formats.gdal import envi
-from bandweave.raster.formats.gdal.drivers import OFFLINE, RASTERS, drivers_for
+from bandweave.raster.formats.gdal.drivers import OFFLINE, RASTERS, choose_drivers
 from bandweave.raster.formats.gdal.tiff_claims import MANY, check_bands
-from bandweave.raster.formats.handles import handle, stamp
+from bandweave.raster.formats.handles import get_handle, read_stamp
 from bandweave.raster.formats.slabs import read_from_rows
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.source import BandInfo, WindowSource, decode
@@ -69,16 +69,16 @@ class GdalSource(WindowSource):
         nodata: float | None = None,
     ) -> None:
         _refuse_other_kinds(path)
-        self._stamp = stamp(path)
+        self._stamp = read_stamp(path)
         self._name = path
         header = None if path.startswith("/vsi") else envi.find_header(Path(path))
         if header is not None:
-            path = str(envi.readable_by_gdal(Path(path), header, stamp(str(header))))
-        self.path = _subdataset(path, self._stamp, key)
+            path = str(envi.prepare_for_gdal(Path(path), header, read_stamp(str(header))))
+        self.path = _choose_subdataset(path, self._stamp, key)
         notes: list[str] = []
-        with _failing_as_file_error(self._name):
-            dataset = self._dataset()
-            self._header = _envi_facts(dataset, self._name, header)
+        with _convert_failures(self._name):
+            dataset = self._get_dataset()
+            self._header = _read_envi(dataset, self._name, header)
             self._read_facts(dataset, chosen, nodata, notes)
         self.notes = tuple(notes)
 
@@ -89,11 +89,11 @@ class GdalSource(WindowSource):
         nodata: float | None,
         notes: list[str],
     ) -> None:
-        """All that the file says of its pixels; what was decided on the way goes to `notes`."""
-        self._alpha = _alpha(dataset, notes) if chosen is None else None
+        """Read all that the file says of its pixels; decisions on the way go to `notes`."""
+        self._alpha = _find_alpha(dataset, notes) if chosen is None else None
         if chosen is None:
             self._indexes = [i for i in dataset.indexes if i != self._alpha]
-            self._indexes = _without_bad_bands(dataset, self._header, self._indexes, notes)
+            self._indexes = _drop_bad_bands(dataset, self._header, self._indexes, notes)
         else:
             self._indexes = [i + 1 for i in chosen]
             if not all(1 <= i <= dataset.count for i in self._indexes):
@@ -110,11 +110,11 @@ class GdalSource(WindowSource):
             raise FileError(
                 f"{self._name} holds complex numbers; write their amplitude to a file first"
             )
-        transform = _transform(dataset, self._name)
+        transform = _read_transform(dataset, self._name)
         self.grid = Grid(dataset.height, dataset.width, transform, dataset.crs)
-        self.control = "" if self.grid.georeferenced else _control_points(dataset, notes)
-        info = _with_scales(band_info(dataset, self._indexes), self._indexes, notes)
-        info = _with_reflectance(info, self._header, self.bands, notes)
+        self.control = "" if self.grid.georeferenced else _find_control_points(dataset, notes)
+        info = _check_scales(read_band_info(dataset, self._indexes), self._indexes, notes)
+        info = _apply_reflectance(info, self._header, self.bands, notes)
         if chosen is not None or self.bands < dataset.count - (self._alpha is not None):
             info = replace(info, numbers=tuple(self._indexes))
         self.info = info
@@ -124,21 +124,21 @@ class GdalSource(WindowSource):
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """Of the bands that are read, in the file, from 1."""
+        """The numbers in the file, from 1, of the bands that are read."""
         return tuple(self._indexes)
 
-    def _dataset(self) -> DatasetReader:
-        return handle(self.path, self._stamp, open_dataset)
+    def _get_dataset(self) -> DatasetReader:
+        return get_handle(self.path, self._stamp, open_dataset)
 
     def read_inside(self, window: Window) -> np.ndarray:
-        return self._read(self._dataset(), window)
+        return self._read(self._get_dataset(), window)
 
     def _read(self, dataset: DatasetReader | WarpedVRT, window: Window) -> np.ndarray:
-        """Pixels of the file, or of the file warped, whose last band is then its mask."""
+        """Read pixels of the file, or of the file warped, whose last band is then its mask."""
         part = RasterioWindow(window.col, window.row, window.width, window.height)
         mask = None
         try:
-            raw = self._raw(dataset, window)
+            raw = self._read_raw(dataset, window)
             if isinstance(dataset, WarpedVRT):
                 mask = dataset.read(dataset.count, window=part)
             elif self._alpha is not None:
@@ -157,8 +157,8 @@ class GdalSource(WindowSource):
             values[:, mask == 0] = np.nan
         return values
 
-    def _raw(self, dataset: DatasetReader | WarpedVRT, window: Window) -> np.ndarray:
-        """Pixels as stored, from whole rows where compressed strips do not fit in GDAL's cache."""
+    def _read_raw(self, dataset: DatasetReader | WarpedVRT, window: Window) -> np.ndarray:
+        """Read pixels as stored, by whole rows where strips do not fit in GDAL's cache."""
 
         def read(wanted: Window) -> np.ndarray:
             part = RasterioWindow(wanted.col, wanted.row, wanted.width, wanted.height)
@@ -176,8 +176,8 @@ class GdalSource(WindowSource):
         name = (self.path, self._stamp, tuple(self._indexes))
         return read_from_rows(name, window, dataset.shape, row_bytes, step, read)
 
-    def rectified(self, resampling: str, crs: CRS | None = None) -> RectifiedSource:
-        """The pixels on a north-up grid, by the file's ground control points or RPCs.
+    def rectify(self, resampling: str, crs: CRS | None = None) -> RectifiedSource:
+        """Bring the pixels onto a north-up grid, by the file's ground control points or RPCs.
 
         crs  of ground control points that state none
         """
@@ -198,7 +198,7 @@ class RectifiedSource(WindowSource):
         self.source, self.resampling, self._crs = source, resampling, crs
         self.bands, self.dtype, self.info = source.bands, source.dtype, source.info
         self.nodata = source.nodata
-        image = self._dataset()
+        image = self._get_dataset()
         if not image.crs:
             raise GridMismatch(f"its {source.control} have no CRS; state it with `crs:`")
         if image.transform == Affine.identity():
@@ -209,9 +209,9 @@ class RectifiedSource(WindowSource):
             raise GridMismatch(f"its {source.control} are not all finite numbers")
         self.grid = Grid(image.height, image.width, image.transform, image.crs)
 
-    def _dataset(self) -> WarpedVRT:
+    def _get_dataset(self) -> WarpedVRT:
         key = hash((self.source._stamp, self.resampling, str(self._crs)))
-        return handle(self.source.path, key, self._open)
+        return get_handle(self.source.path, key, self._open)
 
     def _open(self, path: str) -> WarpedVRT:
         dataset = open_dataset(path)
@@ -235,16 +235,16 @@ class RectifiedSource(WindowSource):
             ) from error
 
     def read_inside(self, window: Window) -> np.ndarray:
-        return self.source._read(self._dataset(), window)
+        return self.source._read(self._get_dataset(), window)
 
 
 @ensure_env
 def open_dataset(path: str) -> DatasetReader:
-    """What rasterio opens; FileError for what it cannot, and for what may not be opened."""
-    drivers = drivers_for(path) if not _INNER.match(path) else list(RASTERS)
+    """Open a raster; FileError for what rasterio cannot open, and for what may not be opened."""
+    drivers = choose_drivers(path) if not _INNER.match(path) else list(RASTERS)
     if os.path.isfile(path):
         check_bands(Path(path))
-    with _failing_as_file_error(path), warnings.catch_warnings():
+    with _convert_failures(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = DatasetReader(path, driver=drivers)  # `rasterio.open` takes one driver alone
         _forget_error(dataset)  # of a private tag, say: the file was opened all the same
@@ -253,8 +253,8 @@ def open_dataset(path: str) -> DatasetReader:
 
 
 @contextlib.contextmanager
-def _failing_as_file_error(path: str) -> Iterator[None]:
-    """What GDAL raises of a file, as a FileError that names it; its mere remarks are not told."""
+def _convert_failures(path: str) -> Iterator[None]:
+    """Convert what GDAL raises into a FileError that names the file; its remarks are not told."""
     try:
         with rasterio.Env(**OFFLINE):  # outside of one GDAL prints its remarks
             yield
@@ -307,8 +307,8 @@ def _refuse_false_size(dataset: DatasetReader, path: str) -> None:
 # ------------------------------------------------------------------------- what the file says
 
 
-def _envi_facts(dataset: DatasetReader, name: str, header: Path | None) -> dict[str, str]:
-    """The ENVI header of a dataset whose size fits it; nothing of other formats."""
+def _read_envi(dataset: DatasetReader, name: str, header: Path | None) -> dict[str, str]:
+    """Read the ENVI header of a dataset whose size fits it; nothing of other formats."""
     if dataset.driver != "ENVI" or header is None:
         return {}
     facts = envi.read_header(header)
@@ -316,10 +316,10 @@ def _envi_facts(dataset: DatasetReader, name: str, header: Path | None) -> dict[
     return facts
 
 
-def _without_bad_bands(
+def _drop_bad_bands(
     dataset: DatasetReader, header: dict[str, str], indexes: list[int], notes: list[str]
 ) -> list[int]:
-    """The bands that are not marked as bad by `bbl`, ENVI's list of good (1) and bad (0) bands."""
+    """Drop the bands that `bbl`, ENVI's list of good (1) and bad (0) bands, marks as bad."""
     tags = {key.lower(): value for key, value in dataset.tags().items()}
     stated = (
         header.get("bbl")
@@ -329,7 +329,7 @@ def _without_bad_bands(
     )
     if not stated:
         return indexes
-    marks = envi.numbers(re.sub(r"[\s;{}()\[\]]+", ",", stated))
+    marks = envi.parse_numbers(re.sub(r"[\s;{}()\[\]]+", ",", stated))
     if marks is None or len(marks) != dataset.count:
         notes.append(
             f"its list of bad bands (bbl) has {len(marks or ())} marks for {dataset.count} bands "
@@ -349,32 +349,32 @@ def _without_bad_bands(
     return good
 
 
-def _with_scales(info: BandInfo, indexes: Sequence[int], notes: list[str]) -> BandInfo:
-    """`info` without scales and offsets that no value can have: 0, NaN, infinite."""
+def _check_scales(info: BandInfo, indexes: Sequence[int], notes: list[str]) -> BandInfo:
+    """Leave out scales and offsets that no value can have: 0, NaN, infinite."""
 
     def usable(values: tuple[float, ...], what: str, other: float) -> tuple[float, ...]:
-        bad = [i for i, value in zip(indexes, values, strict=True) if not _possible(value, what)]
+        bad = [i for i, value in zip(indexes, values, strict=True) if not _is_possible(value, what)]
         if bad:
             notes.append(
                 f"the {what} of band {ranges(bad)} is 0 or not finite and is ignored; state "
                 f"`{what}:` if one is known"
             )
-        return tuple(value if _possible(value, what) else other for value in values)
+        return tuple(value if _is_possible(value, what) else other for value in values)
 
     scales = usable(info.scales, "scale", 1.0) if info.scales else None
     offsets = usable(info.offsets, "offset", 0.0) if info.offsets else None
     return replace(info, scales=scales, offsets=offsets)
 
 
-def _possible(value: float, what: str) -> bool:
+def _is_possible(value: float, what: str) -> bool:
     return math.isfinite(value) and (what != "scale" or value != 0)
 
 
-def _with_reflectance(
+def _apply_reflectance(
     info: BandInfo, header: dict[str, str], bands: int, notes: list[str]
 ) -> BandInfo:
-    """`info` with ENVI's `reflectance scale factor`, by which values are divided."""
-    factor = (envi.numbers(header.get("reflectance scale factor", "")) or [1.0])[0]
+    """Add ENVI's `reflectance scale factor`, by which values are divided."""
+    factor = (envi.parse_numbers(header.get("reflectance scale factor", "")) or [1.0])[0]
     if factor == 1.0:
         return info
     if not math.isfinite(factor) or factor <= 0:
@@ -390,8 +390,8 @@ def _with_reflectance(
     return replace(info, scales=(1 / factor,) * bands, factor=factor)
 
 
-def _control_points(dataset: DatasetReader, notes: list[str]) -> str:
-    """What places an image that has no transform, in words; '' where nothing does."""
+def _find_control_points(dataset: DatasetReader, notes: list[str]) -> str:
+    """Find what places an image without a transform, in words; '' where nothing does."""
     points, _ = dataset.gcps
     height, width = dataset.height, dataset.width
     if any(not (-1 <= p.row <= height + 1 and -1 <= p.col <= width + 1) for p in points):
@@ -412,8 +412,8 @@ def _control_points(dataset: DatasetReader, notes: list[str]) -> str:
     return GEOLOCATION if dataset.tags(ns="GEOLOCATION") else ""
 
 
-def _subdataset(path: str, when: int, key: str | None) -> str:
-    dataset = handle(path, when, open_dataset)
+def _choose_subdataset(path: str, when: int, key: str | None) -> str:
+    dataset = get_handle(path, when, open_dataset)
     if key is None and dataset.count:
         return path
     inner = dataset.subdatasets
@@ -428,29 +428,35 @@ def _subdataset(path: str, when: int, key: str | None) -> str:
     return found[0]
 
 
-def _alpha(dataset: DatasetReader, notes: list[str]) -> int | None:
-    """The number of the band that is really alpha, judged by samples; None if none is."""
+def _find_alpha(dataset: DatasetReader, notes: list[str]) -> int | None:
+    """Find the number of the band that is really alpha, judged by samples; None if none is."""
     meanings = dataset.colorinterp
     declared = [i for i in dataset.indexes if meanings[i - 1] == ColorInterp.alpha]
     if not declared or dataset.count == 1:
         return None
     band = declared[-1]
     found: set[float] = set()
-    for part in _samples(Grid(dataset.height, dataset.width, PIXELS)):
+    for part in _sample_windows(Grid(dataset.height, dataset.width, PIXELS)):
         window = RasterioWindow(part.col, part.row, part.width, part.height)
         found.update(np.unique(dataset.read(band, window=window)).tolist())
-    if len(found - {0}) > 1 or not found <= {0, 1, 255, 65535, _greatest(dataset.dtypes[band - 1])}:
+    if len(found - {0}) > 1 or not found <= {
+        0,
+        1,
+        255,
+        65535,
+        _largest_value(dataset.dtypes[band - 1]),
+    }:
         notes.append(f"band {band} is declared alpha and holds more than a mask; kept as a band")
         return None
     return band
 
 
-def _greatest(dtype: str) -> float:
+def _largest_value(dtype: str) -> float:
     return float(np.iinfo(dtype).max) if np.dtype(dtype).kind in "iu" else 1.0
 
 
-def _samples(grid: Grid, size: int = 64) -> Iterator[Window]:
-    """Nine windows: in the corners, at the middles of the borders, and in the middle."""
+def _sample_windows(grid: Grid, size: int = 64) -> Iterator[Window]:
+    """List nine windows: in the corners, at the middles of the borders, and in the middle."""
     for row in (0, 0.5, 1):
         for col in (0, 0.5, 1):
             top = int(row * max(grid.height - size, 0))
@@ -458,7 +464,7 @@ def _samples(grid: Grid, size: int = 64) -> Iterator[Window]:
             yield Window(top, left, min(size, grid.height), min(size, grid.width))
 
 
-def _transform(dataset: DatasetReader, name: str) -> Affine:
+def _read_transform(dataset: DatasetReader, name: str) -> Affine:
     transform = dataset.transform
     if transform in (Affine.identity(), PIXELS):
         return PIXELS

@@ -1,4 +1,4 @@
-"""What a TIFF claims of its bands, held against the size of the file, before GDAL describes them.
+"""Checks of the bands that a TIFF claims against its size, before GDAL describes them.
 
 Source: TIFF 6.0, and BigTIFF. A file begins with its byte order and the place of its first
 directory, a list of entries: tag, type, number of values, and the values or their place. Tags 256

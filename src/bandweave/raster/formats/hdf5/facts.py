@@ -1,4 +1,4 @@
-"""What HDF5 files say of an array: the conventions of NetCDF (CF), and of known products."""
+"""Facts that HDF5 files state on an array, by the conventions of NetCDF (CF) and known products."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def read_facts(opened: OpenArray, dataset: Any, file: Any) -> None:
 def _read_values(opened: OpenArray, dataset: Any) -> None:
     attributes = dataset.attrs
     holes = [
-        _number(attributes[name])
+        _to_number(attributes[name])
         for name in ("_FillValue", "missing_value", "Data_Ignore_Value")
         if name in attributes
     ]
     plist = dataset.id.get_create_plist()
     if not holes and plist.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
-        fill = _number(dataset.fillvalue)
+        fill = _to_number(dataset.fillvalue)
         holes = [fill] if fill else []  # a 0 may be meant or not
     opened.nodata = holes[0] if holes else None
     for other in {hole for hole in holes[1:] if hole != opened.nodata}:
         opened.notes.append(f"its values {other:g} are holes too, which `nodata:` may state")
-    scale = _factor(opened, attributes, "scale_factor", 1.0)
+    scale = _read_factor(opened, attributes, "scale_factor", 1.0)
     if "Data_Ignore_Value" in attributes and "Scale_Factor" in attributes:  # NEON divides by it
-        scale = 1 / _factor(opened, attributes, "Scale_Factor", 1.0)
-    opened.scale, opened.offset = scale, _factor(opened, attributes, "add_offset", 0.0)
-    opened.units = _string(attributes.get("units")) or None
+        scale = 1 / _read_factor(opened, attributes, "Scale_Factor", 1.0)
+    opened.scale, opened.offset = scale, _read_factor(opened, attributes, "add_offset", 0.0)
+    opened.units = _to_text(attributes.get("units")) or None
 
 
-def _factor(opened: OpenArray, attributes: Any, name: str, default: float) -> float:
+def _read_factor(opened: OpenArray, attributes: Any, name: str, default: float) -> float:
     """A number by which values are scaled; the default, with a note, where it is of no use."""
     if name not in attributes:
         return default
-    value = _number(attributes[name])
+    value = _to_number(attributes[name])
     if value is None or not math.isfinite(value) or (value == 0 and default == 1):
         opened.notes.append(f"its {name} of {attributes[name]} is ignored")
         return default
@@ -76,7 +76,7 @@ def _read_prisma(opened: OpenArray, dataset: Any, file: Any) -> bool:
 
 def _read_lookup_table(opened: OpenArray, dataset: Any, file: Any) -> bool:
     """EMIT: lines, samples and bands of a swath, with a table that puts them on a grid."""
-    table = [_own(file, f"location/{name}") for name in ("glt_x", "glt_y")]
+    table = [_find_dataset(file, f"location/{name}") for name in ("glt_x", "glt_y")]
     transform = np.asarray(file.attrs.get("geotransform", ())).ravel()
     if (
         None in table
@@ -87,7 +87,7 @@ def _read_lookup_table(opened: OpenArray, dataset: Any, file: Any) -> bool:
         )
     ):
         return False
-    swath = _own(file, "location/lat")
+    swath = _find_dataset(file, "location/lat")
     if swath is not None and swath.shape != dataset.shape[:2]:
         return False
     if table[0].ndim != 2 or table[0].shape != table[1].shape or dataset.ndim not in (2, 3):
@@ -95,7 +95,7 @@ def _read_lookup_table(opened: OpenArray, dataset: Any, file: Any) -> bool:
     opened.axis = 2
     opened.table = table[0], table[1]
     opened.transform = Affine.from_gdal(*(float(value) for value in transform))
-    opened.crs = _crs(_string(file.attrs.get("spatial_ref")))
+    opened.crs = _parse_crs(_to_text(file.attrs.get("spatial_ref")))
     _read_emit_bands(opened, dataset, file)
     opened.notes.append("placed on a grid by its geographic lookup table (GLT)")
     return True
@@ -105,7 +105,8 @@ def _read_emit_bands(opened: OpenArray, dataset: Any, file: Any) -> None:
     if dataset.ndim != 3:
         return
     lists = [
-        _own(file, f"sensor_band_parameters/{name}") for name in ("wavelengths", "good_wavelengths")
+        _find_dataset(file, f"sensor_band_parameters/{name}")
+        for name in ("wavelengths", "good_wavelengths")
     ]
     values = [
         None if one is None or one.shape != dataset.shape[2:] else np.asarray(one[()], float)
@@ -123,7 +124,7 @@ def _read_coordinates(opened: OpenArray, dataset: Any, file: Any) -> None:
     scales: dict[str, Any] = {}
     for axis, dimension in enumerate(dataset.dims):
         scale = dimension[0] if len(dimension) else None
-        kind = _axis_kind(scale)
+        kind = _find_direction(scale)
         if kind and kind not in axes:
             axes[kind], scales[kind] = axis, scale
     if axes.keys() != {"x", "y"}:
@@ -136,7 +137,7 @@ def _read_coordinates(opened: OpenArray, dataset: Any, file: Any) -> None:
         opened.axis = 3 - sum(opened.place)
     elif len(others) == 1:
         opened.axis = others[0]
-    x, y = (_coordinates(scales[kind], dataset.shape[axes[kind]]) for kind in "xy")
+    x, y = (_read_steps(scales[kind], dataset.shape[axes[kind]]) for kind in "xy")
     if x is None or y is None:
         opened.notes.append("its coordinates are no regular grid, so it has no place")
         return
@@ -148,19 +149,19 @@ def _read_coordinates(opened: OpenArray, dataset: Any, file: Any) -> None:
     if dx < 0:
         left, dx = left + dx * (width - 1), -dx
     opened.transform = Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2)
-    opened.crs = _grid_mapping(dataset, file)
+    opened.crs = _read_grid_mapping(dataset, file)
     if opened.crs is None:
-        if _string(scales["x"].attrs.get("units")).startswith("degree"):
+        if _to_text(scales["x"].attrs.get("units")).startswith("degree"):
             opened.crs = CRS.from_epsg(4326)
         elif "grid_mapping" in dataset.attrs:
             opened.notes.append("its grid mapping names no CRS that is understood; add `crs:`")
 
 
-def _axis_kind(scale: Any) -> str | None:
+def _find_direction(scale: Any) -> str | None:
     if scale is None:
         return None
-    standard = _string(scale.attrs.get("standard_name")).lower()
-    letter = _string(scale.attrs.get("axis")).lower()
+    standard = _to_text(scale.attrs.get("standard_name")).lower()
+    letter = _to_text(scale.attrs.get("axis")).lower()
     name = scale.name.rpartition("/")[2].lower()
     for kind, words in (
         ("x", ("projection_x_coordinate", "longitude", "x", "lon", "easting")),
@@ -171,12 +172,12 @@ def _axis_kind(scale: Any) -> str | None:
     return None
 
 
-def _coordinates(scale: Any, size: int) -> tuple[float, float] | None:
+def _read_steps(scale: Any, size: int) -> tuple[float, float] | None:
     """Step and first value of regular coordinates, in metres or degrees; None for others."""
     if scale.shape != (size,) or not 2 <= size <= _MOST_PIXELS or scale.dtype.kind not in "iuf":
         return None
     values = np.asarray(scale[()], np.float64)
-    values *= _METRES.get(_string(scale.attrs.get("units")).lower(), 1.0)
+    values *= _METRES.get(_to_text(scale.attrs.get("units")).lower(), 1.0)
     steps = np.diff(values)
     mean = (values[-1] - values[0]) / (size - 1)
     if not np.isfinite(values).all() or mean == 0 or np.abs(steps - mean).max() > abs(mean) * 0.01:
@@ -184,21 +185,21 @@ def _coordinates(scale: Any, size: int) -> tuple[float, float] | None:
     return float(mean), float(values[0])
 
 
-def _grid_mapping(dataset: Any, file: Any) -> CRS | None:
-    name = _string(dataset.attrs.get("grid_mapping")).partition(":")[0].strip()
+def _read_grid_mapping(dataset: Any, file: Any) -> CRS | None:
+    name = _to_text(dataset.attrs.get("grid_mapping")).partition(":")[0].strip()
     for group in (dataset.parent, file):
-        variable = _own(group, name) if name else None
+        variable = _find_dataset(group, name) if name else None
         if variable is not None:
             for attribute in ("crs_wkt", "spatial_ref", "epsg_code"):
-                crs = _crs(_string(variable.attrs.get(attribute)))
+                crs = _parse_crs(_to_text(variable.attrs.get(attribute)))
                 if crs is not None:
                     return crs
-            if _string(variable.attrs.get("grid_mapping_name")) == "latitude_longitude":
+            if _to_text(variable.attrs.get("grid_mapping_name")) == "latitude_longitude":
                 return CRS.from_epsg(4326)
     return None
 
 
-def _own(group: Any, path: str) -> Any:
+def _find_dataset(group: Any, path: str) -> Any:
     """A dataset of this very file by its path; None where there is none, or a link to another."""
     item = group
     for name in path.split("/"):
@@ -212,21 +213,21 @@ def _own(group: Any, path: str) -> Any:
     return item
 
 
-def _crs(text: str) -> CRS | None:
+def _parse_crs(text: str) -> CRS | None:
     try:
         return CRS.from_user_input(text) if text else None
     except (CRSError, ValueError):
         return None
 
 
-def _number(value: Any) -> float | None:
+def _to_number(value: Any) -> float | None:
     try:
         return float(np.asarray(value).ravel()[0])
     except (ValueError, TypeError, IndexError):
         return None
 
 
-def _string(value: Any) -> str:
+def _to_text(value: Any) -> str:
     value = np.asarray(value).ravel()[0] if isinstance(value, np.ndarray) and value.size else value
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")

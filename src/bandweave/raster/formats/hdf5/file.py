@@ -25,10 +25,10 @@ from bandweave.raster.formats.stored import (
     WAVELENGTHS,
     Entry,
     OpenArray,
-    chunk_row,
-    dense,
-    element,
-    fitting_wavelengths,
+    count_row_bytes,
+    find_wavelengths,
+    name_element,
+    to_dense,
 )
 
 CHUNKS_KEPT = 256 * 2**20  # bytes of decompressed chunks that an open file keeps at most
@@ -65,7 +65,7 @@ class Hdf5File(ArrayFile):
             address = hash(item.id)
             if "MATLAB_sparse" in item.attrs and {"jc", "ir", "data"} & set(item):
                 self._places[key] = item.name
-                yield Entry(key, _sparse_shape(item), "sparse")
+                yield Entry(key, _read_sparse_shape(item), "sparse")
             elif address not in above:
                 for name in item:
                     child = self._own(item, name)
@@ -77,7 +77,7 @@ class Hdf5File(ArrayFile):
                 self._places[key] = item.name
                 kind = item.attrs.get("MATLAB_class", str(item.dtype))
                 kind = kind.decode() if isinstance(kind, bytes) else str(kind)
-                yield Entry(key, self._seen(item), kind)
+                yield Entry(key, self._get_shape(item), kind)
 
     def _walk_references(self, key: str, item: Any, above: set[int], depth: int) -> Iterator[Entry]:
         """The elements of a MATLAB cell, or of one field of a struct array."""
@@ -87,16 +87,16 @@ class Hdf5File(ArrayFile):
         for number, reference in enumerate(np.asarray(item[()]).ravel()):
             if not isinstance(reference, h5py.Reference) or not reference:
                 continue
-            place = element(number, self._seen(item))
+            place = name_element(number, self._get_shape(item))
             is_field = parent and "MATLAB_class" not in item.attrs
             own = f"{parent}({place})/{name}" if is_field else f"{key}{{{place}}}"
             yield from self._walk(own, self._file[reference], above, depth + 1)
 
-    def _seen(self, dataset: Any) -> tuple[int, ...]:
+    def _get_shape(self, dataset: Any) -> tuple[int, ...]:
         shape = dataset.shape or ()
-        return shape[::-1] if self._backwards(dataset) else shape
+        return shape[::-1] if self._is_backwards(dataset) else shape
 
-    def _backwards(self, dataset: Any) -> bool:
+    def _is_backwards(self, dataset: Any) -> bool:
         return self._matlab or "MATLAB_class" in dataset.attrs
 
     def open(self, entry: Entry) -> OpenArray:
@@ -105,18 +105,18 @@ class Hdf5File(ArrayFile):
         item = self._file[place]
         if isinstance(item, h5py.Group):
             parts = [item[name][()] if name in item else [] for name in ("data", "ir", "jc")]
-            shape = _sparse_shape(item)
+            shape = _read_sparse_shape(item)
             if max(parts[1], default=0) >= shape[0] or list(parts[2]) != sorted(parts[2]):
                 raise FileError(f"its sparse matrix {entry.key} is damaged")
             matrix = scipy.sparse.csc_matrix(tuple(parts), shape=shape)
-            return OpenArray(dense(matrix), file=self._file)
+            return OpenArray(to_dense(matrix), file=self._file)
         check_inside(item, entry.key)
         kept = self._keep_chunks(item)
         dataset = self._file[place]
-        opened = OpenArray(dataset, self._backwards(dataset), self._file, kept=kept)
+        opened = OpenArray(dataset, self._is_backwards(dataset), self._file, kept=kept)
         read_facts(opened, dataset, self._file)
         if opened.wavelengths is None:
-            opened.wavelengths = fitting_wavelengths(entry, self._lists())
+            opened.wavelengths = find_wavelengths(entry, self._list_wavelengths())
         return opened
 
     def _keep_chunks(self, dataset: Any) -> int:
@@ -127,7 +127,7 @@ class Hdf5File(ArrayFile):
         """
         if not dataset.chunks or dataset.ndim < 2:
             return 0
-        rows = [chunk_row(dataset, axis) for axis in range(dataset.ndim)]
+        rows = [count_row_bytes(dataset, axis) for axis in range(dataset.ndim)]
         kept = max([size for size in rows if size <= CHUNKS_KEPT], default=2**20)
         chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
         slots = 100 * max(kept // chunk, 1) + 1
@@ -137,7 +137,7 @@ class Hdf5File(ArrayFile):
         )
         return kept
 
-    def _lists(self) -> dict[str, np.ndarray]:
+    def _list_wavelengths(self) -> dict[str, np.ndarray]:
         """Lists of numbers that may be wavelengths, of the whole file."""
         found: dict[str, np.ndarray] = {}
         for key, place in self._places.items():
@@ -159,7 +159,7 @@ class Hdf5File(ArrayFile):
 
 
 def is_inside(dataset: Any) -> bool:
-    """Whether the values of a dataset lie in its own file."""
+    """Tell whether the values of a dataset lie in its own file."""
     return not dataset.external and not (
         dataset.is_virtual and any(source.file_name != "." for source in dataset.virtual_sources())
     )
@@ -174,6 +174,6 @@ def check_inside(dataset: Any, key: str) -> None:
         )
 
 
-def _sparse_shape(group: Any) -> tuple[int, int]:
+def _read_sparse_shape(group: Any) -> tuple[int, int]:
     columns = len(group["jc"]) - 1 if "jc" in group else 0
     return int(group.attrs["MATLAB_sparse"]), columns

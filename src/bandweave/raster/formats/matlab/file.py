@@ -19,10 +19,10 @@ from bandweave.raster.formats.stored import (
     WAVELENGTHS,
     Entry,
     OpenArray,
-    dense,
-    element,
-    fitting_wavelengths,
+    find_wavelengths,
+    name_element,
     show_shape,
+    to_dense,
 )
 
 
@@ -75,8 +75,8 @@ class MatlabFile(ArrayFile):
             and math.prod(shape) <= MOST_LISTED
         }
         value = arrays[entry.key] if root in self._containers else self._load(root)
-        value = dense(value) if hasattr(value, "toarray") else value
-        return OpenArray(value, wavelengths=fitting_wavelengths(entry, arrays))
+        value = to_dense(value) if hasattr(value, "toarray") else value
+        return OpenArray(value, wavelengths=find_wavelengths(entry, arrays))
 
     def _load(self, name: str) -> Any:
         import scipy.io
@@ -89,17 +89,17 @@ class MatlabFile(ArrayFile):
 
 def _walk_struct(value: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of numbers in a struct or cell, by their paths as MATLAB writes them."""
-    value = dense(value) if hasattr(value, "toarray") else value
+    value = to_dense(value) if hasattr(value, "toarray") else value
     if not isinstance(value, np.ndarray):
         return
     flat = value.ravel(order="F")
     if value.dtype.names:
         for number, one in enumerate(flat[:MOST_LISTED]):
-            own = path if len(flat) == 1 else f"{path}({element(number, value.shape)})"
+            own = path if len(flat) == 1 else f"{path}({name_element(number, value.shape)})"
             for name in value.dtype.names:
                 yield from _walk_struct(one[name], f"{own}.{name}")
     elif value.dtype == object:
         for number, one in enumerate(flat[:MOST_LISTED]):
-            yield from _walk_struct(one, f"{path}{{{element(number, value.shape)}}}")
+            yield from _walk_struct(one, f"{path}{{{name_element(number, value.shape)}}}")
     elif value.dtype.kind in NUMBERS:
         yield path, value
