@@ -74,6 +74,8 @@ def make_run(scene, classes=CLASSES, ratio=1):
         layers=describe_layers(scene),
         output_ratio=ratio,
         temperature=1.0,
+        gives_probabilities=True,
+        use_device=lambda device: None,
     )
 
 

@@ -42,6 +42,7 @@ class ConfigParser:
             allow_abbrev=False,
         )
         self._switches: set[str] = set()  # options that are true where no value follows
+        self._lists: set[str] = set()  # options that take `1,10` for a list
         self._homes: dict[str, type] = {}  # the dataclass of each option
 
     def add(self, path: str, config: Any, title: str = "") -> None:
@@ -61,6 +62,8 @@ class ConfigParser:
             self._homes[name] = type(config)
             if hints[field.name] is bool:
                 self._switches.add(name)
+            if typing.get_origin(hints[field.name]) is list:
+                self._lists.add(name)
             text = texts.get(field.name, "").replace("%", "%%")
             group.add_argument(
                 f"--{name}",
@@ -85,20 +88,20 @@ class ConfigParser:
             raise self._explain_error(str(error), words) from None
 
     def full_flags(self, argv: Sequence[str]) -> list[str]:
-        """The command line with each flag by its full name, and `hsi,lidar` as a list."""
+        """The command line with full names of flags, and `1,10` as a list where one is due."""
         known = [flag[2:] for flag in self.parser._option_string_actions if flag[:2] == "--"]
+        lists = {"layers", *self._lists}
         words: list[str] = []
         for word, following in zip(argv, [*argv, ""][1:], strict=True):
             if not word.startswith("--") or word == "--":
-                words.append(
-                    f"[{word}]" if words[-1:] == ["--layers"] and word[:1] != "[" else word
-                )
+                listed = words[-1:] and words[-1][2:] in lists and word[:1] != "["
+                words.append(f"[{word}]" if listed else word)
                 continue
             flag, equals, value = word[2:].partition("=")
             name = find_full_name(flag, known)
             if name in self._switches and not equals and following.lower() not in _TRUTHS:
                 equals, value = "=", "true"
-            if name == "layers" and equals and value[:1] != "[":
+            if name in lists and equals and value[:1] != "[":
                 value = f"[{value}]"
             words.append(f"--{name}{equals}{value}")
         return words

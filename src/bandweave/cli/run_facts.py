@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bandweave.cli.columns import format_columns
 from bandweave.errors import RunError, printable
 from bandweave.training.checkpoint import load_checkpoint, load_model
 from bandweave.training.folder import RunFolder
 from bandweave.yaml_files import yaml_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def run_facts(path: Path) -> str:
@@ -27,7 +30,7 @@ def run_facts(path: Path) -> str:
     if folder.finished:
         tensors, stored = load_model(folder.model)
         try:
-            rows += _trained(stored, sum(tensor.numel() for tensor in tensors.values()))
+            rows += _trained(stored, tensors)
             protocol = _section("protocol", stored["facts"].get("protocol", {}))
             table = format_columns([*rows, files])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -56,29 +59,43 @@ def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:
     return f"interrupted after step {done} of {steps}; continue with `{resume}`"
 
 
-def _trained(stored: Mapping[str, Any], numbers: int) -> list[tuple[str, str]]:
-    facts, machine = stored["facts"], stored["facts"]["machine"]
+def _trained(stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    facts = stored["facts"]
+    machine, versions = facts["machine"], facts["versions"]
     described = _sharpener if stored.get("kind") == "sharpening" else _land_cover
     (model, *rows) = described(stored)
+    if "chosen" in stored:
+        pixels, values = tensors["values"].shape
+        held = ("training", f"{pixels:,} pixels, {values} values each")
+        took, library = f"in {facts['seconds']:.0f} s", f"scikit-learn {versions['scikit-learn']}"
+    else:
+        numbers = sum(tensor.numel() for tensor in tensors.values())
+        held = "parameters", f"{facts['parameters']:,} trained, {numbers:,} numbers in the file"
+        took = f"{facts['steps']} steps in {facts['seconds']:.0f} s"
+        library = f"torch {machine['torch']}"
     return [
         model,
-        ("parameters", f"{facts['parameters']:,} trained, {numbers:,} numbers in the file"),
+        held,
         *rows,
-        ("trained", f"{facts['steps']} steps in {facts['seconds']:.0f} s"),
-        ("on", f"{machine['gpu'] or machine['cpu']}, torch {machine['torch']}"),
-        ("by", f"bandweave {facts['versions']['bandweave']}"),
+        ("trained", took),
+        ("on", f"{machine['gpu'] or machine['cpu']}, {library}"),
+        ("by", f"bandweave {versions['bandweave']}"),
     ]
 
 
 def _land_cover(stored: Mapping[str, Any]) -> list[tuple[str, str]]:
-    config = stored["config"]
-    clip = config["model"].get("clip", {}).get("mode", "none")
+    config, name = stored["config"], stored["config"]["model"]["name"]
+    if "chosen" in stored:
+        chosen = [f"{key.rpartition('__')[2]} {value:g}" for key, value in stored["chosen"].items()]
+        model = ", ".join([f"{name}, a classical method", *chosen])
+    else:
+        model = f"{name}, clip {config['model'].get('clip', {}).get('mode', 'none')}"
     return [
-        ("model", f"{config['model']['name']}, clip {clip}"),
+        ("model", model),
         ("scene", config["scene"]),
         *(("layer", f"{name}: {_layer(layer)}") for name, layer in stored["layers"].items()),
         ("classes", ", ".join(f"{each['code']} {each['name']}" for each in stored["classes"])),
-        ("window", f"{stored['window']} px of the grid"),
+        *([("window", f"{stored['window']} px of the grid")] if "window" in stored else []),
         ("answers at", f"{stored['output_ratio']} times the grid's pixels along each side"),
     ]
 

@@ -13,6 +13,7 @@ from bandweave.cli.arguments import add_common
 from bandweave.cli.options import ConfigParser, drop_other_choices
 from bandweave.errors import ConfigError
 from bandweave.training.folder import RunFolder
+from bandweave.training.run import TrainedRun
 from bandweave.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
@@ -32,13 +33,16 @@ OPTIONS: dict[str, Any] = {  # what is no part of the configuration, and its def
 }
 
 
-def add_run_options(parser: ConfigParser) -> None:
-    """Flags for OPTIONS."""
+def add_run_options(parser: ConfigParser, in_steps: bool = True) -> None:
+    """Flags for OPTIONS; those of devices for what is trained step by step."""
     add = parser.parser.add_argument
     add("--out", type=str, help="the run folder to write")
     add("--config", type=str, help="a configuration file; that of another run repeats it")
     add("--resume", action="store_true", help="continue the interrupted run in --out")
     add("--overwrite", action="store_true", help="replace the run in --out")
+    add_common(parser.parser)
+    if not in_steps:
+        return
     add(
         "--accelerator",
         choices=("auto", "cpu", "cuda", "mps"),
@@ -47,7 +51,6 @@ def add_run_options(parser: ConfigParser) -> None:
     )
     add("--devices", type=int, default=1, help="processes on each machine, one a GPU")
     add("--nodes", type=int, default=1, help="machines, on each of which this command runs")
-    add_common(parser.parser)
 
 
 def before_flags(
@@ -101,10 +104,6 @@ def resumable(command: str, out: str) -> Iterator[None]:
         raise
 
 
-def trained_lines(out: str, model: str, facts: Mapping[str, Any]) -> str:
+def trained_lines(out: str, model: str, run: TrainedRun) -> str:
     """Two lines on a run that is trained."""
-    return (
-        f"run      {out}\n"
-        f"         {model}, {facts['parameters']:,} parameters, {facts['steps']} steps in "
-        f"{facts['seconds']:.0f} s"
-    )
+    return f"run      {out}\n         {model}, {run.summary()}"

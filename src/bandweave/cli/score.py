@@ -49,15 +49,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Score, and print the table."""
-    import torch
-
     from bandweave.data.splits.splitting import split
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
     from bandweave.schema import from_dict
 
     trained = Run.open(args.run)
-    trained.model.to(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    trained.use_device(args.device)
     scene = scene_from(args.scene, args.folder)
     drawn = None
     if args.split:

@@ -84,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
         )
     if is_main():
         flag = " --register" if trained.config.register else ""
-        print(trained_lines(args.out, trained.config.name, trained.facts))
+        print(trained_lines(args.out, trained.config.name, trained))
         print(f"use it   bandweave sharpen PAN MS OUT --run {shlex.quote(args.out)}{flag}")
     return 0
 

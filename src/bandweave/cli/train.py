@@ -20,7 +20,13 @@ from bandweave.cli.run_options import (
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.data.splits.splitting import split
 from bandweave.errors import ConfigError
-from bandweave.landcover.config import LandCoverConfig
+from bandweave.landcover.baselines.methods import METHODS
+from bandweave.landcover.config import (
+    AnyConfig,
+    ClassicalConfig,
+    LandCoverConfig,
+    read_config,
+)
 from bandweave.landcover.training import train
 from bandweave.models import LAND_COVER
 from bandweave.training.processes import is_main
@@ -32,25 +38,30 @@ USAGE = "--scene S --out RUN [--model M] [--split NAME] [any option below]"
 DESCRIPTION = f"""\
 Train a model on a scene, into a run folder.
 
-Models: {", ".join(LAND_COVER)}. Values not given are those of --config, or of the model's preset,
-which are the defaults shown here. A flag may be shortened to any end of its name where that is
-clear: --steps is --train.steps, --crop is --samples.crop, --split NAME is --split.name, --clip MODE
-is --model.clip.mode (and --train.clip the clipping of gradients). The same names are the keys of a
-configuration file."""
+Models: {", ".join(LAND_COVER)}.
+Classical methods, trained and used the same way: {", ".join(METHODS)}
+(their options: --model svm --help).
+
+Values not given are those of --config, or of the model's preset, which are the defaults shown here.
+A flag may be shortened to any end of its name where that is clear: --steps is --train.steps, --crop
+is --samples.crop, --split NAME is --split.name, --clip MODE is --model.clip.mode (and --train.clip
+the clipping of gradients). The same names are the keys of a configuration file."""
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The configuration: the preset's, over it the file's, over it what the flags give."""
-    base = before_flags(argv, LandCoverConfig.read, UNNAMED)
+    base = before_flags(argv, read_config, UNNAMED)
+    if isinstance(base, ClassicalConfig):
+        _refuse_idle(base, argv)
     given = _parser(base).read(argv)
     chosen = {name: given.pop(name, default) for name, default in _RUN.items()}
-    chosen["config"] = LandCoverConfig.read(merged(base.to_dict(), given))
+    chosen["config"] = read_config(merged(base.to_dict(), given))
     return argparse.Namespace(**chosen)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say what to do with the run."""
-    config: LandCoverConfig = args.config
+    config: AnyConfig = args.config
     if not config.scene:
         raise ConfigError("which scene? Give --scene: " + SCENE)
     if not args.out:
@@ -75,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if is_main():
         where, what = shlex.quote(str(args.out)), shlex.quote(config.scene)
         what += f" --folder {shlex.quote(args.folder)}" if args.folder else ""
-        print(trained_lines(args.out, trained.config.name, trained.facts))
+        print(trained_lines(args.out, trained.config.name, trained))
         print(f"map it   bandweave map {where} {what} map.tif")
         print(f"score it bandweave score {where} {what}")
     return 0
@@ -103,31 +114,56 @@ def _say(protocol: dict[str, Any]) -> None:
 
 
 _RUN = {**OPTIONS, "folder": None, "self_contained": False}
+_TITLES = {
+    "split": "split: which pixels train, and which test",
+    "model": "model: {}",
+    "samples": "samples: crops that the model is trained on",
+    "train": "train: steps, rates, precision",
+}
 
 
-def _parser(config: LandCoverConfig) -> ConfigParser:
+def _refuse_idle(config: ClassicalConfig, argv: Sequence[str]) -> None:
+    """Raise ConfigError for a flag of models that a classical method has no use for."""
+    own, models = _parser(config), _parser(LandCoverConfig.read({}))
+    for word in argv:
+        if word.startswith("--") and not _has_flag(own, word) and _has_flag(models, word):
+            raise ConfigError(
+                f"{word.partition('=')[0]}: the classical method {config.name!r} has no use for it"
+            )
+
+
+def _has_flag(parser: ConfigParser, word: str) -> bool:
+    try:
+        parser.full_flags([word])
+    except ConfigError:
+        return False
+    return True
+
+
+def _parser(config: AnyConfig) -> ConfigParser:
     parser = ConfigParser("train", USAGE, DESCRIPTION)
     add = parser.parser.add_argument
+    models = ", ".join([*LAND_COVER, *METHODS])
     add("--scene", type=str, help=SCENE)
     add_folder(parser.parser)
-    add_run_options(parser)
-    add("--model.name", type=str, default=config.name, help=f"one of {', '.join(LAND_COVER)}")
+    add_run_options(parser, isinstance(config, LandCoverConfig))
+    add("--model.name", type=str, default=config.name, help=f"one of {models}")
     add("--layers", type=list[str], default=config.layers, help="layers to use, as in hsi,lidar")
-    add(
-        "--pca",
-        type=dict[str, int],
-        default=config.pca,
-        help="components that a layer is reduced to, by its name, as in --pca.hsi 30",
-    )
-    add(
-        "--temperature",
-        type=bool,
-        default=config.temperature,
-        help="fit what logits are divided by for probabilities, to the validation pixels",
-    )
-    add("--self-contained", action="store_true", help="keep frozen CLIP weights in the run too")
-    parser.add("split", config.split, "split: which pixels train, and which test")
-    parser.add("model", config.model, f"model: {config.name}")
-    parser.add("samples", config.samples, "samples: crops that the model is trained on")
-    parser.add("train", config.train, "train: steps, rates, precision")
+    if isinstance(config, LandCoverConfig):
+        add(
+            "--pca",
+            type=dict[str, int],
+            default=config.pca,
+            help="components that a layer is reduced to, by its name, as in --pca.hsi 30",
+        )
+        add(
+            "--temperature",
+            type=bool,
+            default=config.temperature,
+            help="fit what logits are divided by for probabilities, to the validation pixels",
+        )
+        add("--self-contained", action="store_true", help="keep frozen CLIP weights in the run too")
+    for name, title in _TITLES.items():
+        if name in config.to_dict():
+            parser.add(name, getattr(config, name), title.format(config.name))
     return parser

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bandweave.data.scene import IGNORED, ClassInfo, Layer, Scene
-from bandweave.errors import SceneMismatch
+from bandweave.errors import ConfigError, SceneMismatch
 from bandweave.raster.derived import BandSubset
 from bandweave.schema import nearest
 
@@ -28,13 +28,21 @@ SAME_WAVELENGTH = 1.0  # nm: wavelengths no farther apart are of the same band
 NEAR_WAVELENGTH = 10.0  # nm: with match_bands, how far the nearest band may be
 
 
-def describe_layers(scene: Scene) -> dict[str, dict[str, Any]]:
+def describe_layers(scene: Scene, names: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """What a run keeps of the layers it was trained on, as JSON can hold it.
+
+    names  of these layers; empty for all
 
     For each layer: bands (int), ratio (int), wavelengths (list of nm, or None), units (or None),
     numbers (of the bands in their file, from 1; None where they are all of it), factor (ENVI's
     reflectance scale factor, by which the values were divided; None for other files).
+
+    Raises ConfigError for a layer that the scene does not have.
     """
+    if missing := [name for name in names if name not in scene.layers]:
+        raise ConfigError(
+            f"scene {scene.name!r} has no layer {missing[0]!r}; it has {', '.join(scene.layers)}"
+        )
     return {
         name: {
             "bands": layer.bands,
@@ -45,6 +53,7 @@ def describe_layers(scene: Scene) -> dict[str, dict[str, Any]]:
             "factor": layer.info.factor,
         }
         for name, layer in scene.layers.items()
+        if name in names or not names
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from bandweave.data.samples.crops import SampleConfig
 from bandweave.data.splits.splitting import SplitConfig
+from bandweave.errors import ConfigError
+from bandweave.landcover.baselines.methods import METHODS, Method
 from bandweave.models import DEFAULT_MODEL, LAND_COVER, Preset, find_preset
 from bandweave.models.contract import LandCoverModel
 from bandweave.training.config import TrainConfig
@@ -39,7 +41,12 @@ class LandCoverConfig(RunConfig):
 
     @classmethod
     def preset(cls, name: str) -> Preset[LandCoverModel]:
-        """The preset of that name."""
+        """The preset of that name; ConfigError for a classical method too."""
+        if name in METHODS:
+            raise ConfigError(
+                f"{name!r} is a classical method; this takes a model that is trained step by step: "
+                f"{', '.join(LAND_COVER)}"
+            )
         return find_preset(name, LAND_COVER)
 
     @classmethod
@@ -49,6 +56,85 @@ class LandCoverConfig(RunConfig):
         if isinstance(model, Mapping) and isinstance(model.get("clip"), str):
             stored = {**stored, "model": {**model, "clip": {"mode": model["clip"]}}}
         return super().read(stored)
+
+
+@dataclass
+class SeedConfig:
+    """How a classical method is trained: once, on all training pixels.
+
+    seed  of the draw of pixels on which options are chosen, and of a forest
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed!r} must be 0 or more")
+
+
+@dataclass
+class ClassicalConfig(RunConfig):
+    """The options of a run of a classical method, as config.yaml holds them.
+
+    scene    path, benchmark name or simulation that the run was trained on
+    model    name of a method, and its options
+    layers   names of the layers that are used; empty for all
+    """
+
+    default_name: ClassVar[str] = "svm"
+
+    scene: str = ""
+    name: str = "svm"
+    model: Any = None
+    layers: list[str] = field(default_factory=list)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    train: SeedConfig = field(default_factory=SeedConfig)
+
+    @classmethod
+    def preset(cls, name: str) -> Method:
+        """The method of that name."""
+        return find_preset(name, METHODS)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> ClassicalConfig:
+        """Strictly from a mapping, on top of the method that it names."""
+        refuse_idle(stored, ["model", *cls.section_types(), *cls.plain_options()])
+        return super().read(stored)
+
+    @classmethod
+    def from_options(cls, name: str, options: Mapping[str, Any]) -> ClassicalConfig:
+        """On top of a method, of options by their bare name."""
+        groups = cls.option_groups(name).values()
+        known = [option.name for group in groups for option in fields(group)]
+        refuse_idle(options, [*known, *cls.plain_options()])
+        return super().from_options(name, options)
+
+
+def refuse_idle(options: Iterable[str], known: Sequence[str]) -> None:
+    """Raise ConfigError for an option that a classical method has no use for."""
+    if idle := [name for name in options if name not in known]:
+        raise ConfigError(
+            f"{idle[0]}: a classical method has no use for it; its options are {', '.join(known)}"
+        )
+
+
+AnyConfig = LandCoverConfig | ClassicalConfig
+
+
+def config_type(name: object) -> type[LandCoverConfig] | type[ClassicalConfig]:
+    """The kind of configuration that belongs to the name of a model or of a classical method.
+
+    Raises ConfigError, with the nearest right one, for a name that is neither.
+    """
+    find_preset(name, {**LAND_COVER, **METHODS})
+    return ClassicalConfig if name in METHODS else LandCoverConfig
+
+
+def read_config(stored: Mapping[str, Any]) -> AnyConfig:
+    """Strictly from a mapping, on top of the preset or the method that it names."""
+    model = stored.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    return (config_type(name) if isinstance(name, str) else LandCoverConfig).read(stored)
 
 
 option_groups = LandCoverConfig.option_groups

@@ -25,7 +25,6 @@ from bandweave.errors import ConfigError, FileError, OutputError
 from bandweave.raster.writing.outputs import OutputSet, cannot_write
 from bandweave.raster.writing.raster import MapWriter, Overviews, RasterForm
 from bandweave.raster.writing.style import aux_xml, build_vrt, qml
-from bandweave.training.processes import best_device
 from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,8 +49,11 @@ class Mappable(Protocol):
     @property
     def temperature(self) -> float: ...
     @property
+    def gives_probabilities(self) -> bool: ...
+    @property
     def files(self) -> Sequence[str]: ...
     def predictor(self, reference: str, **options: Any) -> Predictor: ...
+    def use_device(self, device: str | torch.device | None) -> None: ...
 
 
 def map_scene(
@@ -113,13 +115,11 @@ def map_scene(
     forms = _forms(run.classes, overviews)
     written: dict[str, list[Path]] = {kind: [] for kind in kinds}
     pixels = [part.grid.height * part.grid.width * run.output_ratio**2 for part in scene.parts]
+    if len(kinds) > 1 and not run.gives_probabilities:
+        log.warning("the run gives each pixel a class and no probability: it has all of it, 1")
+    run.use_device(device)
     predictor = run.predictor(
-        scene.reference,
-        device=best_device() if device is None else device,
-        precision=precision,
-        overlap=overlap,
-        tta=tta,
-        batch=batch,
+        scene.reference, precision=precision, overlap=overlap, tta=tta, batch=batch
     )
     mapped = 0
     with (

@@ -1,8 +1,9 @@
-"""A trained land-cover run: what map and score need of it, read from its folder."""
+"""Trained land-cover runs: what map, score and report need of them, read from their folder."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,52 +12,125 @@ import torch
 from torch import Tensor
 
 from bandweave.data.scaling import Scaling
-from bandweave.data.scene import ClassInfo
-from bandweave.landcover.config import LandCoverConfig
-from bandweave.landcover.predict.feeding import predictor_of
+from bandweave.data.scene import ClassInfo, Scene
+from bandweave.errors import ConfigError
+from bandweave.landcover.baselines.methods import METHODS, FittedMethod
+from bandweave.landcover.baselines.predictor import MethodPredictor
+from bandweave.landcover.config import ClassicalConfig, LandCoverConfig
+from bandweave.landcover.predict.feeding import predictor_of, seen_at_once
 from bandweave.landcover.predict.net import Net, Predictor
 from bandweave.models import LAND_COVER
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.clip.guidance import check_weights, frozen_names, weights_fingerprint
 from bandweave.training.checkpoint import restore, weights
-from bandweave.training.folder import RunFolder
+from bandweave.training.folder import RunFolder, count_parameters
+from bandweave.training.processes import best_device
 from bandweave.training.run import TrainedRun
 
 
 @dataclass(frozen=True, eq=False)
 class Run(TrainedRun):
-    """A trained land-cover model with everything needed to use it.
+    """A trained run with everything needed to map a scene: of a net, or of a classical method.
 
-    model         in evaluation mode
-    scaling       of every layer that it takes
     classes       in the order of its logits
     layers        what it was trained on, as data.match.describe_layers gives it
-    window        px of the grid: side of the crops that it was trained on
     output_ratio  how many times finer than the grid it answers
-    self_contained  frozen CLIP weights are in the run's file too
     """
 
     kind = "land cover"
 
+    config: LandCoverConfig | ClassicalConfig
+    classes: tuple[ClassInfo, ...]
+    layers: dict[str, dict[str, Any]]
+    output_ratio: int
+
+    @classmethod
+    def from_stored(
+        cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
+    ) -> Run:
+        """The run that `metadata` and `tensors` told of, of its own kind."""
+        kind = ClassicalRun if stored["config"]["model"]["name"] in METHODS else NetRun
+        return kind.from_stored(folder, stored, tensors)
+
+    def metadata(self) -> dict[str, Any]:
+        """Everything but tensors, as JSON can hold it."""
+        return {
+            "format": self.format,
+            "config": self.config.to_dict(),
+            "classes": [asdict(each) for each in self.classes],
+            "layers": self.layers,
+            "output_ratio": self.output_ratio,
+            "facts": self.facts,
+        }
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it was read from, which no output may replace."""
+        folder = self.folder
+        own = folder.config, folder.model, folder.checkpoint, folder.history
+        return tuple(str(path) for path in own)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for probabilities: 1, or what held-out pixels told."""
+        return float(self.facts.get("temperature", 1.0))
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int | None:
+        """Numbers that training may change; None of a classical method."""
+
+    @property
+    @abstractmethod
+    def gives_probabilities(self) -> bool:
+        """Whether logits tell how sure it is, and not the class alone."""
+
+    @abstractmethod
+    def reach(self, scene: Scene) -> int:
+        """Pixels of the grid by which an input can lie away from a pixel and change its class."""
+
+    @abstractmethod
+    def use_device(self, device: torch.device | str | None = None) -> None:
+        """Compute on that device from now on; None for a GPU where there is one."""
+
+    @abstractmethod
+    def predictor(self, reference: str, **options: Any) -> Predictor:
+        """What maps parts of a scene with this run.
+
+        reference  name of the scene's layer whose data decide where there is a map
+        options    precision, overlap, tta and batch, as `NetRun.net` takes them
+
+        Raises ConfigError for options that the run has no use for.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class NetRun(Run):
+    """A run of a net that was trained step by step.
+
+    model    in evaluation mode
+    scaling  of every layer that it takes
+    window   px of the grid: side of the crops that it was trained on
+    self_contained  frozen CLIP weights are in the run's file too
+    """
+
     config: LandCoverConfig
     model: LandCoverModel
     scaling: Scaling
-    classes: tuple[ClassInfo, ...]
-    layers: dict[str, dict[str, Any]]
     window: int
-    output_ratio: int
     self_contained: bool = False
 
     @classmethod
-    def from_metadata(cls, folder: RunFolder, stored: dict[str, Any]) -> Run:
-        """A run with new weights, of what `metadata` gave."""
+    def from_stored(
+        cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
+    ) -> NetRun:
+        """The run that `metadata` and `tensors` told of."""
         config = LandCoverConfig.read(stored["config"])
         architecture = (stored.get("clip") or {}).get("architecture")
         if architecture and stored["self_contained"]:
             config.model.clip.architecture = architecture
-        classes = tuple(ClassInfo(**each) for each in stored["classes"])
-        bands, layers, ratio = stored["bands"], stored["layers"], stored["output_ratio"]
-        _check_described(classes, layers)
+        classes, layers = _read_described(stored)
+        bands, ratio = stored["bands"], stored["output_ratio"]
         run = cls(
             folder=folder,
             config=config,
@@ -71,24 +145,21 @@ class Run(TrainedRun):
         )
         if not 0 < run.temperature < math.inf:
             raise ValueError(f"the temperature {run.temperature:g}")
+        restore(run.model, tensors, run.frozen, folder.model)
         if not run.self_contained:
             check_weights(run.model, stored.get("clip"))
+        run.model.eval()
         return run
 
     def metadata(self) -> dict[str, Any]:
         """Everything but the weights."""
         return {
-            "format": self.format,
-            "config": self.config.to_dict(),
+            **super().metadata(),
             "bands": {name: self.scaling.bands(name) for name in self.layers},
-            "classes": [asdict(each) for each in self.classes],
-            "layers": self.layers,
             "scaling": self.scaling.to_dict(),
             "window": self.window,
-            "output_ratio": self.output_ratio,
             "clip": weights_fingerprint(self.model),
             "self_contained": self.self_contained,
-            "facts": self.facts,
         }
 
     @property
@@ -100,23 +171,26 @@ class Run(TrainedRun):
         """The weights."""
         return weights(self.model, self.frozen)
 
-    def fill(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the weights, and be in evaluation mode."""
-        restore(self.model, tensors, self.frozen, self.folder.model)
-        self.model.eval()
+    @property
+    def parameters(self) -> int:
+        """Numbers that training may change."""
+        return count_parameters(self.model)
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """What it was read from, which no output may replace."""
-        folder = self.folder
-        own = folder.config, folder.model, folder.checkpoint, folder.history
-        return tuple(str(path) for path in own)
+    def gives_probabilities(self) -> bool:
+        """They are the softmax of its logits."""
+        return True
+
+    def reach(self, scene: Scene) -> int:
+        """That of the model, for what goes into it at once."""
+        return self.model.reach(seen_at_once(self.window, scene))
+
+    def use_device(self, device: torch.device | str | None = None) -> None:
+        """Move the model."""
+        self.model.to(best_device() if device is None else device)
 
     def predictor(self, reference: str, **options: Any) -> Predictor:
-        """What maps parts of a scene with this run; the options are those of `net`.
-
-        Raises ConfigError for options that the model cannot be run with.
-        """
+        """What maps parts in the way that the model is fed; the options are those of `net`."""
         return predictor_of(self.net(reference, **options))
 
     def net(
@@ -149,19 +223,101 @@ class Run(TrainedRun):
             batch=batch,
         )
 
-    @property
-    def temperature(self) -> float:
-        """What logits are divided by for probabilities: 1, or what held-out pixels told."""
-        return float(self.facts.get("temperature", 1.0))
+
+@dataclass(frozen=True, eq=False)
+class ClassicalRun(Run):
+    """A run of a classical method, whose file holds its training pixels and what was chosen.
+
+    The method is fitted to them again, to the same numbers, when it is first asked.
+    """
+
+    config: ClassicalConfig
+    fitted: FittedMethod
+
+    @classmethod
+    def from_stored(
+        cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
+    ) -> ClassicalRun:
+        """The run that `metadata` and `tensors` told of."""
+        config = ClassicalConfig.read(stored["config"])
+        classes, layers = _read_described(stored)
+        inputs = METHODS[config.name].inputs
+        fitted = FittedMethod(
+            config.name,
+            config.model,
+            config.train.seed,
+            inputs.from_dict(list(layers), stored["output_ratio"], stored["inputs"]),
+            tensors["values"].numpy(),
+            tensors["labels"].numpy(),
+            dict(stored["chosen"]),
+        )
+        fitted.check(len(classes))
+        return cls(
+            folder=folder,
+            config=config,
+            fitted=fitted,
+            classes=classes,
+            layers=layers,
+            output_ratio=stored["output_ratio"],
+            facts=dict(stored["facts"]),
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """Everything but the table of training pixels."""
+        fitted = self.fitted
+        return {**super().metadata(), "inputs": fitted.inputs.to_dict(), "chosen": fitted.chosen}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The table of training pixels: what describes them, and their classes."""
+        fitted = self.fitted
+        return {
+            "values": torch.from_numpy(fitted.values),
+            "labels": torch.from_numpy(fitted.labels),
+        }
 
     @property
-    def parameters(self) -> int:
-        """Numbers that training may change."""
-        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+    def parameters(self) -> None:
+        """It has none."""
+        return None
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """The class that it gives has all the probability."""
+        return False
+
+    def summary(self) -> str:
+        """Training pixels, seconds, and what was chosen."""
+        chosen = "".join(f", {name} {value:g}" for name, value in self.fitted.named.items())
+        pixels, seconds = len(self.fitted.labels), self.facts["seconds"]
+        return f"{pixels:,} training pixels in {seconds:.0f} s{chosen}"
+
+    def reach(self, scene: Scene) -> int:
+        """That of what describes a pixel."""
+        return self.fitted.inputs.reach(scene)
+
+    def use_device(self, device: torch.device | str | None = None) -> None:
+        """It computes on the CPU. Raises ConfigError where a device is named."""
+        self._refuse(device=device)
+
+    def predictor(self, reference: str, **options: Any) -> Predictor:
+        """What maps parts. Raises ConfigError for options, which mean nothing to it."""
+        self._refuse(**options)
+        return MethodPredictor(self.fitted, reference, len(self.classes))
+
+    def _refuse(self, **options: Any) -> None:
+        for name, value in options.items():
+            if value not in (None, False, "fp32"):
+                raise ConfigError(
+                    f"{name}: the classical method {self.config.name!r} has no use for it"
+                )
 
 
-def _check_described(classes: tuple[ClassInfo, ...], layers: dict[str, dict[str, Any]]) -> None:
-    """Raise TypeError or KeyError unless classes and layers are of the types they were saved in."""
+def _read_described(
+    stored: Mapping[str, Any],
+) -> tuple[tuple[ClassInfo, ...], dict[str, dict[str, Any]]]:
+    """Classes and layers of a run; TypeError or KeyError unless they are as they were saved."""
+    classes = tuple(ClassInfo(**each) for each in stored["classes"])
+    layers = stored["layers"]
     for each in classes:
         if type(each.code) is not int or not isinstance(each.name, str):
             raise TypeError(f"a class: {each}")
@@ -174,6 +330,7 @@ def _check_described(classes: tuple[ClassInfo, ...], layers: dict[str, dict[str,
                 raise TypeError(f"the {key} of the layer {name!r}")
         if not isinstance(layer["units"], str | None):
             raise TypeError(f"the units of the layer {name!r}")
+    return classes, layers
 
 
 def build_model(

@@ -15,7 +15,6 @@ from bandweave.errors import RunError, SceneMismatch, SplitError
 from bandweave.landcover.calibration import Calibration
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, score_objects
 from bandweave.landcover.predict.classify import predict_part
-from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.run import Run
 from bandweave.training.progress import Progress
 
@@ -24,7 +23,8 @@ from bandweave.training.progress import Progress
 class SceneScores:
     """Scores over test pixels, and over test objects where labels are polygons.
 
-    calibration  of the map's confidence on the test pixels; None in scores of earlier versions
+    calibration  of the map's confidence on the test pixels; None of a run that gives classes alone,
+                 and in scores of earlier versions
     """
 
     pixels: Scores
@@ -109,8 +109,7 @@ def score(
         )
     split = redraw_split(run, scene) if split is None else split
     predictor = run.predictor(scene.reference, tta=tta)
-    reach = run.model.reach(seen_at_once(run.window, scene))
-    protocol = {**split.protocol(reach), "scene": scene.name, "model": run.config.name}
+    protocol = {**split.protocol(run.reach(scene)), "scene": scene.name, "model": run.config.name}
     number = len(run.classes)
     total = np.zeros((number, number), np.int64)
     objects, truths, predictions, first = [], [], [], 0
@@ -141,7 +140,7 @@ def score(
     if objects:
         own, truth, predicted = (np.concatenate(each) for each in (objects, truths, predictions))
         by_object = score_objects(own, truth, predicted, names, protocol)
-    scores = SceneScores(pixels, by_object, calibration)
+    scores = SceneScores(pixels, by_object, calibration if run.gives_probabilities else None)
     run.folder.write_scores(scores.to_dict())
     return scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,18 +14,16 @@ import torch
 from bandweave.data.match import describe_layers
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
-from bandweave.data.splits.splitting import VALIDATION, Split
-from bandweave.errors import ConfigError
-from bandweave.landcover.calibration import fit_temperature
-from bandweave.landcover.config import LandCoverConfig
-from bandweave.landcover.metrics import confusion_matrix
-from bandweave.landcover.predict.classify import labelled_logits, predict_classes
+from bandweave.data.splits.splitting import Split
+from bandweave.errors import ConfigError, RunError
+from bandweave.landcover.baselines.methods import fit_method
+from bandweave.landcover.config import AnyConfig, ClassicalConfig, LandCoverConfig, config_type
 from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
-from bandweave.landcover.run import Run, build_model
+from bandweave.landcover.run import ClassicalRun, NetRun, Run, build_model
+from bandweave.landcover.validation import Validation, check_validation, validation_temperature
 from bandweave.models import DEFAULT_MODEL
-from bandweave.nn.clip.guidance import frozen_names
 from bandweave.training.config import Accelerator, Launch
-from bandweave.training.folder import RunFolder
+from bandweave.training.folder import RunFolder, setting_facts
 from bandweave.training.loop import TrainTask
 from bandweave.training.processes import check_devices, is_main
 from bandweave.training.run import train_module, train_run
@@ -38,7 +37,7 @@ def train(
     model: str = DEFAULT_MODEL,
     out: str | os.PathLike[str] = "runs/landcover",
     *,
-    config: LandCoverConfig | None = None,
+    config: AnyConfig | None = None,
     layers: list[str] | None = None,
     pca: dict[str, int] | None = None,
     temperature: bool = False,
@@ -53,7 +52,8 @@ def train(
 ) -> Run:
     """Train a model and return the run, whose folder holds everything needed to use it.
 
-    model    name of a preset, in bandweave.models.LAND_COVER
+    model    name of a preset in bandweave.models.LAND_COVER, or of a classical method in
+             bandweave.landcover.baselines.methods.METHODS
     out      the run folder, which must not hold another run
     config   all options at once, in place of those by name
     layers   names of the layers to use; all by default
@@ -78,116 +78,126 @@ def train(
     (1, 8)
     """
     if config is None:
-        plain = {"layers": list(layers or []), "pca": dict(pca or {}), "temperature": temperature}
-        config = LandCoverConfig.from_options(model, {**options, **plain})
+        plain = {"layers": list(layers or []), "pca": pca, "temperature": temperature}
+        given = {key: value for key, value in plain.items() if value}
+        config = config_type(model).from_options(model, {**options, **given})
     elif options or layers or pca or temperature:
         raise ConfigError("give options either in `config` or by name, not both")
     config = replace(config, scene=scene.origin or scene.name, split=split.config)
-    described = described_layers(scene, config.layers)
+    described = describe_layers(scene, config.layers)
     launch = Launch(resume, overwrite, quiet, accelerator, devices, nodes)
 
     def prepare(folder: RunFolder) -> Callable[[], Run]:
-        check_devices(config.train.precision, accelerator, devices, nodes)
-        scaling = fit_scaling(scene, split, config.pca, list(described))
-        bands = {name: scaling.bands(name) for name in described}
-        module = build_model(config, bands, scene.classes, described, scene.label_ratio)
-        sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
-        module.prepare(lambda: first_layers(sampler), config.pca)
-        check_validation(config, split)
-        reach = module.reach(seen_at_once(config.samples.crop, scene))
-        run = Run(
-            folder=folder,
-            config=config,
-            model=module,
-            scaling=scaling,
-            classes=scene.classes,
-            layers=described,
-            window=config.samples.crop,
-            output_ratio=scene.label_ratio,
-            self_contained=self_contained,
-            facts={
-                "protocol": split.protocol(reach),
-                "split_hash": split.hash,
-                "scaling_from": scaling.source,
-            },
-        )
-        task = TrainTask(
-            module,
-            sampler.batch,
-            config.train,
-            validate=Validation(run, scene, split) if config.train.validate_every else None,
-            unused_parameters=module.unused_parameters,
-            frozen=frozen_names(module),
-            identity={"split": split.hash},
-        )
-
-        def learn() -> Run:
-            run.facts.update(train_module(task, config, folder, launch))
-            if config.temperature and is_main():
-                run.facts["temperature"] = validation_temperature(run, scene, split)
-            return run
-
-        return learn
+        if isinstance(config, ClassicalConfig):
+            if self_contained or launch != Launch(resume, overwrite, quiet):
+                raise ConfigError(
+                    f"{config.name!r} is a classical method: it is trained in one process on the "
+                    "CPU, and has no use for accelerator, devices, nodes or self_contained"
+                )
+            return prepare_method(config, scene, split, folder, launch)
+        return prepare_net(config, scene, split, described, folder, launch, self_contained)
 
     return train_run(config, out, launch, prepare)
+
+
+def prepare_net(
+    config: LandCoverConfig,
+    scene: Scene,
+    split: Split,
+    layers: dict[str, dict[str, Any]],
+    folder: RunFolder,
+    launch: Launch,
+    self_contained: bool,
+) -> Callable[[], NetRun]:
+    """Build a net with all that trains it; what is returned trains it and gives the run.
+
+    layers  that it looks at, as describe_layers gives them
+    """
+    check_devices(config.train.precision, launch.accelerator, launch.devices, launch.nodes)
+    check_validation(config, split)
+    scaling = fit_scaling(scene, split, config.pca, list(layers))
+    bands = {name: scaling.bands(name) for name in layers}
+    module = build_model(config, bands, scene.classes, layers, scene.label_ratio)
+    sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
+    module.prepare(lambda: first_layers(sampler), config.pca)
+    reach = module.reach(seen_at_once(config.samples.crop, scene))
+    run = NetRun(
+        folder=folder,
+        config=config,
+        model=module,
+        scaling=scaling,
+        classes=scene.classes,
+        layers=layers,
+        window=config.samples.crop,
+        output_ratio=scene.label_ratio,
+        self_contained=self_contained,
+        facts={
+            "protocol": split.protocol(reach),
+            "split_hash": split.hash,
+            "scaling_from": scaling.source,
+        },
+    )
+    task = TrainTask(
+        module,
+        sampler.batch,
+        config.train,
+        validate=Validation(run, scene, split) if config.train.validate_every else None,
+        unused_parameters=module.unused_parameters,
+        frozen=run.frozen,
+        identity={"split": split.hash},
+    )
+
+    def train_it() -> NetRun:
+        run.facts.update(train_module(task, config, folder, launch))
+        if config.temperature and is_main():
+            run.facts["temperature"] = validation_temperature(run, scene, split)
+        return run
+
+    return train_it
+
+
+def prepare_method(
+    config: ClassicalConfig, scene: Scene, split: Split, folder: RunFolder, launch: Launch
+) -> Callable[[], Run]:
+    """Check a classical method; what is returned trains it and gives the run.
+
+    A run that is to be continued and is finished is given as it is.
+    """
+    if launch.resume and folder.finished:
+        done = Run.open(folder.path)
+        if done.facts["split_hash"] != split.hash:
+            raise RunError(
+                f"{folder.path} holds a run of another split; train into another folder, or "
+                "replace it with `--overwrite`"
+            )
+        return lambda: done
+    return lambda: fit_classical(config, scene, split, folder)
+
+
+def fit_classical(
+    config: ClassicalConfig, scene: Scene, split: Split, folder: RunFolder
+) -> ClassicalRun:
+    """Train a classical method and give its run, which is not saved."""
+    began = time.monotonic()
+    layers = describe_layers(scene, config.layers)
+    fitted = fit_method(config.name, config.model, scene, split, list(layers), config.train.seed)
+    return ClassicalRun(
+        folder=folder,
+        config=config,
+        fitted=fitted,
+        classes=scene.classes,
+        layers=layers,
+        output_ratio=scene.label_ratio,
+        facts={
+            "protocol": split.protocol(fitted.inputs.reach(scene)),
+            "split_hash": split.hash,
+            "seconds": time.monotonic() - began,
+            **setting_facts("scikit-learn", "scikit-image"),
+        },
+    )
 
 
 def first_layers(sampler: Sampler) -> dict[str, torch.Tensor]:
     """Layers (B, C, h, w) of the first training samples, the same in every process."""
     layers = [sampler.batch(step)["layers"] for step in range(PREPARED)]
     return {n: torch.from_numpy(np.concatenate([each[n] for each in layers])) for n in layers[0]}
-
-
-def described_layers(scene: Scene, names: list[str]) -> dict[str, dict[str, Any]]:
-    """What a run keeps of the named layers, of all where none is named."""
-    layers = describe_layers(scene)
-    if missing := [name for name in names if name not in layers]:
-        raise ConfigError(
-            f"scene {scene.name!r} has no layer {missing[0]!r}; it has {', '.join(layers)}"
-        )
-    return {name: layer for name, layer in layers.items() if name in names or not names}
-
-
-def check_validation(config: LandCoverConfig, split: Split) -> None:
-    """Raise ConfigError where options need validation pixels, and the split has none."""
-    for option, asked in (
-        ("validate_every", bool(config.train.validate_every)),
-        ("temperature", config.temperature),
-    ):
-        if asked and not any((roles == VALIDATION).any() for roles in split.roles):
-            raise ConfigError(
-                f"{option} is set, but the split has no validation pixels; "
-                "draw some with its option `validation`, 0.2 say"
-            )
-
-
-def validation_temperature(run: Run, scene: Scene, split: Split) -> float:
-    """What makes the validation pixels likeliest; see `calibration.fit_temperature`."""
-    predictor = run.predictor(scene.reference)
-    found = [
-        labelled_logits(predictor, part, roles == VALIDATION)
-        for part, roles in zip(scene.parts, split.roles, strict=True)
-        if (roles == VALIDATION).any()
-    ]
-    logits, labels = (np.concatenate(each) for each in zip(*found, strict=True))
-    return fit_temperature(logits, labels)
-
-
-class Validation:
-    """Overall accuracy on the validation pixels, mapped as the scene would be."""
-
-    def __init__(self, run: Run, scene: Scene, split: Split) -> None:
-        self.run, self.scene, self.split = run, scene, split
-
-    def __call__(self, _: torch.nn.Module) -> float:
-        predictor = self.run.predictor(self.scene.reference)
-        total = np.zeros((len(self.run.classes),) * 2, np.int64)
-        for part, roles in zip(self.scene.parts, self.split.roles, strict=True):
-            held_out = roles == VALIDATION
-            if not held_out.any() or part.labels is None:
-                continue
-            predicted = predict_classes(predictor, part, self.split.ratio, held_out)
-            total += confusion_matrix(
-                part.labels.values[held_out], predicted[held_out], len(self.run.classes)
-            )
-        return float(np.trace(total) / total.sum())

@@ -18,6 +18,7 @@ from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.schema import nearest
 
 M = TypeVar("M", bound=nn.Module)
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ SHARPENERS: dict[str, Preset[SharpeningModel]] = {  # patch: pixels of the MS im
 }
 
 
-def find_preset(name: str, presets: Mapping[str, Preset[M]]) -> Preset[M]:
+def find_preset(name: object, presets: Mapping[str, P]) -> P:
     """The preset of that name. Raises ConfigError with the nearest right one."""
     if not isinstance(name, str) or name not in presets:
         raise ConfigError(f"there is no model {name!r}{nearest(str(name), presets)}")

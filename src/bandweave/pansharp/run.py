@@ -19,7 +19,7 @@ from bandweave.pansharp.pair.value_scale import ValueScale, brightest
 from bandweave.pansharp.pair.window import PairSource
 from bandweave.pansharp.sensors import sensor_of
 from bandweave.training.checkpoint import restore, weights
-from bandweave.training.folder import RunFolder
+from bandweave.training.folder import RunFolder, count_parameters
 from bandweave.training.run import TrainedRun
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,13 @@ class SharpenRun(TrainedRun):
     scaled: bool = True
 
     @classmethod
-    def from_metadata(cls, folder: RunFolder, stored: dict[str, Any]) -> SharpenRun:
-        """A run with new weights, of what `metadata` gave."""
+    def from_stored(
+        cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
+    ) -> SharpenRun:
+        """The run that `metadata` and `tensors` told of."""
         config = SharpenConfig.read(stored["config"])
         names, ratio = tuple(stored["bands"]), stored["ratio"]
-        return cls(
+        run = cls(
             folder=folder,
             config=config,
             model=build_model(config, len(names), ratio),
@@ -65,6 +67,9 @@ class SharpenRun(TrainedRun):
             facts=dict(stored["facts"]),
             scaled=bool(stored.get("scaled", False)),
         )
+        restore(run.model, tensors, origin=folder.model)
+        run.model.eval()
+        return run
 
     def metadata(self) -> dict[str, Any]:
         """Everything but the weights."""
@@ -86,15 +91,10 @@ class SharpenRun(TrainedRun):
         """The weights."""
         return weights(self.model)
 
-    def fill(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the weights, and be in evaluation mode."""
-        restore(self.model, tensors, origin=self.folder.model)
-        self.model.eval()
-
     @property
     def parameters(self) -> int:
         """Numbers that training may change."""
-        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return count_parameters(self.model)
 
     def check(self, pair: PairSource) -> None:
         """Raise SceneMismatch unless a pair has the ratio and the bands that it was trained on.

@@ -167,6 +167,11 @@ class RunFolder:
         write_text(self.report, html)
 
 
+def count_parameters(module: nn.Module) -> int:
+    """Numbers of a module that training may change."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
 def training_facts(module: nn.Module, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
     """What any run keeps of its training: parameters, seconds, steps, machine and versions.
 
@@ -174,12 +179,17 @@ def training_facts(module: nn.Module, rows: Sequence[Row], seconds: float) -> di
     seconds   where there is no row
     """
     return {
-        "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "parameters": count_parameters(module),
         "seconds": float(rows[-1]["seconds"]) if rows else seconds,
         "steps": len(rows),
-        "machine": machine(),
-        "versions": {name: version(name) for name in VERSIONS},
+        **setting_facts(),
     }
+
+
+def setting_facts(*libraries: str) -> dict[str, Any]:
+    """Where anything was made: the machine, and the versions of VERSIONS and other libraries."""
+    versions = {name: version(name) for name in (*VERSIONS, *libraries)}
+    return {"machine": machine(), "versions": versions}
 
 
 def machine() -> dict[str, Any]:

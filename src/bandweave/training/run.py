@@ -42,8 +42,13 @@ class TrainedRun(ABC):
 
     @classmethod
     @abstractmethod
-    def from_metadata(cls, folder: RunFolder, stored: dict[str, Any]) -> Self:
-        """A run without its tensors, of what `metadata` gave; else one of MISSTATED."""
+    def from_stored(
+        cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
+    ) -> Self:
+        """The run that `metadata` and `tensors` told of.
+
+        Raises RunError for tensors that do not fit, one of MISSTATED for metadata that do not.
+        """
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:
@@ -53,10 +58,6 @@ class TrainedRun(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """The trained tensors by name."""
 
-    @abstractmethod
-    def fill(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the tensors that were saved. Raises RunError where they are not this run's."""
-
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Read a run folder. Raises RunError where it is missing, incomplete or damaged."""
@@ -64,14 +65,17 @@ class TrainedRun(ABC):
         folder.read_config()  # says what the folder is, if it is no run
         tensors, stored = load_trained(folder.model, cls.kind, cls.format)
         try:
-            run = cls.from_metadata(folder, stored)
+            return cls.from_stored(folder, stored, tensors)
         except MISSTATED as error:
             raise RunError(
                 f"{folder.model}: its metadata lacks or misstates {error!s:.200}; copy it again "
                 f"from where it was made, or train again"
             ) from error
-        run.fill(tensors)
-        return run
+
+    def summary(self) -> str:
+        """What its training took, in a few words."""
+        parameters, steps, seconds = (self.facts[n] for n in ("parameters", "steps", "seconds"))
+        return f"{parameters:,} parameters, {steps} steps in {seconds:.0f} s"
 
     def save(self) -> None:
         """Write model.safetensors, whole or not at all."""

@@ -1,4 +1,4 @@
-"""Classical methods on the pixels of a split."""
+"""Classical methods on the pixels of a split, and their runs."""
 
 from dataclasses import replace
 
@@ -9,18 +9,25 @@ import rasterio
 import bandweave as bw
 from bandweave.data.scene import Labels
 from bandweave.data.splits.splitting import TEST, TRAIN
-from bandweave.errors import ConfigError, SplitError
+from bandweave.errors import ConfigError, RunError, SplitError
+from bandweave.landcover.baselines import inputs
+from bandweave.landcover.baselines.inputs import Bands, Profiles, read_bands
 from bandweave.landcover.baselines.methods import (
-    BASELINES,
-    Bands,
-    Profiles,
-    fit_baseline,
-    on_labels,
+    METHODS,
+    ProfileForestConfig,
+    fit_method,
     pixels_of,
-    score_baseline,
 )
-from bandweave.landcover.baselines.run import BaselineRun
 from bandweave.raster.formats.arrays import ArraySource
+from bandweave.raster.grid import Window
+
+FEW = {  # options, for time
+    "random_forest": {"trees": 20},
+    "random_forest_emp": {"trees": 20},
+    "svm": {"penalties": [10.0, 100.0], "gammas": [1.0]},
+    "svm_emp": {"penalties": [10.0, 100.0], "gammas": [1.0]},
+    "knn": {},
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,26 +40,42 @@ def split(scene):
     return bw.split(scene, "blocks", size=8, guard=1, drop=True)
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_each_beats_the_largest_class_on_every_test_pixel_once(scene, split, name, monkeypatch):
-    monkeypatch.setattr("bandweave.landcover.baselines.methods.TREES", 20)
-    monkeypatch.setattr("bandweave.landcover.baselines.methods.SEARCHED", 20)
-    scores = score_baseline(name, scene, split, ["hsi", "lidar"])
+@pytest.fixture(scope="module")
+def knn(scene, split, tmp_path_factory):
+    return bw.train(scene, split, "knn", tmp_path_factory.mktemp("runs") / "knn", neighbours=[3])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_beats_the_largest_class_and_opens_as_it_was_trained(scene, split, name, tmp_path):
+    layers = ["hsi", "lidar"]
+    run = bw.train(scene, split, name, tmp_path / "run", layers=layers, seed=1, **FEW[name])
+    scores = bw.score(run, scene, split, quiet=True).pixels
     assert scores.support.sum() == (split.roles[0] == TEST).sum()
     assert scores.overall_accuracy > 1.2 * scores.support.max() / scores.support.sum()
-    assert score_baseline(name, scene, split, ["hsi", "lidar"]).confusion.tolist() == (
-        scores.confusion.tolist()
+    assert scores.protocol["model"] == name
+    assert scores.protocol["hash"] == split.hash
+
+    opened = bw.Run.open(tmp_path / "run")
+    assert opened.fitted.chosen == run.fitted.chosen
+    assert opened.config.to_dict() == run.config.to_dict()
+    again = bw.score(opened, scene, quiet=True).pixels
+    np.testing.assert_array_equal(again.confusion, scores.confusion)
+
+    other = bw.train(scene, split, name, tmp_path / "same", layers=layers, seed=1, **FEW[name])
+    np.testing.assert_array_equal(other.fitted.values, run.fitted.values)
+    np.testing.assert_array_equal(
+        bw.score(other, scene, quiet=True).pixels.confusion, scores.confusion
     )
 
 
-def test_a_layer_that_tells_nothing_scores_less(scene, split):
-    both = score_baseline("knn", scene, split)
-    height = score_baseline("knn", scene, split, ["lidar"])
-    assert height.overall_accuracy < both.overall_accuracy
+def test_a_layer_that_tells_nothing_scores_less(scene, split, knn, tmp_path):
+    height = bw.train(scene, split, "knn", tmp_path / "run", layers=["lidar"], neighbours=[3])
+    least, both = (bw.score(each, scene, split, quiet=True) for each in (height, knn))
+    assert least.overall_accuracy < both.overall_accuracy
 
 
 def test_sides_are_those_of_the_split(scene, split):
-    bands_of = Bands(scene, split, ["hsi", "rgb"])
+    bands_of = Bands(["hsi", "rgb"], 1)
     (part,) = scene.parts
     bands, _ = part.layers["hsi"].read(part.grid.window)
     for role in (TRAIN, TEST):
@@ -66,28 +89,66 @@ def test_sides_are_those_of_the_split(scene, split):
 def test_finer_layers_are_averaged_and_coarser_ones_interpolated(scene):
     (part,) = scene.parts
     fine, _ = part.layers["rgb"].read(part.grid.window)
-    averaged = on_labels(part, "rgb", 1)
+    averaged = read_bands(part, "rgb", 1, part.grid.window)
     assert averaged[3, 5] == pytest.approx(fine[:, 6:8, 10:12].mean((1, 2)))
     height, width = part.grid.height, part.grid.width
-    finer = on_labels(part, "lidar", 2)
+    finer = read_bands(part, "lidar", 2, part.grid.window)
     assert finer.shape == (2 * height, 2 * width, 1)
     coarse, _ = part.layers["lidar"].read(part.grid.window)
     assert coarse.min() <= finer.min() <= finer.max() <= coarse.max()
 
 
-def test_what_does_not_exist_is_named(scene, split):
-    with pytest.raises(ConfigError, match=r"no baseline 'knnn'; did you mean 'knn'\?"):
-        score_baseline("knnn", scene, split)
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_rows_are_described_as_the_whole_part_is(scene, ratio, monkeypatch):
+    (part,) = scene.parts
+    monkeypatch.setattr(inputs, "ROWS", 7 * ratio)
+    strips = [*Bands(["lidar", "rgb"], ratio).strips(part)]
+    assert [place.height for place, _ in strips] == [7 * ratio] * 6 + [6 * ratio]
+    whole = Window(0, 0, part.grid.height, part.grid.width)
+    bands = [read_bands(part, name, ratio, whole) for name in ("lidar", "rgb")]
+    found = np.concatenate([values for _, values in strips])
+    np.testing.assert_allclose(found, np.concatenate(bands, axis=-1), rtol=1e-6)
+
+
+def test_what_does_not_exist_is_named(scene, split, tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no model 'knnn'; did you mean 'knn'\?"):
+        bw.train(scene, split, "knnn", tmp_path / "run")
     with pytest.raises(ConfigError, match="has no layer 'sar'; it has hsi, lidar, rgb"):
-        score_baseline("knn", scene, split, ["sar"])
+        bw.train(scene, split, "knn", tmp_path / "run", layers=["sar"])
 
 
-def test_a_single_class_is_refused(scene, split):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 5}, "steps: a classical method has no use for it; its options are neighbours"),
+        ({"pca": {"hsi": 3}}, "pca: a classical method has no use for it"),
+        ({"temperature": True}, "temperature: a classical method has no use for it"),
+        ({"devices": 2}, "no use for accelerator, devices, nodes or self_contained"),
+        ({"self_contained": True}, "no use for accelerator, devices, nodes or self_contained"),
+        ({"neighbours": [0]}, "neighbours=0 must be 1 or more"),
+        ({"neighbours": []}, "neighbours is empty"),
+        ({"seed": -1}, "seed=-1 must be 0 or more"),
+    ],
+)
+def test_options_that_do_not_fit(scene, split, tmp_path, options, words):
+    with pytest.raises(ConfigError, match=words):
+        bw.train(scene, split, "knn", tmp_path / "run", **options)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("option", [{"tta": True}, {"device": "cpu"}, {"overlap": 4}])
+def test_a_map_has_no_use_for_how_a_net_is_run(scene, knn, tmp_path, option):
+    (name,) = option
+    with pytest.raises(ConfigError, match=f"{name}: the classical method 'knn' has no use for it"):
+        bw.map_scene(knn, scene, tmp_path / "map.tif", quiet=True, **option)
+
+
+def test_a_single_class_is_refused(scene, split, tmp_path):
     (part,) = scene.parts
     values = np.where(split.roles[0] == TRAIN, 0, part.labels.values).astype(np.int16)
     alone = replace(scene, parts=(replace(part, labels=Labels(values)),))
     with pytest.raises(SplitError, match="trains on a single class"):
-        score_baseline("knn", alone, split)
+        bw.train(alone, split, "knn", tmp_path / "run")
 
 
 def test_hidden_pixels_take_no_part_in_profiles(scene):
@@ -100,27 +161,63 @@ def test_hidden_pixels_take_no_part_in_profiles(scene):
     source = ArraySource(changed, info=part.layers["lidar"].source.info)
     layers = {**part.layers, "lidar": replace(part.layers["lidar"], source=source)}
     other = replace(scene, parts=(replace(part, layers=layers),))
-    first, second = (Profiles(each, split, ["lidar"]) for each in (scene, other))
-    np.testing.assert_array_equal(first(0, True), second(0, True))
+    options = ProfileForestConfig()
+    fitted = [Profiles.fit(each, split, ["lidar"], options) for each in (scene, other)]
+    first, second = (
+        pixels_of(each, split, TRAIN, profiles)[0]
+        for each, profiles in zip((scene, other), fitted, strict=True)
+    )
+    np.testing.assert_array_equal(first, second)
     train = split.roles[0] == TRAIN
-    assert (first(0, False)[train] != second(0, False)[train]).any(), "whole images: they reach"
+    whole = [
+        profiles.values(each.parts[0])[train]
+        for each, profiles in zip((scene, other), fitted, strict=True)
+    ]
+    assert (whole[0] != whole[1]).any(), "whole images: they reach"
     seen = bw.split(scene, "blocks", size=8, guard=1, drop=True)
-    assert (Profiles(scene, seen, ["lidar"])(0, True)[train] != first(0, True)[train]).any()
+    profiles = Profiles.fit(scene, seen, ["lidar"], options)
+    assert (pixels_of(scene, seen, TRAIN, profiles)[0] != first).any()
 
 
-def test_a_fitted_method_maps_what_it_scores(scene, split):
-    fitted = fit_baseline("knn", scene, split, ["lidar"])
-    mapped, test = fitted.predict(0), split.roles[0] == TEST
-    right = (mapped == scene.parts[0].labels.values)[test].mean()
-    assert right == pytest.approx(fitted.score().overall_accuracy)
-
-
-def test_the_map_of_a_method_is_what_it_predicts(scene, split, tmp_path):
+def test_the_map_of_a_method_is_what_it_predicts(tmp_path):
     two = bw.simulated_scene(seed=0, height=32, width=40, parts=2, bands=4)
     drawn = bw.split(two, "random", per_class=5, drop=True)
-    fitted = fit_baseline("knn", two, drawn)
-    bw.map_scene(BaselineRun.of(fitted), two, tmp_path / "map", quiet=True)
+    run = bw.train(two, drawn, "knn", tmp_path / "run")
+    bw.map_scene(tmp_path / "run", two, tmp_path / "map", confidence=True, quiet=True)
     codes = np.array([each.code for each in two.classes])
-    for index, part in enumerate(two.parts):
+    for part in two.parts:
+        predicted = run.fitted.predict(run.fitted.inputs.values(part))
         with rasterio.open(tmp_path / "map" / f"{part.name}.tif") as written:
-            np.testing.assert_array_equal(written.read(1), codes[fitted.predict(index)])
+            np.testing.assert_array_equal(written.read(1), codes[predicted])
+        with rasterio.open(tmp_path / "map" / "confidence" / f"{part.name}.tif") as written:
+            assert (written.read(1) == 1).all()
+
+
+def test_another_scene_than_the_one_it_was_trained_on(knn, tmp_path):
+    other = bw.simulated_scene(seed=5, height=24, width=32, rgb=2)
+    (path,) = bw.map_scene(knn, other, tmp_path / "map.tif", quiet=True)
+    predicted = knn.fitted.predict(knn.fitted.inputs.values(other.parts[0]))
+    with rasterio.open(path) as written:
+        codes = np.array([each.code for each in knn.classes])
+        np.testing.assert_array_equal(written.read(1), codes[predicted])
+
+
+def test_what_was_trained_is_continued_replaced_or_refused(scene, split, tmp_path):
+    out, options = tmp_path / "run", {"neighbours": [1, 3]}
+    run = bw.train(scene, split, "knn", out, **options)
+    with pytest.raises(RunError, match="holds a finished run"):
+        bw.train(scene, split, "knn", out, **options)
+    again = bw.train(scene, split, "knn", out, resume=True, **options)
+    assert again.facts == run.facts, "not trained again"
+    with pytest.raises(RunError, match="another configuration"):
+        bw.train(scene, split, "knn", out, resume=True, neighbours=[1])
+    replaced = bw.train(scene, split, "knn", out, overwrite=True, neighbours=[1])
+    assert bw.Run.open(out).fitted.chosen == replaced.fitted.chosen == {"on__n_neighbors": 1}
+
+
+def test_what_is_chosen_follows_from_the_seed_and_the_training_pixels(scene, split):
+    options = METHODS["knn"].config
+    one, two, three = (fit_method("knn", options, scene, split, ["lidar"], s) for s in (0, 0, 7))
+    assert one.chosen == two.chosen
+    assert one.chosen["on__n_neighbors"] in options.neighbours
+    np.testing.assert_array_equal(one.values, three.values)

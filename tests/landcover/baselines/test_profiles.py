@@ -6,7 +6,8 @@ from skimage.morphology import disk
 
 import bandweave as bw
 from bandweave.errors import ConfigError
-from bandweave.landcover.baselines.methods import Profiles, fit_baseline
+from bandweave.landcover.baselines.inputs import Profiles
+from bandweave.landcover.baselines.methods import ProfileForestConfig
 from bandweave.landcover.baselines.profiles import RADII, opening, profile, radii_for
 
 
@@ -66,16 +67,18 @@ def test_profiles_of_tiny_parts_keep_what_the_wide_disks_erase():
     scene = bw.simulated_scene(seed=0, height=20, width=20, parts=4, bands=6)
     drawn = bw.split(scene, "parts", drop=True)
     name = scene.reference
-    own, wide = Profiles(scene, drawn, [name]), Profiles(scene, drawn, [name], RADII)
+    own, wide = (
+        Profiles.fit(scene, drawn, [name], ProfileForestConfig(radii=[*radii]))
+        for radii in ((), RADII)
+    )
     assert own.radii == (1, 2)
-    assert own(0).shape == (20, 20, 4 * 5)
-    assert wide(0).shape == (20, 20, 4 * 9)
-    erased = [opening(own(0)[..., 2], np.ones((20, 20), bool), r).std() for r in (2, 8)]
+    values = own.values(scene.parts[0])
+    assert values.shape == (20, 20, 4 * 5)
+    assert wide.values(scene.parts[0]).shape == (20, 20, 4 * 9)
+    erased = [opening(values[..., 2], np.ones((20, 20), bool), r).std() for r in (2, 8)]
     assert erased[1] < erased[0]
 
 
 def test_radii_below_a_pixel_are_refused():
-    scene = bw.simulated_scene(seed=0, height=20, width=20, parts=4, bands=6)
-    drawn = bw.split(scene, "parts", drop=True)
-    with pytest.raises(ConfigError, match="at least 1 px, not 0"):
-        fit_baseline("random_forest_emp", scene, drawn, radii=(0, 2))
+    with pytest.raises(ConfigError, match="radii=0 must be 1 or more"):
+        ProfileForestConfig(radii=[0, 2])

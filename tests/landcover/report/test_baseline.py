@@ -11,14 +11,14 @@ import rasterio
 
 from bandweave.data.scene import IGNORED, Labels, Layer
 from bandweave.data.splits.splitting import TEST, TRAIN, split
-from bandweave.landcover.baselines import methods
-from bandweave.landcover.baselines.methods import fit_baseline, score_baseline
-from bandweave.landcover.metrics import Scores
+from bandweave.landcover.baselines.methods import SvmConfig, fit_method
+from bandweave.landcover.metrics import Scores, confusion_matrix
 from bandweave.landcover.report import baseline
 from bandweave.landcover.report.baseline import Baseline, thin_training
 from bandweave.landcover.report.beside import set_beside
 from bandweave.landcover.report.interval import UnitCounts, bootstrap_difference
 from bandweave.landcover.report.page import write_report
+from bandweave.landcover.training import fit_classical
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.training.atomic import write_json
 
@@ -34,6 +34,20 @@ from .test_page import (
 )
 
 SIZE = (20, 24)
+FEW = {"penalties": [1.0, 10.0], "gammas": [1.0]}
+
+
+def predict_all(scene, drawn):
+    """The class index of every pixel of the first part, by the method itself."""
+    fitted = fit_method("svm", SvmConfig(**FEW), scene, drawn, ["hsi"])
+    return fitted.predict(fitted.inputs.values(scene.parts[0]))
+
+
+def predicted_scores(scene, drawn):
+    """The scores of the method on the test pixels of the first part."""
+    test, truth = drawn.roles[0] == TEST, scene.parts[0].labels.values
+    total = confusion_matrix(truth[test], predict_all(scene, drawn)[test], len(scene.classes))
+    return Scores(total, tuple(each.name for each in scene.classes), {})
 
 
 def make_plot(name="plot", seed=0, left=500_000):
@@ -74,8 +88,7 @@ def finish(folder, *parts):
 @pytest.fixture(autouse=True)
 def _few_options(monkeypatch):
     """Two options to choose from rather than twelve, for time."""
-    monkeypatch.setattr(methods, "PENALTIES", (1.0, 10.0))
-    monkeypatch.setattr(methods, "WIDTHS", (1.0,))
+    monkeypatch.setattr(baseline, "OPTIONS", FEW)
 
 
 @pytest.fixture
@@ -88,18 +101,18 @@ def trainings(monkeypatch):
     """How often a classical method was trained, as a list that grows."""
     calls = []
 
-    def counting(*args, **options):
-        calls.append(args[0])
-        return fit_baseline(*args, **options)
+    def counting(config, *args):
+        calls.append(config.name)
+        return fit_classical(config, *args)
 
-    monkeypatch.setattr(baseline, "fit_baseline", counting)
+    monkeypatch.setattr(baseline, "fit_classical", counting)
     return calls
 
 
 def test_scores_are_those_of_the_method_on_the_runs_own_pixels(finished):
     run, scene, drawn, scores = finished
     text, page = read_page(write_report(run, scene, quiet=True))
-    expected = score_baseline("svm", scene, drawn, ["hsi"])
+    expected = predicted_scores(scene, drawn)
     stored = Baseline.from_dict(json.loads(run.folder.baseline.read_text()))
     np.testing.assert_array_equal(stored.scores.confusion, expected.confusion)
     assert stored.scores.protocol["hash"] == scores.protocol["hash"] == drawn.hash
@@ -236,7 +249,7 @@ def test_its_map_stands_beside_the_models(finished):
     _, page = read_page(write_report(run, scene, quiet=True))
     place = page.titles.index("map of the baseline")
     assert page.titles[place - 1] == "map"
-    indices = fit_baseline("svm", scene, drawn, ["hsi"]).predict(0)
+    indices = predict_all(scene, drawn)
     colours = np.array([[0, 0, 255, 255], [0, 205, 0, 255], [255, 128, 0, 255]])
     np.testing.assert_array_equal(pixels_of(page.images[place]), colours[indices])
     with rasterio.open(run.folder.path / "map_baseline.tif") as image:

@@ -35,7 +35,7 @@ from bandweave.landcover.report.interval import UnitCounts, bootstrap_interval, 
 from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_labels
 from bandweave.landcover.report.sections import SECTIONS
 from bandweave.landcover.report.sections.training import read_expert_shares
-from bandweave.landcover.run import Run, build_model
+from bandweave.landcover.run import NetRun, build_model
 from bandweave.landcover.scoring import SceneScores
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
@@ -155,7 +155,7 @@ def make_run(folder, scene, drawn=None, classes=CLASSES, **facts):
         config = replace(config, split=drawn.config)
     layers = describe_layers(scene)
     bands = {name: facts["bands"] for name, facts in layers.items()}
-    run = Run(
+    run = NetRun(
         folder=RunFolder(folder),
         config=config,
         model=build_model(config, bands, classes, layers, scene.label_ratio),

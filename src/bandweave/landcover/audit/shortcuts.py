@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from bandweave.data.match import describe_layers
 from bandweave.data.scene import Scene
 from bandweave.data.splits.protocols import SPLITS
 from bandweave.data.splits.roles import Context, SplitConfig
@@ -35,7 +36,7 @@ from bandweave.landcover.metrics import Scores, confusion_matrix
 from bandweave.landcover.predict.classify import predict_classes
 from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.run import Run, build_model
-from bandweave.landcover.training import described_layers, train
+from bandweave.landcover.training import train
 from bandweave.output_files import list_contents, only_writer_of_folder
 from bandweave.raster.grid import tiles
 from bandweave.training.atomic import write_json, write_text, write_yaml
@@ -264,7 +265,7 @@ def _choose_split(scene: Scene) -> str:
 
 
 def _find_reach(config: LandCoverConfig, scene: Scene, window: int) -> int:
-    described = described_layers(scene, config.layers)
+    described = describe_layers(scene, config.layers)
     bands = {name: scene.layers[name].bands for name in described}
     model = build_model(config, bands, scene.classes, described, scene.label_ratio)
     return model.reach(window)

@@ -19,7 +19,7 @@ from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import TEST, Split
 from bandweave.landcover.baselines.methods import FittedBaseline
 from bandweave.landcover.predict.feeding import predictor_of
-from bandweave.landcover.run import Run
+from bandweave.landcover.run import NetRun, Run
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.output import Output
 
@@ -40,6 +40,7 @@ class Features:
 
 def compute_run_features(run: Run, scene: Scene, split: Split) -> Features:
     """Features of a trained model."""
+    assert isinstance(run, NetRun)
     head = _find_last_layer(run, scene)
     net, what = run.net(scene.reference), "logits"
     if head is not None:
@@ -108,7 +109,7 @@ def describe_picture(features: Features) -> dict[str, Any]:
     }
 
 
-def _find_last_layer(run: Run, scene: Scene) -> nn.Module | None:
+def _find_last_layer(run: NetRun, scene: Scene) -> nn.Module | None:
     """The linear layer or 1×1 convolution that is called last, if its outputs are the classes."""
     called: list[nn.Module] = []
     kinds = (nn.Linear, nn.Conv2d)

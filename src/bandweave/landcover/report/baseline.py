@@ -22,18 +22,20 @@ from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split
 from bandweave.errors import BandweaveError, ConfigError, LabelError, SceneMismatch, SplitError
-from bandweave.landcover.baselines.methods import FittedBaseline, fit_baseline
-from bandweave.landcover.baselines.run import BaselineRun
+from bandweave.landcover.config import ClassicalConfig
 from bandweave.landcover.map_files import RIGHT, WRONG
 from bandweave.landcover.mapping import file_names, map_scene
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
+from bandweave.landcover.predict.classify import predict_classes
 from bandweave.landcover.report.interval import UnitCounts, number_units
-from bandweave.landcover.run import Run
+from bandweave.landcover.run import ClassicalRun, Run
 from bandweave.landcover.scoring import redraw_split
+from bandweave.landcover.training import fit_classical
 from bandweave.training.folder import RunFolder
 from bandweave.training.progress import Progress
 
 METHOD = "svm"
+OPTIONS: dict[str, Any] = {}  # of it, that are not its defaults
 SEED = 0
 MOST_TRAINED = 5000  # training pixels
 FEWEST_TRAINED = 500  # below which, of many, the method is not itself any more
@@ -111,7 +113,7 @@ def find_baseline(
         scene = with_bands(scene, match_layers(run.layers, scene))
     except (SplitError, LabelError, SceneMismatch):
         return None, ""
-    if scene.classes != run.classes:
+    if scene.classes != run.classes or run.config.name == METHOD:
         return None, ""
     if scores.protocol.get("hash") != split.hash:
         return None, "the scores are of another split than the model was trained with"
@@ -123,7 +125,7 @@ def find_baseline(
         with Progress("report, baseline", 1, quiet=quiet) as bar:
             found = _train(run.folder, scene, split, layers)
             bar.advance()
-    except (ConfigError, SplitError) as error:
+    except (ConfigError, SplitError, LabelError) as error:
         return None, str(error)
     run.folder.write_baseline(found.to_dict())
     return found, ""
@@ -172,11 +174,11 @@ def _train(folder: RunFolder, scene: Scene, split: Split, layers: tuple[str, ...
     if most < min(training, FEWEST_TRAINED):
         raise SplitError(f"{tested:,} test pixels of {bands} bands would take it too long")
     some = thin_training(scene, split, most)
-    fitted = fit_baseline(METHOD, scene, some, layers, seed=SEED)
-    trained = sum(int((roles == TRAIN).sum()) for roles in some.roles)
-    scores, counts = _score(fitted, split)
-    _map(folder, fitted, bands)
-    return Baseline(METHOD, layers, scores, counts, trained, training)
+    asked = {"model": {"name": METHOD, **OPTIONS}, "layers": list(layers), "train": {"seed": SEED}}
+    run = fit_classical(ClassicalConfig.read(asked), scene, some, folder)
+    scores, counts = _score(run, scene, split)
+    _map(run, scene, bands)
+    return Baseline(METHOD, layers, scores, counts, len(run.fitted.labels), training)
 
 
 def _count_values(scene: Scene, split: Split, layers: Sequence[str]) -> int:
@@ -210,36 +212,36 @@ def thin_training(scene: Scene, split: Split, most: int, seed: int = SEED) -> Sp
     return replace(split, roles=tuple(thinned))
 
 
-def _score(fitted: FittedBaseline, split: Split) -> tuple[Scores, UnitCounts]:
+def _score(run: ClassicalRun, scene: Scene, split: Split) -> tuple[Scores, UnitCounts]:
     """Score the test pixels, all together and by unit."""
-    scene, number = fitted.scene, len(fitted.scene.classes)
-    units = number_units(scene, split)
+    number, units = len(scene.classes), number_units(scene, split)
     counts, total = UnitCounts.zeros(units), np.zeros((number, number), np.int64)
+    predictor = run.predictor(scene.reference)
     for index, (part, roles) in enumerate(zip(scene.parts, split.roles, strict=True)):
         test = roles == TEST
         if part.labels is None or not test.any():
             continue
         truth = part.labels.values[test]
-        mapped = fitted.classifier.predict(fitted.describe(index, False)[test])
+        mapped = predict_classes(predictor, part, split.ratio, test)[test]
         total += confusion_matrix(truth, mapped, number)
         judged = np.full(roles.shape, IGNORED, np.int8)
         judged[test] = np.where(mapped == truth, RIGHT, WRONG)
         counts.add(units.numbers[index], judged)
     names = tuple(each.name for each in scene.classes)
-    protocol = {**split.protocol(fitted.reach), "scene": scene.name, "model": METHOD}
+    protocol = {**split.protocol(run.reach(scene)), "scene": scene.name, "model": METHOD}
     scores = Scores(total, names, protocol)
     assert_supports(scores, split)
     return scores, counts
 
 
-def _map(folder: RunFolder, fitted: FittedBaseline, bands: int) -> None:
+def _map(run: ClassicalRun, scene: Scene, bands: int) -> None:
     """Map the scene where that is quick; else remove what stands there, which is another's."""
     import shutil
 
-    place = _map_path(folder, fitted.scene)
-    pixels = sum(roles.size for roles in fitted.split.roles)
-    if pixels * bands * len(fitted.classifier[-1].support_) <= WORK:
-        map_scene(BaselineRun.of(fitted), fitted.scene, place, overwrite=True, quiet=True)
+    place = _map_path(run.folder, scene)
+    pixels = sum(part.grid.height * part.grid.width for part in scene.parts) * run.output_ratio**2
+    if pixels * bands * len(run.fitted.estimator[-1].support_) <= WORK:
+        map_scene(run, scene, place, overwrite=True, quiet=True)
     elif place.is_dir():
         shutil.rmtree(place)
     else:

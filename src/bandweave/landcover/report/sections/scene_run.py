@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bandweave.data.scene import Scene
-from bandweave.landcover.config import LandCoverConfig
+from bandweave.landcover.config import AnyConfig
 from bandweave.landcover.report.findings import Findings
-from bandweave.landcover.run import Run
+from bandweave.landcover.run import NetRun, Run
 from bandweave.report.section import Section, fill_section
 from bandweave.report.words import format_count, seconds_in_words
 from bandweave.schema import flatten
@@ -97,18 +97,20 @@ def _range_text(wavelengths: tuple[float, ...] | None) -> str:
 
 def _describe_run(run: Run) -> list[tuple[str, str]]:
     facts = run.facts
-    return [
-        ("Folder", str(run.folder.path)),
-        ("Scene", run.config.scene),
-        ("Parameters", f"{format_count(facts['parameters'])} that are trained"),
-        (
-            "Training",
-            f"{format_count(facts['steps'])} steps in {seconds_in_words(facts['seconds'])}",
-        ),
-        ("Crops and windows", f"{run.window} px of the grid" if run.window else "whole parts"),
-        ("Pixels of the map", f"{run.output_ratio} for one of the grid, along each side"),
-        ("Scaled by statistics of", facts["scaling_from"]),
-    ]
+    lines = [("Folder", str(run.folder.path)), ("Scene", run.config.scene)]
+    if isinstance(run, NetRun):
+        took = seconds_in_words(facts["seconds"])
+        lines += [
+            ("Parameters", f"{format_count(facts['parameters'])} that are trained"),
+            ("Training", f"{format_count(facts['steps'])} steps in {took}"),
+            ("Crops and windows", f"{run.window} px of the grid" if run.window else "whole parts"),
+        ]
+    else:
+        lines.append(("Training", run.summary()))
+    lines.append(("Pixels of the map", f"{run.output_ratio} for one of the grid, along each side"))
+    if "scaling_from" in facts:
+        lines.append(("Scaled by statistics of", facts["scaling_from"]))
+    return lines
 
 
 def _describe_machine(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -123,9 +125,9 @@ def _describe_machine(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def list_changed_options(config: LandCoverConfig) -> list[tuple[str, str, str]]:
+def list_changed_options(config: AnyConfig) -> list[tuple[str, str, str]]:
     """List the options that differ from the preset's: name, the preset's value, the run's."""
-    preset = flatten(LandCoverConfig.read({"model": config.name}).to_dict())
+    preset = flatten(type(config).read({"model": config.name}).to_dict())
     own = flatten(config.to_dict())
     names = [*preset, *(name for name in own if name not in preset)]
     return [

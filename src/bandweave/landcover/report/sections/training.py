@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bandweave.landcover.report.findings import Findings
+from bandweave.landcover.run import NetRun
 from bandweave.report.curves import Curve, Shares, draw_curve, draw_shares
 from bandweave.report.section import Section, fill_section
 from bandweave.training.history import Row
@@ -39,6 +40,7 @@ def show_training(found: Findings) -> Section | None:
     curves = _make_curves(found.history)
     if not curves:
         return None
+    assert isinstance(found.run, NetRun)  # only steps have a history
     experts = read_expert_shares(found.history)
     return fill_section(
         "Training",

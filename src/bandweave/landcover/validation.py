@@ -1,0 +1,60 @@
+"""What validation pixels are for: the best weights, and a confidence that is as often right."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+from bandweave.data.scene import Scene
+from bandweave.data.splits.splitting import VALIDATION, Split
+from bandweave.errors import ConfigError
+from bandweave.landcover.calibration import fit_temperature
+from bandweave.landcover.config import LandCoverConfig
+from bandweave.landcover.metrics import confusion_matrix
+from bandweave.landcover.predict.classify import labelled_logits, predict_classes
+from bandweave.landcover.run import Run
+
+
+def check_validation(config: LandCoverConfig, split: Split) -> None:
+    """Raise ConfigError where options need validation pixels, and the split has none."""
+    for option, asked in (
+        ("validate_every", bool(config.train.validate_every)),
+        ("temperature", config.temperature),
+    ):
+        if asked and not any((roles == VALIDATION).any() for roles in split.roles):
+            raise ConfigError(
+                f"{option} is set, but the split has no validation pixels; "
+                "draw some with its option `validation`, 0.2 say"
+            )
+
+
+def validation_temperature(run: Run, scene: Scene, split: Split) -> float:
+    """What makes the validation pixels likeliest; see `calibration.fit_temperature`."""
+    predictor = run.predictor(scene.reference)
+    found = [
+        labelled_logits(predictor, part, roles == VALIDATION)
+        for part, roles in zip(scene.parts, split.roles, strict=True)
+        if (roles == VALIDATION).any()
+    ]
+    logits, labels = (np.concatenate(each) for each in zip(*found, strict=True))
+    return fit_temperature(logits, labels)
+
+
+class Validation:
+    """Overall accuracy on the validation pixels, mapped as the scene would be."""
+
+    def __init__(self, run: Run, scene: Scene, split: Split) -> None:
+        self.run, self.scene, self.split = run, scene, split
+
+    def __call__(self, _: nn.Module) -> float:
+        predictor = self.run.predictor(self.scene.reference)
+        total = np.zeros((len(self.run.classes),) * 2, np.int64)
+        for part, roles in zip(self.scene.parts, self.split.roles, strict=True):
+            held_out = roles == VALIDATION
+            if not held_out.any() or part.labels is None:
+                continue
+            predicted = predict_classes(predictor, part, self.split.ratio, held_out)
+            total += confusion_matrix(
+                part.labels.values[held_out], predicted[held_out], len(self.run.classes)
+            )
+        return float(np.trace(total) / total.sum())
