@@ -128,20 +128,21 @@ def arithmetic(folder: Path) -> Callable[[], None]:
     import numpy as np
 
     from bandweave.pansharp.classical.methods import CLASSICAL
-    from bandweave.pansharp.pair.pair import open_pair
-    from bandweave.pansharp.sensors import sensor_of
-    from bandweave.pansharp.sharpening import stored
+    from bandweave.pansharp.pair.open import open_pair
+    from bandweave.pansharp.sensors import find_sensor
+    from bandweave.pansharp.storage import Storage
     from bandweave.pansharp.threads import map_ordered
 
     pair = open_pair(folder / "pan.tif", folder / "ms.tif")
-    method = CLASSICAL["gsa"](pair, sensor_of("quickbird", pair.bands))
+    method = CLASSICAL["gsa"](pair, find_sensor("quickbird", pair.bands))
+    storage = Storage(pair.ms_dtype)
     places = list(pair.grid.window.divide(BLOCK))
     shapes = {place[2:]: pair.read(place, method.margin) for place in places}
 
     def compute(place: Any) -> None:
         seen = shapes[place[2:]]
         values = method.apply(seen)[:, *seen.core]
-        stored(values, np.ones(values.shape[1:], bool), pair.ms_dtype, None)
+        storage.encode(values, np.ones(values.shape[1:], bool))
 
     def run() -> None:
         method.fit(shapes[place[2:]] for place in places)

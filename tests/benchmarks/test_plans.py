@@ -13,7 +13,7 @@ from bandweave.comparison.kept import read_kept
 from bandweave.landcover.comparison.plan import Plan
 from bandweave.pansharp.comparison.plan import Options
 from bandweave.pansharp.comparison.plan import Plan as PairPlan
-from bandweave.pansharp.pair.lists import pair_files, pairs_to_train
+from bandweave.pansharp.pair.files import pair_files, pairs_to_train
 
 FOLDER = Path(__file__).parents[2]
 PLANS = sorted((FOLDER / "benchmarks" / "plans").glob("*.yaml"))

@@ -85,7 +85,7 @@ def scene(folder: Path) -> None:
 
 def pair(folder: Path) -> None:
     """Open PAN and MS as `sharpen` does, and read a window of both."""
-    from bandweave.pansharp.pair.pair import open_pair
+    from bandweave.pansharp.pair.open import open_pair
 
     opened = open_pair(folder / "pan.tif", folder / "ms.tif")
     look_at(opened.pan)

@@ -11,7 +11,7 @@ from rasterio.transform import from_origin
 
 from bandweave.errors import FileError, GridMismatch, SceneMismatch
 from bandweave.pansharp.classical.methods import CLASSICAL
-from bandweave.pansharp.pair.pair import open_pair
+from bandweave.pansharp.pair.open import open_pair
 from bandweave.pansharp.run import SharpenRun
 from bandweave.pansharp.sharpening import sharpen, super_resolve
 from bandweave.pansharp.simulate import simulated_pair

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from bandweave.errors import ConfigError, FileError, GridMismatch, RunError
 from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.pair.reduced import reduced
 from bandweave.pansharp.pair.value_scale import ValueScale, fit_scale
+from bandweave.pansharp.pair.wald import reduce_window
 from bandweave.pansharp.patches import PatchConfig, PatchSampler
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.raster.formats.arrays import ArraySource
 
-SENSOR = sensor_of("generic", 3)
+SENSOR = find_sensor("generic", 3)
 UNIT = ValueScale(100.0, 50.0, "a test")
 
 
@@ -65,7 +65,7 @@ def test_a_patch_is_cut_from_the_whole_pair_made_coarser():
     """So its borders know what lies around them; its place is where the target says it is."""
     pair = a_pair(rows=25, cols=31, corner=(0.3, -0.2))
     assert pair.ms_shape == (24, 30)
-    whole = reduced(pair.read(pair.grid.window, 40), SENSOR.mtf, SENSOR.mtf_pan)
+    whole = reduce_window(pair.read(pair.grid.window, 40), SENSOR.mtf, SENSOR.mtf_pan)
     drawn = sampler([pair], flips=False, rotations=False, less_blur=0)
     phases = set()
     for step in range(8):
@@ -193,7 +193,7 @@ def test_a_pair_smaller_than_a_patch_is_named():
 def scaled(pan, ms, sensor="worldview-2", dtype=np.uint16):
     one = np.full((32, 32), pan, dtype), np.full((8, 8, 8), ms, dtype)
     pair = Pair(ArraySource(one[0]), ArraySource(one[1]), Nesting(4))
-    return fit_scale([pair], sensor_of(sensor, 8))
+    return fit_scale([pair], find_sensor(sensor, 8))
 
 
 def test_the_bits_count_where_the_files_bear_them_out():

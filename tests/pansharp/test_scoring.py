@@ -11,20 +11,20 @@ import rasterio
 from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import Pair, open_pair
-from bandweave.pansharp.pair.reduced import reduced
-from bandweave.pansharp.pair.reduced_scene import ReducedScene
+from bandweave.pansharp.pair.open import open_pair
+from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.resample import upsample
+from bandweave.pansharp.pair.wald import ReducedPair, reduce_window
 from bandweave.pansharp.scores.full import full_scores
 from bandweave.pansharp.scores.reduced import reduced_scores
 from bandweave.pansharp.scores.tables import ScoreRow, all_tables, csv_text, tables
 from bandweave.pansharp.scoring import score_sharpeners
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.pansharp.simulate import simulated_pair
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
 
-QUICKBIRD = sensor_of("quickbird", 4)
+QUICKBIRD = find_sensor("quickbird", 4)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def row(scores, method, protocol):
 
 
 def test_reduced_scores_are_those_of_walds_protocol_on_the_whole(pair):
-    whole = reduced(pair.read(pair.grid.window, 64), QUICKBIRD.mtf, QUICKBIRD.mtf_pan)
+    whole = reduce_window(pair.read(pair.grid.window, 64), QUICKBIRD.mtf, QUICKBIRD.mtf_pan)
     image = upsample(whole.ms, Nesting(4), whole.pan.shape)
     expected = reduced_scores(whole.target, image, 4, 2047, whole.valid)
     found = row(score({"a": pair}, ["bicubic"], protocols=["reduced"]), "bicubic", "reduced")
@@ -89,16 +89,16 @@ def test_windows_change_nothing(pair):
 @pytest.mark.parametrize("ratio", [2, 3])
 def test_a_reduced_scene_reads_any_window_alike(tmp_path, ratio):
     made = simulated_pair(tmp_path, 1, (150, 132), ratio, 4, offset=(0.5, 0.25))
-    scene = ReducedScene(open_pair(made.pan, made.ms), QUICKBIRD)
+    scene = ReducedPair(open_pair(made.pan, made.ms), QUICKBIRD)
     whole = scene.read(Window(0, 0, *scene.shape), 4 * ratio)
-    truth, valid = scene.truth(Window(0, 0, *scene.shape))
+    truth, valid = scene.read_truth(Window(0, 0, *scene.shape))
     assert valid.all()
     assert scene.shape[0] % ratio == scene.shape[1] % ratio == 0
     window = Window(7, 5, 16, 11)
     part = scene.read(window, 3)
     rows, cols = Window(7 - 3, 5 - 3, 22, 17).slices((-4 * ratio, -4 * ratio))
     np.testing.assert_allclose(part.pan, whole.pan[rows, cols], rtol=1e-5)
-    np.testing.assert_array_equal(scene.truth(window)[0], truth[:, 7:23, 5:16])
+    np.testing.assert_array_equal(scene.read_truth(window)[0], truth[:, 7:23, 5:16])
     near = scene.read(window, 3 * ratio)
     image = upsample(near.ms, near.nesting, near.pan.shape)[:, *near.core]
     expected = upsample(whole.ms, whole.nesting, whole.pan.shape)[:, *whole.core][:, 7:23, 5:16]
@@ -135,7 +135,7 @@ def test_what_lies_in_holes_counts_nowhere(pair):
 def test_every_method_gets_the_registered_pair(tmp_path):
     made = simulated_pair(tmp_path, seed=5, size=(320, 320))
     good = open_pair(made.pan, made.ms)
-    off = good.moved(1.5, -2.0)
+    off = good.move(1.5, -2.0)
     (right,), (wrong,), (mended,) = (
         score({"a": p}, ["gsa"], protocols=["reduced"], register=register).rows
         for p, register in ((good, False), (off, False), (off, True))

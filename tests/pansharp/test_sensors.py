@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bandweave.errors import ConfigError
-from bandweave.pansharp.sensors import SENSORS, sensor_of
+from bandweave.pansharp.sensors import SENSORS, find_sensor
 
 ALL = {"worldview-2", "worldview-3", "quickbird", "ikonos", "geoeye-1", "gaofen-2", "landsat-7"}
 ALL |= {"landsat-8", "landsat-9", "spot-6", "spot-7", "pleiades", "generic"}
@@ -27,21 +27,21 @@ def test_every_entry_fits_together(name):
     assert ((sensor.weights > 0) == np.array(sensor.covered)).all()
     assert sensor.source
     assert sensor.ratio == (2 if "landsat" in name else 4)
-    assert sensor_of(name, count) == sensor
-    assert sensor_of(name, sensor.bands) == sensor
-    assert sensor_of(name, sensor.bands[::-1]).bands == sensor.bands[::-1]
+    assert find_sensor(name, count) == sensor
+    assert find_sensor(name, sensor.bands) == sensor
+    assert find_sensor(name, sensor.bands[::-1]).bands == sensor.bands[::-1]
 
 
 def test_gains_of_the_toolbox():
-    assert sensor_of("WV2", 8).mtf == (0.35,) * 7 + (0.27,)
+    assert find_sensor("WV2", 8).mtf == (0.35,) * 7 + (0.27,)
     assert SENSORS["quickbird"].mtf == (0.34, 0.32, 0.30, 0.22)
-    assert sensor_of("WorldView-3", 4).mtf == (0.355, 0.360, 0.365, 0.335)
+    assert find_sensor("WorldView-3", 4).mtf == (0.355, 0.360, 0.365, 0.335)
     assert (SENSORS["ikonos"].mtf_pan, SENSORS["geoeye-1"].mtf_pan) == (0.17, 0.16)
     assert SENSORS["landsat-8"].source.startswith("no MTF published")
 
 
 def test_landsat_7_without_its_thermal_band():
-    sensor = sensor_of("Landsat 7", 6)
+    sensor = find_sensor("Landsat 7", 6)
     assert sensor.covered == (False, True, True, True, False, False)
     assert sensor.weights == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 0, 0])
     (note,) = sensor.notes
@@ -62,22 +62,22 @@ def test_landsat_7_without_its_thermal_band():
     ],
 )
 def test_bands_are_known_by_name_or_by_count(names, bands):
-    assert sensor_of("landsat-8", names).bands == bands
+    assert find_sensor("landsat-8", names).bands == bands
 
 
 def test_one_band_outside_pan_still_has_an_intensity():
-    sensor = sensor_of("landsat-7", ["swir1"])
+    sensor = find_sensor("landsat-7", ["swir1"])
     assert sensor.uncovered == ("swir1",)
     assert sensor.weights == pytest.approx([1])
 
 
 def test_generic_takes_any_bands():
-    sensor = sensor_of("generic", 3)
+    sensor = find_sensor("generic", 3)
     assert sensor.mtf == (0.3,) * 3
     assert sensor.mtf_pan == 0.15
     assert sensor.covered == (True,) * 3
     assert sensor.notes == ()
-    assert sensor_of("generic", ["a", "b"]).bands == ("a", "b")
+    assert find_sensor("generic", ["a", "b"]).bands == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_generic_takes_any_bands():
 )
 def test_what_does_not_fit_is_said(name, bands, message):
     with pytest.raises(ConfigError, match=message):
-        sensor_of(name, bands)
+        find_sensor(name, bands)
 
 
 @pytest.mark.parametrize("name", ["Pléiades", "PLEIADES", "phr", "Pleiades-1A"])
 def test_names_are_written_many_ways(name):
-    assert sensor_of(name, 4) == SENSORS["pleiades"]
+    assert find_sensor(name, 4) == SENSORS["pleiades"]

@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.classical.methods import CLASSICAL
-from bandweave.pansharp.sharpening import sharpen, stored
+from bandweave.pansharp.sharpening import sharpen
+from bandweave.pansharp.storage import Storage
 
 
 def write(path: Path, values: np.ndarray, pixel: float = 1, **also):
@@ -128,16 +129,16 @@ def test_impossible_options(files, tmp_path, options, said):
 def test_integers_are_clipped_never_wrapped():
     values = np.array([[[-5.0, 0.4, 70_000, 65_535.4]]], np.float32)
     valid = np.ones((1, 4), bool)
-    assert stored(values, valid, np.dtype("uint16"), None).tolist() == [[[0, 0, 65535, 65535]]]
-    assert stored(values * 1e6, valid, np.dtype("int32"), None).max() <= 2**31 - 1
-    assert stored(values * 1e9, valid, np.dtype("uint32"), None)[0, 0, 2] > 4.29e9
+    assert Storage(np.dtype("uint16")).encode(values, valid).tolist() == [[[0, 0, 65535, 65535]]]
+    assert Storage(np.dtype("int32")).encode(values * 1e6, valid).max() <= 2**31 - 1
+    assert Storage(np.dtype("uint32")).encode(values * 1e9, valid)[0, 0, 2] > 4.29e9
 
 
 def test_a_valid_value_never_becomes_nodata():
     values = np.array([[[255.0, 254, 0]]], np.float32)
     valid = np.array([[True, True, False]])
-    assert stored(values, valid, np.dtype("uint8"), 255).tolist() == [[[254, 254, 255]]]
-    floats = stored(values, valid, np.dtype("float32"), 254.0)
+    assert Storage(np.dtype("uint8"), 255).encode(values, valid).tolist() == [[[254, 254, 255]]]
+    floats = Storage(np.dtype("float32"), 254.0).encode(values, valid)
     assert floats[0, 0, 1] != 254
     assert abs(floats[0, 0, 1] - 254) < 1e-3
-    assert np.isnan(stored(values, valid, np.dtype("float32"), float("nan"))[0, 0, 2])
+    assert np.isnan(Storage(np.dtype("float32"), float("nan")).encode(values, valid)[0, 0, 2])

@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from bandweave.errors import ConfigError, GridMismatch, RunError, SceneMismatch
 from bandweave.landcover.run import Run
-from bandweave.pansharp.pair.pair import open_ms, open_pair
+from bandweave.pansharp.pair.open import open_ms, open_pair
 from bandweave.pansharp.run import SharpenRun
 from bandweave.pansharp.sharpening import sharpen, super_resolve
 from bandweave.pansharp.simulate import simulated_pair

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from dataclasses import fields
+from typing import NoReturn, TypeVar
 
 from bandweave.errors import ConfigError
 
+T = TypeVar("T")
 SCENE = (
     "a scene file (.yaml), its folder, `simulated` or `simulated:SEED`, or a benchmark's name "
     "together with --folder"
@@ -69,3 +71,15 @@ def nearest_flag(name: str, flags: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(flags), n=1)
     return f"; did you mean --{close[0]}?" if close else "; --help lists what there is"
+
+
+def collect_options(kind: type[T], args: argparse.Namespace) -> T:
+    """A dataclass of the arguments that its fields are named after; where one is None, its default.
+
+    >>> from bandweave.pansharp.options import PairOptions
+    >>> collect_options(PairOptions, argparse.Namespace(ratio=4, crs=None, out="sharp.tif")).ratio
+    4
+    """
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    given = {name: getattr(args, name, None) for name in names}
+    return kind(**{name: value for name, value in given.items() if value is not None})

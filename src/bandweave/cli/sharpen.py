@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
-from bandweave.cli.arguments import Parser, add_common, add_overwrite
+from bandweave.cli.arguments import Parser, add_common, add_overwrite, collect_options
 from bandweave.cli.flag_words import speak_in_flags
 
 DESCRIPTION = """\
@@ -97,38 +96,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from bandweave.pansharp.sharpening import DEFAULT_ZERO_SHOT, WINDOW, sharpen, super_resolve
+    from bandweave.pansharp.options import SharpenOptions
+    from bandweave.pansharp.sharpening import DEFAULT_ZERO_SHOT, sharpen, super_resolve
 
-    window = WINDOW if args.window is None else args.window
-    common: dict[str, Any] = {
-        "bands": args.bands,
-        "crs": args.crs,
-        "nodata": args.nodata,
-        "axis": args.axis,
-        "window": window,
-        "overwrite": args.overwrite,
-        "quiet": args.quiet,
-    }
+    options = collect_options(SharpenOptions, args)
     if args.ms_only:
-        written = super_resolve(
-            [args.pan, *args.ms],
-            args.out,
-            args.run,
-            zero_shot=args.zero_shot or DEFAULT_ZERO_SHOT,
-            sensor=args.sensor,
-            **common,
-        )
+        ms, zero_shot = [args.pan, *args.ms], args.zero_shot or DEFAULT_ZERO_SHOT
+        written = super_resolve(ms, args.out, args.run, zero_shot=zero_shot, options=options)
     else:
         written = sharpen(
-            args.pan,
-            args.ms,
-            args.out,
-            method=args.method,
-            run=args.run,
-            sensor=args.sensor,
-            register=args.register,
-            ratio=args.ratio,
-            **common,
+            args.pan, args.ms, args.out, method=args.method, run=args.run, options=options
         )
     print(written)
     return 0

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from bandweave.cli.arguments import Parser, add_common, add_overwrite
+from bandweave.cli.arguments import Parser, add_common, add_overwrite, collect_options
 from bandweave.cli.flag_words import speak_in_flags
 from bandweave.errors import ConfigError
 
@@ -70,30 +70,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from bandweave.pansharp.scoring import PROTOCOLS, WINDOW, score_sharpeners
+    from bandweave.pansharp.scoring import ScoreOptions, score_sharpeners
 
-    protocols: tuple[str, ...] = PROTOCOLS
-    if args.full_only or args.reduced_only:
-        protocols = ("full",) if args.full_only else ("reduced",)
+    args.protocols = ("full",) if args.full_only else ("reduced",) if args.reduced_only else None
     scores = score_sharpeners(
         _pairs(args),
         _methods(args.methods, bool(args.run)),
         run=args.run,
-        sensor=args.sensor,
-        register=args.register,
-        ratio=args.ratio,
-        bands=args.bands,
-        crs=args.crs,
-        nodata=args.nodata,
-        axis=args.axis,
-        peak=args.peak,
-        protocols=protocols,
-        hqnr=args.hqnr,
-        window=WINDOW if args.window is None else args.window,
-        device=args.device,
         out=args.out,
         overwrite=args.overwrite,
-        quiet=args.quiet,
+        options=collect_options(ScoreOptions, args),
     )
     print(scores)
     if scores.written:

@@ -19,7 +19,7 @@ from bandweave.cli.run_options import (
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
 from bandweave.pansharp.config import DEFAULT, SharpenConfig
-from bandweave.pansharp.pair.lists import listed_pairs
+from bandweave.pansharp.pair.files import listed_pairs
 from bandweave.pansharp.sensors import SENSORS
 from bandweave.pansharp.training import train_sharpener
 from bandweave.training.processes import is_main

@@ -7,25 +7,13 @@ from typing import Any, ClassVar
 
 from bandweave.models import SHARPENERS, Preset, find_preset
 from bandweave.models.contract import SharpeningModel
+from bandweave.pansharp.pair.files import PairFiles
 from bandweave.pansharp.patches import PatchConfig
-from bandweave.schema import OneOrMore
 from bandweave.training.config import TrainConfig
 from bandweave.training.sections import RunConfig
 
 DEFAULT = "mmmamba"
 SECTIONS = ("model", "samples", "train")
-
-
-@dataclass(frozen=True)
-class PairFiles:
-    """The files of a pair.
-
-    pan  a file of one band, or FILE:KEY where it holds several arrays
-    ms   a file, or one file a band
-    """
-
-    pan: str
-    ms: OneOrMore[str]
 
 
 @dataclass

@@ -20,11 +20,11 @@ import numpy as np
 from bandweave.data.samples.augment import draw_orientation, orient
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.pair.reduced import reduced
-from bandweave.pansharp.pair.resample import TAIL, gaussian_deviation
+from bandweave.pansharp.pair.resample import low_pass_reach
 from bandweave.pansharp.pair.value_scale import ValueScale
+from bandweave.pansharp.pair.wald import reduce_window
 from bandweave.pansharp.sensors import Sensor
-from bandweave.raster.grid import Window
+from bandweave.raster.grid import Window, spread_windows
 
 TRIES = 10  # places drawn for a patch, until one is valid at least to this share:
 VALID = 0.5
@@ -87,7 +87,7 @@ class PatchSampler:
         self.sensor, self.scale, self.config, self.seed = sensor, scale, config, seed
         self.ratio = pairs[0].ratio
         self._side = config.patch * self.ratio  # px of the MS files
-        self._margin = _reach(sensor, self.ratio)
+        self._margin = low_pass_reach(self.ratio, (*sensor.mtf, sensor.mtf_pan)) * self.ratio
         for pair in pairs:
             if min(pair.ms_shape) < self._side:
                 height, width = pair.ms_shape
@@ -99,7 +99,7 @@ class PatchSampler:
         places = [math.prod(n - self._side + 1 for n in pair.ms_shape) for pair in pairs]
         self._until = np.cumsum(places)
         small = _megabytes(pairs) <= config.cache_mb
-        self.pairs = [pair.loaded() if small else pair for pair in pairs]
+        self.pairs = [pair.load() if small else pair for pair in pairs]
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, np.ndarray]:
         """The batch of a step and process, float32, in units of the scale.
@@ -109,23 +109,18 @@ class PatchSampler:
         target  (B, C, patch·ratio, patch·ratio), NaN where nothing is known
         """
         first = (step * world + rank) * self.config.batch
-        drawn = [self._drawn(first + place) for place in range(self.config.batch)]
+        drawn = [self._draw_patch(first + place) for place in range(self.config.batch)]
         return {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
 
     def spread(self) -> Iterator[dict[str, np.ndarray]]:
         """Patches at fixed places over every pair, one at a time, as they lie: to validate on."""
         for number, pair in enumerate(self.pairs):
-            sides = []
-            for count in pair.ms_shape:
-                number_of = min(SPREAD, count // self._side)
-                starts = np.linspace(0, count - self._side, number_of)
-                sides.append([int(start) for start in starts.round()])
-            for row in sides[0]:
-                for col in sides[1]:
-                    patch = self._patch(number, row, col)
-                    yield {name: values[None] for name, values in patch.items()}
+            numbers = [min(SPREAD, count // self._side) for count in pair.ms_shape]
+            for place in spread_windows(pair.ms_shape, (self._side, self._side), numbers):
+                patch = self._cut_patch(number, place.row, place.col)
+                yield {name: values[None] for name, values in patch.items()}
 
-    def _drawn(self, index: int) -> dict[str, np.ndarray]:
+    def _draw_patch(self, index: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, index])
         mirrored, turns = draw_orientation(self.config.flips, self.config.rotations, rng)
         blur = 1 - self.config.less_blur * rng.integers(BLURS, size=2) / (BLURS - 1)
@@ -135,7 +130,7 @@ class PatchSampler:
             number = int(np.searchsorted(self._until, place, "right"))
             across = self.pairs[number].ms_shape[1] - self._side + 1
             row, col = divmod(place - int(self._until[number - 1] if number else 0), across)
-            patch = self._patch(number, row, col, *blur.tolist())
+            patch = self._cut_patch(number, row, col, *blur.tolist())
             known = float(np.isfinite(patch["target"][0]).mean())
             if known > most:
                 best, most = patch, known
@@ -144,7 +139,7 @@ class PatchSampler:
         assert best is not None
         return {name: orient(values, mirrored, turns) for name, values in best.items()}
 
-    def _patch(
+    def _cut_patch(
         self, number: int, row: int, col: int, ms_blur: float = 1, pan_blur: float = 1
     ) -> dict[str, np.ndarray]:
         """The patch of a pair whose target begins at an MS pixel.
@@ -155,7 +150,7 @@ class PatchSampler:
         place = Window(row, col, side, side).finer(self.ratio)
         window = pair.read(place, self._margin)
         gains = [gain**ms_blur for gain in self.sensor.mtf]
-        made = reduced(window, gains, self.sensor.mtf_pan**pan_blur)
+        made = reduce_window(window, gains, self.sensor.mtf_pan**pan_blur)
         target = made.target / np.float32(self.scale.ms)
         target[:, ~made.valid] = np.nan
         return {
@@ -163,12 +158,6 @@ class PatchSampler:
             "pan": made.pan[None] / np.float32(self.scale.pan),
             "target": target,
         }
-
-
-def _reach(sensor: Sensor, ratio: int) -> int:
-    """PAN pixels around a window that its coarser version depends on."""
-    widest = gaussian_deviation(min(*sensor.mtf, sensor.mtf_pan), ratio)  # in pixels made coarser
-    return (math.ceil(TAIL * widest) + 1) * ratio
 
 
 def _megabytes(pairs: Sequence[Pair]) -> float:

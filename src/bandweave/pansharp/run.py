@@ -17,7 +17,7 @@ from bandweave.pansharp.config import SharpenConfig
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.value_scale import ValueScale, brightest
 from bandweave.pansharp.pair.window import PairSource
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.training.checkpoint import restore, weights
 from bandweave.training.folder import RunFolder, count_parameters
 from bandweave.training.run import TrainedRun
@@ -118,7 +118,7 @@ class SharpenRun(TrainedRun):
                 f"PAN or MS has a scale or an offset, {origin} values without them, by an older "
                 "bandweave; train again"
             )
-        asked, known = (sensor_of(self.config.sensor, n).bands for n in (pair.names, self.names))
+        asked, known = (find_sensor(self.config.sensor, n).bands for n in (pair.names, self.names))
         if self.config.sensor == "generic":
             differ = set(asked) == set(known) and asked != known
         else:

@@ -17,21 +17,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from rasterio.crs import CRS
-
 from bandweave.errors import ConfigError, FileError
 from bandweave.output_files import check_output
 from bandweave.pansharp.classical.methods import CLASSICAL, find_method
-from bandweave.pansharp.pair.lists import pair_files
-from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair, split_key
+from bandweave.pansharp.options import PairOptions
+from bandweave.pansharp.pair.files import Files, pair_files, split_key
+from bandweave.pansharp.pair.open import open_pair
+from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.scores.block_quality import BLOCK
 from bandweave.pansharp.scores.pairs import SceneFacts, peak_of, prepared
 from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW
 from bandweave.pansharp.scores.samples import Sample, take_sample
 from bandweave.pansharp.scores.tables import ScoreRow, csv_text, tables
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.pansharp.sharpener import MakeSharpener
 from bandweave.pansharp.sharpening import open_run
+from bandweave.raster.open import PathLike
 from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -71,49 +72,53 @@ class SharpeningScores:
         return "\n\n".join([*tables(self.rows), "\n".join(lines)])
 
 
+@dataclass(frozen=True)
+class ScoreOptions(PairOptions):
+    """How files are opened, as `PairOptions` says, and sharpeners scored on them.
+
+    sensor     one of `SENSORS`, of all pairs; by default that of the runs, where there are any
+    register   correct the misregistration that is measured, for every method alike
+    peak       largest value the data can take; by default the sensor's bits, or those of uint8
+    protocols  'reduced', 'full' or both
+    hqnr       'toolbox' adds D_λᴷ, D_s and HQNR as the toolbox of Vivone et al. (2021) takes them
+    window     PAN pixels scored at a time; what is scored does not depend on it
+    device     of runs: 'cpu', 'cuda', …; by default a GPU where there is one
+    samples    scenes of which pictures are kept for the report
+    quiet      no progress
+    """
+
+    sensor: str = "generic"
+    register: bool = False
+    peak: float | None = None
+    protocols: Sequence[str] = PROTOCOLS
+    hqnr: Hqnr = "ours"
+    window: int = WINDOW
+    device: str | None = None
+    samples: int = SAMPLES
+    quiet: bool = False
+
+
 def score_sharpeners(
     pairs: Mapping[str, Pair | Files] | Sequence[Files] | PathLike,
     methods: Sequence[str] = (),
     *,
     run: PathLike | Sequence[PathLike] = (),
     runs: Mapping[str, MakeSharpener] | None = None,
-    sensor: str = "generic",
-    register: bool = False,
-    ratio: int | None = None,
-    bands: Sequence[int] | None = None,
-    crs: CRS | str | int | None = None,
-    nodata: float | None = None,
-    axis: int | None = None,
-    peak: float | None = None,
-    protocols: Sequence[str] = PROTOCOLS,
-    hqnr: Hqnr = "ours",
-    window: int = WINDOW,
-    device: str | None = None,
     out: PathLike | None = None,
-    samples: int = SAMPLES,
     overwrite: bool = False,
-    quiet: bool = False,
+    options: ScoreOptions | None = None,
+    **given: Any,
 ) -> SharpeningScores:
     """Score methods on pairs.
 
-    Args:
-        pairs: (PAN file, MS file or one file a band) of each, by the names that the table gives
-            them or named after their PAN files; or a YAML file that lists them. Open pairs too.
-        methods: of `CLASSICAL`; empty is all of them where there is no run.
-        run: folders of runs that `train_sharpener` trained, in the table by their names.
-        runs: other trained sharpeners by name; see `trained`.
-        sensor: one of `SENSORS`, of all pairs; by default that of the runs, where there are any.
-        register: correct the misregistration that is measured, for every method alike.
-        ratio, bands, crs, nodata, axis: of all pairs that are not open, as in `sharpen`.
-        peak: largest value the data can take; by default the sensor's bits, or those of uint8.
-        protocols: 'reduced', 'full' or both.
-        hqnr: 'toolbox' adds D_λᴷ, D_s and HQNR as the toolbox of Vivone et al. (2021) takes them.
-        window: PAN pixels scored at a time; what is scored does not depend on it.
-        device: of runs: 'cpu', 'cuda', …; by default a GPU where there is one.
-        out: folder for scores.csv, report.html and picture strips; by default none is written.
-        samples: scenes of which pictures are kept for the report.
-        overwrite: files that stand in `out` may be replaced.
-        quiet: no progress.
+    pairs      (PAN file, MS file or one file a band) of each, by the names that the table gives
+               them or named after their PAN files; or a YAML file that lists them. Open pairs too
+    methods    of `CLASSICAL`; empty is all of them where there is no run
+    run        folders of runs that `train_sharpener` trained, in the table by their names
+    runs       other trained sharpeners by name; see `trained`
+    out        folder for scores.csv, report.html and picture strips; by default none is written
+    overwrite  files that stand in `out` may be replaced
+    options    of `ScoreOptions`; single ones may be given by name: `register=True`
 
     Raises ConfigError for what cannot be asked, GridMismatch for a pair too small to be scored,
     FileError for one without a valid pixel, RunError for a run that cannot be used, SceneMismatch
@@ -125,38 +130,44 @@ def score_sharpeners(
     if out is not None:
         check_folder(out)
         check_output(Path(out) / "scores.csv", overwrite=overwrite)
+    asked = ScoreOptions.choose(options, given)
     folders = [run] if isinstance(run, str | os.PathLike) else list(run)
-    opened = _open_runs(folders, sensor)
-    sensor = _sensor_of_runs(opened, sensor)
-    options = {"ratio": ratio, "ms_bands": bands, "crs": crs, "nodata": nodata, "axis": axis}
-    pairs = _open_pairs(pairs, options)
+    opened = _open_runs(folders, asked.sensor)
+    sensor = _sensor_of_runs(opened, asked.sensor)
+    pairs = _open_pairs(pairs, asked)
     for each in opened.values():
         for pair in pairs.values():
             each.check(pair)
-            each.warn_of(pair, register)
-    runs = {**{name: trained(each, device) for name, each in opened.items()}, **(runs or {})}
+            each.warn_of(pair, asked.register)
+    runs = {**{name: trained(each, asked.device) for name, each in opened.items()}, **(runs or {})}
     makers = _makers(methods, runs)
-    unknown = [name for name in protocols if name not in PROTOCOLS]
-    if unknown or not protocols:
-        raise ConfigError(f"no protocol {unknown or protocols}; there are {', '.join(PROTOCOLS)}")
-    if hqnr not in get_args(Hqnr):
-        raise ConfigError(f"hqnr is {hqnr!r}; it is one of {', '.join(get_args(Hqnr))}")
+    unknown = [name for name in asked.protocols if name not in PROTOCOLS]
+    if unknown or not asked.protocols:
+        raise ConfigError(
+            f"no protocol {unknown or asked.protocols}; there are {', '.join(PROTOCOLS)}"
+        )
+    if asked.hqnr not in get_args(Hqnr):
+        raise ConfigError(f"hqnr is {asked.hqnr!r}; it is one of {', '.join(get_args(Hqnr))}")
     if not pairs:
         raise ConfigError("no pair to score; give a PAN and an MS file")
-    known = {name: sensor_of(sensor, pair.names) for name, pair in pairs.items()}
-    peaks = {name: peak_of(name, pair, known[name], peak) for name, pair in pairs.items()}
+    known = {name: find_sensor(sensor, pair.names, pair.ratio) for name, pair in pairs.items()}
+    peaks = {name: peak_of(name, pair, known[name], asked.peak) for name, pair in pairs.items()}
     result = SharpeningScores()
-    steps = len(pairs) * len(makers) * len(protocols)
-    with Progress("scoring, methods", steps, quiet=quiet) as bar:
+    steps = len(pairs) * len(makers) * len(asked.protocols)
+    with Progress("scoring, methods", steps, quiet=asked.quiet) as bar:
         for number, (name, pair) in enumerate(pairs.items()):
-            pair, facts = prepared(name, pair, known[name], peaks[name], register)
+            pair, facts = prepared(name, pair, known[name], peaks[name], asked.register)
             result.scenes.append(facts)
-            for protocol in protocols:
-                stage = STAGES[protocol](pair, known[name], facts.peak, window, hqnr == "toolbox")
-                sample = take_sample(stage.scene, stage.shape, facts) if number < samples else None
+            for protocol in asked.protocols:
+                stage = STAGES[protocol](
+                    pair, known[name], facts.peak, asked.window, asked.hqnr == "toolbox"
+                )
+                sample = (
+                    take_sample(stage.scene, stage.shape, facts) if number < asked.samples else None
+                )
                 for method, make in makers.items():
                     began = time.monotonic()
-                    sharpener = stage.fitted(make)
+                    sharpener = stage.fit(make)
                     scores, counted = stage.score(sharpener)
                     if not counted["pixels"]:
                         raise FileError(
@@ -166,7 +177,7 @@ def score_sharpeners(
                     seconds = time.monotonic() - began
                     result.rows.append(ScoreRow(method, name, protocol, scores, seconds))
                     if sample is not None:
-                        sample.images[method] = stage.sharp(sharpener, sample.place)
+                        sample.images[method] = stage.sharpen(sharpener, sample.place)
                     bar.advance()
                 if sample is not None:
                     result.samples.append(sample)
@@ -198,21 +209,21 @@ def _sensor_of_runs(runs: Mapping[str, SharpenRun], sensor: str) -> str:
 
 
 def _open_pairs(
-    pairs: Mapping[str, Pair | Files] | Sequence[Files] | PathLike, options: Mapping[str, Any]
+    pairs: Mapping[str, Pair | Files] | Sequence[Files] | PathLike, options: PairOptions
 ) -> dict[str, Pair]:
-    """All pairs by name, open; `options` are those of `open_pair`."""
+    """All pairs by name, open."""
     if isinstance(pairs, str | os.PathLike):
         pairs = pair_files(pairs)
     if not isinstance(pairs, Mapping):
         named: dict[str, Files] = {}
         for pan, ms in pairs:
-            name = Path(os.fspath(split_key(pan, None)[0])).stem
+            name = Path(os.fspath(split_key(pan)[0])).stem
             if name in named:
                 raise ConfigError(f"two PAN files are called {name!r}; name the pairs: {{name: …}}")
             named[name] = pan, ms
         pairs = named
     return {
-        name: each if isinstance(each, Pair) else open_pair(*each, **options)
+        name: each if isinstance(each, Pair) else open_pair(*each, options)
         for name, each in pairs.items()
     }
 

@@ -41,6 +41,7 @@ class Sensor:
     edges     nm, from and to, of each band; None if unknown: PAN is then taken to cover all
     pan_edges nm, of PAN
     numbers   of the bands in names of files, such as `B4`
+    doubts    why files may not be of this sensor, warnings
     """
 
     name: str
@@ -53,6 +54,7 @@ class Sensor:
     edges: tuple[tuple[float, float], ...] | None = None
     pan_edges: tuple[float, float] | None = None
     numbers: tuple[int, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def covered(self) -> tuple[bool, ...]:
@@ -90,7 +92,7 @@ class Sensor:
             " is a guess from the other bands",
         )
 
-    def part(self, places: Sequence[int]) -> Sensor:
+    def choose(self, places: Sequence[int]) -> Sensor:
         """The sensor with these of its bands alone, in this order."""
         return dataclasses.replace(
             self,
@@ -249,60 +251,63 @@ _SHORT = {
 }
 
 
-def sensor_of(name: str, bands: int | Sequence[str]) -> Sensor:
-    """The sensor, with the bands of a file.
+def find_sensor(name: str, bands: int | Sequence[str], ratio: int | None = None) -> Sensor:
+    """The sensor of a name, with the bands of a file.
 
     bands   how many, or their names: `red`, `B4`, `LC08_…_B4.TIF`. Names that say nothing
             (`Band 1`, …) count only how many they are.
+    ratio   PAN pixels that an MS pixel is wide in the files; with it the sensor's `doubts` say why
+            they may not be of the sensor
 
     Raises ConfigError for a sensor that is not in the table, and for bands that are not its.
 
-    >>> sensor_of("Landsat 8", ["B4", "B3", "B2"]).bands
+    >>> find_sensor("Landsat 8", ["B4", "B3", "B2"]).bands
     ('red', 'green', 'blue')
-    >>> sensor_of("wv2", 4).bands
+    >>> find_sensor("wv2", 4).bands
     ('blue', 'green', 'red', 'nir1')
-    >>> sensor_of("landsat-7", 6).uncovered
+    >>> find_sensor("landsat-7", 6).uncovered
     ('blue', 'swir1', 'swir2')
     """
     known = {_letters(key): key for key in SENSORS} | _SHORT
     key = known.get(_letters(name))
     if key is None:
         raise ConfigError(f"no sensor {name!r} in the table{nearest(name.lower(), SENSORS)}")
-    sensor = SENSORS[key]
     names = () if isinstance(bands, int) else tuple(bands)
-    count = bands if isinstance(bands, int) else len(names)
+    sensor = _choose_bands(SENSORS[key], bands if isinstance(bands, int) else len(names), names)
+    if ratio is None:
+        return sensor
+    return dataclasses.replace(sensor, doubts=tuple(_doubts(sensor, names, ratio)))
+
+
+def _choose_bands(sensor: Sensor, count: int, names: Sequence[str]) -> Sensor:
+    """The sensor with those of its bands that a file has."""
     if count < 1:
         raise ConfigError("a file without bands has no sensor")
-    if key == "generic":
+    if sensor.name == "generic":
         return dataclasses.replace(
             sensor,
-            bands=names or tuple(f"band {i + 1}" for i in range(count)),
+            bands=tuple(names) or tuple(f"band {i + 1}" for i in range(count)),
             mtf=(MTF,) * count,
         )
     places = [_place(sensor, text) for text in names]
     if places and None not in places and len(set(places)) == count and not counted_names(names):
-        return sensor.part([place for place in places if place is not None])
+        return sensor.choose([place for place in places if place is not None])
     if count == len(sensor.bands):
         return sensor
-    usual = _USUAL.get(key, {})
+    usual = _USUAL.get(sensor.name, {})
     if count in usual:
-        return sensor.part(usual[count])
+        return sensor.choose(usual[count])
     counts = join_words(sorted([*usual, len(sensor.bands)]), "or")
     named = f" ({', '.join(names)})" if names else ""
     raise ConfigError(
-        f"{key} has {len(sensor.bands)} bands ({', '.join(sensor.bands)}), the file has {count}"
-        f"{named}: which they are is clear for {counts} bands alone; name the bands of the file as"
-        " here, or choose the sensor 'generic'"
+        f"{sensor.name} has {len(sensor.bands)} bands ({', '.join(sensor.bands)}), the file has "
+        f"{count}{named}: which they are is clear for {counts} bands alone; name the bands of the "
+        "file as here, or choose the sensor 'generic'"
     )
 
 
-def sensor_doubts(sensor: Sensor, names: Sequence[str], ratio: int) -> list[str]:
-    """Why files may not be of the sensor that was named: another ratio, other bands; warnings.
-
-    sensor   as `sensor_of` gave it
-    names    of the files' bands
-    ratio    PAN pixels that an MS pixel is wide in the files
-    """
+def _doubts(sensor: Sensor, names: Sequence[str], ratio: int) -> list[str]:
+    """Why files may not be of the sensor that was named: another ratio, other bands."""
     if sensor.name == "generic":
         return []
     whole, doubts = SENSORS[sensor.name], []

@@ -101,7 +101,7 @@ def simulated_pair(
     pan = np.tensordot(weights.astype(np.float32), truth, 1)[None]
     h, w = (int((n - max(v, 0)) // ratio) for n, v in zip(size, offset, strict=True))
     nesting = Nesting(ratio, *offset)
-    ms = degrade(wide, nesting.moved(around, around), (h, w), gains)
+    ms = degrade(wide, nesting.move(around, around), (h, w), gains)
 
     pan_grid = Grid(height, width, PIXELS)
     ms_grid = Grid(h, w, PIXELS)

@@ -12,13 +12,16 @@ from torch import nn
 
 from bandweave.errors import ConfigError, SceneMismatch
 from bandweave.pansharp.config import DEFAULT, PairFiles, SharpenConfig
-from bandweave.pansharp.pair.lists import pairs_to_train
-from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair
+from bandweave.pansharp.pair.files import Files, pairs_to_train
+from bandweave.pansharp.pair.open import open_pair
+from bandweave.pansharp.pair.pair import Pair
+from bandweave.pansharp.pair.registration import register_pair
+from bandweave.pansharp.pair.survey import tell_of_pair
 from bandweave.pansharp.pair.value_scale import fit_scale
 from bandweave.pansharp.patches import PatchSampler
 from bandweave.pansharp.run import SharpenRun, build_model
-from bandweave.pansharp.sensors import Sensor, sensor_of
-from bandweave.pansharp.sharpening import register_pair, tell_of_pair
+from bandweave.pansharp.sensors import Sensor, find_sensor
+from bandweave.raster.open import PathLike
 from bandweave.training.config import Launch
 from bandweave.training.feed import as_tensors
 from bandweave.training.folder import RunFolder
@@ -132,7 +135,7 @@ def open_pairs(files: Sequence[PairFiles], config: SharpenConfig) -> list[Pair]:
         pair = open_pair(
             each.pan, list(each.ms), ratio=config.ratio, crs=config.crs, nodata=config.nodata
         )
-        tell_of_pair(pair, sensor_of(config.sensor, pair.names), choosable=False)
+        tell_of_pair(pair, find_sensor(config.sensor, pair.names, pair.ratio), choosable=False)
         pairs.append(register_pair(pair, correct=config.register)[0])
     return pairs
 
@@ -159,10 +162,10 @@ def common_sensor(config: SharpenConfig, pairs: Sequence[Pair]) -> Sensor:
     Raises SceneMismatch where another one has other bands or another ratio.
     """
     first = pairs[0]
-    known = sensor_of(config.sensor, first.names)
+    known = find_sensor(config.sensor, first.names)
     files = [*config.pairs, *config.validation]
     for pair, file in zip(pairs, files, strict=True):
-        bands = sensor_of(config.sensor, pair.names).bands
+        bands = find_sensor(config.sensor, pair.names).bands
         named = config.sensor != "generic" and bands != known.bands
         if pair.bands != first.bands or pair.ratio != first.ratio or named:
             raise SceneMismatch(

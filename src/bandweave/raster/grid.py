@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,23 @@ class Window(NamedTuple):
     def finer(self, ratio: int) -> Window:
         """The same ground on a grid `ratio` times finer."""
         return Window(*(value * ratio for value in self))
+
+    def coarser(self, ratio: int) -> Window:
+        """The pixels that it touches of a grid `ratio` times coarser."""
+        top, left = self.row // ratio, self.col // ratio
+        bottom, right = -(-(self.row + self.height) // ratio), -(-(self.col + self.width) // ratio)
+        return Window(top, left, bottom - top, right - left)
+
+    def margins(self, outer: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Pixels of a larger window before and after it, along rows and columns, as for np.pad."""
+        above, left = self.row - outer.row, self.col - outer.col
+        below, right = outer.height - self.height - above, outer.width - self.width - left
+        return (above, below), (left, right)
+
+    def grow(self, margin: int) -> Window:
+        """The window with a margin on each of the four sides."""
+        both = 2 * margin
+        return Window(self.row - margin, self.col - margin, self.height + both, self.width + both)
 
     def clip(self, height: int, width: int) -> Window | None:
         """Cut it to a grid of this size; None if nothing of it lies there."""
@@ -136,6 +153,25 @@ class Grid:
         metres = 111_320.0  # of a degree of latitude, and of longitude at the equator
         across = width * metres * math.cos(math.radians(latitude))
         return f" (about {across:.3g} m × {height * metres:.3g} m at latitude {latitude:.3g}°)"
+
+
+def spread_windows(
+    shape: tuple[int, int], sizes: Sequence[int], numbers: Sequence[int]
+) -> list[Window]:
+    """Windows of one size, spread evenly over a grid from border to border, row by row.
+
+    shape    rows and columns of the grid
+    sizes    rows and columns of a window
+    numbers  of windows along the rows and along the columns
+
+    >>> [tuple(w) for w in spread_windows((9, 4), (3, 4), (3, 1))]
+    [(0, 0, 3, 4), (3, 0, 3, 4), (6, 0, 3, 4)]
+    """
+    rows, cols = (
+        [round(at * (length - size) / max(number - 1, 1)) for at in range(number)]
+        for length, size, number in zip(shape, sizes, numbers, strict=True)
+    )
+    return [Window(row, col, *sizes) for row in rows for col in cols]
 
 
 def tiles(height: int, width: int, size: int, overlap: int = 0) -> Iterator[Window]:

@@ -16,11 +16,11 @@ from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.resample import degrade, upsample
 from bandweave.pansharp.pair.window import PairWindow
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
-SENSOR = sensor_of("generic", 2)
+SENSOR = find_sensor("generic", 2)
 
 # Four pixels: two bands without covariance, means 4 and 2, variances 16 and 4; and
 # PAN = 3/8 band 1 + 1/4 band 2 + 1, with mean 3, variance 2.5, covariances 6 and 1.
@@ -67,7 +67,7 @@ def test_substitution(name, expected):
 
 
 def test_bands_outside_pan_have_no_weight():
-    sensor = sensor_of("landsat-7", ["nir", "swir1"])  # weights 1 and 0: I = band 1, mean 4
+    sensor = find_sensor("landsat-7", ["nir", "swir1"])  # weights 1 and 0: I = band 1, mean 4
     matched = 4 + (20 - 3) * 4 / math.sqrt(2.5)
     pair = window(np.full((4, 4), 20))
     for name, expected in {
@@ -111,7 +111,7 @@ def test_wavelet():
 
 
 def test_pyramids():
-    sensor = sensor_of("quickbird", ["blue", "green"])  # gains 0.34 and 0.32
+    sensor = find_sensor("quickbird", ["blue", "green"])  # gains 0.34 and 0.32
     pan = peak()
     nesting = Nesting(2)
     low = upsample(degrade(np.stack([pan, pan]), nesting, (8, 8), [0.34, 0.32]), nesting, (16, 16))

@@ -15,7 +15,7 @@ from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.resample import degrade
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
@@ -43,7 +43,7 @@ def simulated(ratio=4, bands=4, row=0.0, col=0.0, height=12, width=14):
 
 def sharpened(name: str, pair: Pair, windows: list[Window] | None = None) -> np.ndarray:
     """The whole result, by windows."""
-    method = CLASSICAL[name](pair, sensor_of("generic", pair.bands))
+    method = CLASSICAL[name](pair, find_sensor("generic", pair.bands))
     windows = windows or [pair.grid.window]
     with np.errstate(divide="raise", over="raise", invalid="raise"):
         method.fit(pair.read(window, method.margin) for window in windows)
@@ -101,7 +101,7 @@ def test_windows_give_the_whole_image(name, ratio, row, col, height, width):
 @pytest.mark.parametrize("name", METHODS)
 def test_only_valid_pixels_enter_statistics(name):
     _, pair = simulated()
-    method, again = (CLASSICAL[name](pair, sensor_of("generic", 4)) for _ in range(2))
+    method, again = (CLASSICAL[name](pair, find_sensor("generic", 4)) for _ in range(2))
     window, clean = (pair.read(pair.grid.window, method.margin) for _ in range(2))
     hole = np.zeros(window.pan.shape, bool)
     hole[30:42, 25:60] = True
@@ -181,7 +181,7 @@ def test_the_same_answer_twice(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_input_is_left_alone(name):
     _, pair = simulated(ratio=2)
-    method = CLASSICAL[name](pair, sensor_of("generic", 4))
+    method = CLASSICAL[name](pair, find_sensor("generic", 4))
     window = pair.read(pair.grid.window, method.margin)
     pan, ms = window.pan.copy(), window.ms.copy()
     method.fit([window])
@@ -196,7 +196,7 @@ def test_regression_spares_a_band_that_pan_does_not_follow():
     texture, other = (gaussian_filter(rng.standard_normal((192, 192)), 2) for _ in "ab")
     truth = np.stack([500 + 900 * texture, 400 + 900 * other]).astype(np.float32)
     noise = rng.standard_normal((192, 192)) * 20
-    sensor, nesting = sensor_of("generic", 2), Nesting(4)
+    sensor, nesting = find_sensor("generic", 2), Nesting(4)
     pair = Pair(
         ArraySource((500 + 900 * texture + noise).astype(np.float32)),
         ArraySource(degrade(truth, nesting, (48, 48), sensor.mtf)),

@@ -10,11 +10,11 @@ from bandweave.pansharp.classical.statistics import Moments, measure_and_sample,
 from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.resample import degrade
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
-SENSOR = sensor_of("generic", 2)
+SENSOR = find_sensor("generic", 2)
 
 
 def noisy(seed: int = 0, holes: bool = False) -> tuple[np.ndarray, np.ndarray, Pair]:

@@ -19,7 +19,7 @@ import bandweave as bw
 from bandweave.cli.main import main
 from bandweave.errors import ConfigError, FileError, OutputError, RunError, SceneMismatch
 from bandweave.output_files import only_writer_of_folder
-from bandweave.pansharp.pair.pair import open_pair
+from bandweave.pansharp.pair.open import open_pair
 from bandweave.pansharp.scoring import score_sharpeners, trained
 from bandweave.pansharp.simulate import simulated_pair
 

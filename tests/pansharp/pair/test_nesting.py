@@ -23,7 +23,8 @@ def test_common_area_is_whole_ms_pixels_on_the_pan_image(ratio, row, col, sizes)
     if not all(whole):
         assert area is None
         return
-    pan, ms, inner = area
+    pan, ms, inner, note = area
+    assert (note == "") == (pan[2:] == sizes[:2] and ms[2:] == sizes[2:])
     assert [ms.row, ms.col] == [rows[0] for rows in whole]
     assert [ms.height, ms.width] == [len(rows) for rows in whole]
     assert (pan.height, pan.width) == (ms.height * ratio, ms.width * ratio)
@@ -42,8 +43,8 @@ def test_cover_of_an_aligned_crop_is_its_size(ratio, corner, count):
 
 
 def test_crops_keep_the_ground():
-    assert Nesting(4, 1.25, -2).cropped((10, 3), (5, 2)) == Nesting(4, 11.25, 3)
-    assert Nesting(4, 1.25, -2).moved(-0.25, 1) == Nesting(4, 1.0, -1)
+    assert Nesting(4, 1.25, -2).crop((10, 3), (5, 2)) == Nesting(4, 11.25, 3)
+    assert Nesting(4, 1.25, -2).move(-0.25, 1) == Nesting(4, 1.0, -1)
 
 
 def test_noise_of_a_transform_is_dropped():

@@ -10,7 +10,7 @@ from rasterio.transform import Affine
 
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.placement import placement
+from bandweave.pansharp.pair.placement import place_grids
 from bandweave.raster.grid import PIXELS, Grid
 
 UTM = CRS.from_epsg(32632)
@@ -24,12 +24,12 @@ def grid(size: int, pixel: float, right: float = 0, down: float = 0, crs: CRS | 
 
 @pytest.mark.parametrize("ratio", [2, 3, 4, 5])
 def test_transforms_tell_ratio_and_place(ratio):
-    found = placement(grid(100, 0.5), grid(40, 0.5 * ratio, right=0.25, down=-1.125))
+    found = place_grids(grid(100, 0.5), grid(40, 0.5 * ratio, right=0.25, down=-1.125))
     assert found == (Nesting(ratio, -2.25, 0.5), False, ())
 
 
 def test_landsat_8_is_half_a_pixel_off():
-    found = placement(grid(82, 15), grid(41, 30, right=7.5, down=-7.5))
+    found = place_grids(grid(82, 15), grid(41, 30, right=7.5, down=-7.5))
     assert found.nesting == Nesting(2, -0.5, 0.5)
 
 
@@ -37,19 +37,19 @@ def test_both_may_be_turned_alike():
     turn = Affine.rotation(30)
     pan = Grid(80, 80, Affine.translation(LEFT, TOP) @ turn @ Affine.scale(1, -1), UTM)
     ms = Grid(20, 20, pan.transform @ Affine.translation(2, 1) @ Affine.scale(4), UTM)
-    assert placement(pan, ms).nesting == Nesting(4, 1, 2)
+    assert place_grids(pan, ms).nesting == Nesting(4, 1, 2)
 
 
 def test_a_drift_too_small_to_see_is_shared_by_both_sides():
-    found = placement(grid(4000, 1), grid(1000, 4.00004))
+    found = place_grids(grid(4000, 1), grid(1000, 4.00004))
     assert found.nesting.ratio == 4
     assert found.nesting.col == pytest.approx(0.02)
 
 
 def test_sizes_tell_where_there_are_no_transforms():
     pan, ms = Grid(12, 20, PIXELS), Grid(3, 5, PIXELS)
-    assert placement(pan, ms) == (Nesting(4), False, ())
-    odd = placement(Grid(13, 22, PIXELS), ms, ratio=4)
+    assert place_grids(pan, ms) == (Nesting(4), False, ())
+    odd = place_grids(Grid(13, 22, PIXELS), ms, ratio=4)
     assert odd.nesting == Nesting(4)
     assert "upper left corners" in odd.notes[0]
 
@@ -57,8 +57,8 @@ def test_sizes_tell_where_there_are_no_transforms():
 def test_ms_on_the_pan_grid_needs_its_ratio():
     for pan, ms in ((grid(80, 2), grid(80, 2, right=1)), (Grid(9, 9, PIXELS), Grid(9, 9, PIXELS))):
         with pytest.raises(GridMismatch, match=r"already has PAN's pixel size.*state `ratio`"):
-            placement(pan, ms)
-    found = placement(grid(80, 2), grid(70, 2, right=1), ratio=4)
+            place_grids(pan, ms)
+    found = place_grids(grid(80, 2), grid(70, 2, right=1), ratio=4)
     assert found.resampled
     assert found.nesting == Nesting(4, 0, 0.5)
     assert "resampled from 4 times coarser" in found.notes[0]
@@ -67,8 +67,8 @@ def test_ms_on_the_pan_grid_needs_its_ratio():
 def test_one_georeferenced_alone_needs_the_ratio():
     pan, ms = grid(80, 2), Grid(20, 20, PIXELS)
     with pytest.raises(GridMismatch, match=r"PAN is georeferenced and MS is not.*sizes say 4"):
-        placement(pan, ms)
-    found = placement(pan, ms, ratio=4)
+        place_grids(pan, ms)
+    found = place_grids(pan, ms, ratio=4)
     assert found.nesting == Nesting(4)
     assert found.notes == (
         "MS has no transform: its upper left corner was taken to be the other's",
@@ -107,11 +107,11 @@ OBLONG = Grid(20, 40, Affine(4, 0, LEFT, 0, -8, TOP), UTM)
 )  # fmt: skip
 def test_what_does_not_fit_is_said_in_one_line(pan, ms, ratio, message):
     with pytest.raises(GridMismatch, match=re.escape(message)) as caught:
-        placement(pan, ms, ratio)
+        place_grids(pan, ms, ratio)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ratio", [1, 0, -4, 2.5])
 def test_impossible_ratios(ratio):
     with pytest.raises(ConfigError, match="a whole number from 2"):
-        placement(grid(80, 1), grid(20, 4), ratio)
+        place_grids(grid(80, 1), grid(20, 4), ratio)

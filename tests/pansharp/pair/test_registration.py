@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.pair import Pair, open_pair
-from bandweave.pansharp.pair.registration import measure_shift, registered
+from bandweave.pansharp.pair.open import open_pair
+from bandweave.pansharp.pair.pair import Pair
+from bandweave.pansharp.pair.registration import correct_shift, measure_shift
 from bandweave.pansharp.simulate import simulated_pair
 from bandweave.raster.formats.arrays import ArraySource
 
@@ -27,7 +28,7 @@ def pairs(tmp_path_factory) -> dict[int, Pair]:
 @settings(max_examples=15)
 def test_a_known_shift_is_found(pairs, ratio, row, col):
     """MS is said to lie (row, col) off where it lies."""
-    shift = measure_shift(pairs[ratio].moved(-row, -col))
+    shift = measure_shift(pairs[ratio].move(-row, -col))
     assert shift.windows >= 1
     assert (shift.row, shift.col) == pytest.approx((row, col), abs=0.1)
     assert shift.after > 0.95
@@ -51,8 +52,8 @@ def test_noise_clouds_and_contrast_do_not_mislead(pairs):
 
 
 def test_registered_pairs_lie_in_place(pairs):
-    off = pairs[4].moved(2.3, -1.2)
-    good = registered(off, measure_shift(off))
+    off = pairs[4].move(2.3, -1.2)
+    good = correct_shift(off, measure_shift(off))
     assert (good.placed.row, good.placed.col) == pytest.approx((0, 0), abs=0.1)
     assert abs(measure_shift(good).row) < 0.02
     assert good.notes[-1].startswith("registered: on PAN things lie 2.30 PAN pixels higher")
@@ -76,7 +77,7 @@ def test_nothing_to_measure(kind):
     assert not shift.measured
     assert (shift.row, shift.col) == (0, 0)
     assert str(shift).startswith("no shift could be measured: in none of")
-    assert registered(pair, shift) is pair
+    assert correct_shift(pair, shift) is pair
 
 
 def test_few_windows_are_read_of_a_large_scene(pairs):
@@ -142,7 +143,7 @@ def test_a_turned_pan_is_told():
 
 @pytest.mark.parametrize("noise", [0, 40])
 def test_one_shift_for_all_is_no_doubt(noise):
-    pair = warped_pair(512, 4, 0, 0).moved(2.4, -1.3)
+    pair = warped_pair(512, 4, 0, 0).move(2.4, -1.3)
     pair.pan._values += np.random.default_rng(1).normal(0, noise, (1, 512, 512)).astype("f4")
     shift = measure_shift(pair)
     assert shift.windows >= 7

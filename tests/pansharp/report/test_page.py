@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandweave.errors import ConfigError, OutputError
-from bandweave.pansharp.pair.lists import pair_files
-from bandweave.pansharp.pair.pair import open_pair
+from bandweave.pansharp.pair.files import pair_files
+from bandweave.pansharp.pair.open import open_pair
 from bandweave.pansharp.report.page import check_folder, write_scores
 from bandweave.pansharp.report.pictures import chosen_pixels, framed, shown_bands
 from bandweave.pansharp.scores.samples import Sample, take_sample
 from bandweave.pansharp.scoring import SharpeningScores, score_sharpeners
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.pansharp.simulate import simulated_pair
 from bandweave.raster.grid import Window
 from bandweave.report.pictures import photograph
@@ -144,11 +144,11 @@ def test_pixels_without_data_are_never_chosen(scores):
 @settings(max_examples=15)
 @given(size=st.tuples(st.integers(20, 300), st.integers(20, 300)), seed=st.integers(0, 99))
 def test_crops_lie_in_the_region_and_apart(size, seed):
-    from bandweave.pansharp.scores.samples import _crops
+    from bandweave.pansharp.scores.samples import choose_crops
 
     rng = np.random.default_rng(seed)
     pan, bands = rng.normal(size=size), rng.uniform(1, 2, (3, *size))
-    crops = _crops(pan, bands, np.ones(size, bool))
+    crops = choose_crops(pan, bands, np.ones(size, bool))
     assert 1 <= len(crops) <= 2
     count = np.zeros(size, int)
     for crop in crops:
@@ -175,10 +175,10 @@ def test_a_region_is_where_the_detail_is(made):
 
 
 def test_bands_shown():
-    assert shown_bands(sensor_of("landsat-7", 6))[0] == [2, 1, 0]
-    assert shown_bands(sensor_of("worldview-3", 8))[0] == [4, 2, 1]
-    assert shown_bands(sensor_of("generic", 2)) == ([0], "band 1")
-    assert shown_bands(sensor_of("generic", 5))[0] == [2, 1, 0]
+    assert shown_bands(find_sensor("landsat-7", 6))[0] == [2, 1, 0]
+    assert shown_bands(find_sensor("worldview-3", 8))[0] == [4, 2, 1]
+    assert shown_bands(find_sensor("generic", 2)) == ([0], "band 1")
+    assert shown_bands(find_sensor("generic", 5))[0] == [2, 1, 0]
 
 
 def test_frames_stand_around_the_crop():

@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from bandweave.pansharp.pair.nesting import Nesting
-from bandweave.pansharp.pair.resample import degrade, gaussian_deviation, reduce_cubic, upsample
+from bandweave.pansharp.pair.resample import (
+    degrade,
+    gaussian_deviation,
+    low_pass_reach,
+    reduce_cubic,
+    upsample,
+)
 from bandweave.pansharp.scores.block_quality import block_windows
 from bandweave.pansharp.scores.full import (
     FullScorer,
     block_sizes,
     degraded,
     full_scores,
-    low_pass_reach,
     undecimated,
 )
 from bandweave.pansharp.scores.names import FULL, SCORES, TOOLBOX, plain
@@ -221,14 +226,14 @@ def test_windows_add_up_to_the_whole(ratio, height, width, bands, offset, size, 
     for window in block_windows(shape, size * ratio, scorer.blocks[0]):
         rows, cols = window.slices()
         scorer.add(image[:, rows, cols], pan[rows, cols], valid[rows, cols], window)
-    reach = low_pass_reach(ratio, GAINS[:bands], PAN_GAIN)
+    reach = low_pass_reach(ratio, (*GAINS[:bands], PAN_GAIN))
     for window in block_windows((height, width), size, scorer.blocks[1]):
         fine = window.finer(ratio)
         fine = Window(
             *(fine.row - reach, fine.col - reach),
             *(fine.height + 2 * reach, fine.width + 2 * reach),
         ).clip(*shape)
-        near = nesting.cropped((fine.row, fine.col), (window.row, window.col))
+        near = nesting.crop((fine.row, fine.col), (window.row, window.col))
         rows, cols = fine.slices()
         low, pan_low, seen = degraded(
             *(image[:, rows, cols], pan[rows, cols], near, (window.height, window.width)),

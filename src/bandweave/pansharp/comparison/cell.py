@@ -23,7 +23,8 @@ from bandweave.comparison.cells import attempt_cell, list_versions
 from bandweave.comparison.plan import Cell, CellOptions, file_name
 from bandweave.errors import RunError
 from bandweave.pansharp.config import SharpenConfig
-from bandweave.pansharp.pair.pair import Pair, open_pair
+from bandweave.pansharp.pair.open import open_pair
+from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.run import SharpenRun
 from bandweave.pansharp.scores.names import plain
 from bandweave.pansharp.scores.protocols import PROTOCOLS

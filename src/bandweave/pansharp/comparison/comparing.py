@@ -20,13 +20,15 @@ from bandweave.pansharp.comparison.leaks import check_apart, describe_shared_gro
 from bandweave.pansharp.comparison.plan import Options, Plan
 from bandweave.pansharp.comparison.task import SharpeningTask
 from bandweave.pansharp.config import PairFiles
-from bandweave.pansharp.pair.lists import pair_files, pairs_to_train
-from bandweave.pansharp.pair.pair import Files, Pair, PathLike, open_pair
+from bandweave.pansharp.pair.files import Files, pair_files, pairs_to_train
+from bandweave.pansharp.pair.open import open_pair
+from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.survey import survey_pair
 from bandweave.pansharp.scores.pairs import peak_of
 from bandweave.pansharp.scores.protocols import STAGES, WINDOW
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.pansharp.training import common_sensor
+from bandweave.raster.open import PathLike
 from bandweave.schema import from_dict, to_dict
 
 log = logging.getLogger(__name__)
@@ -151,7 +153,7 @@ def _open_pairs(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
     asked = asdict(plan.options)
     test = {name: open_test_pair(to_dict(files), asked) for name, files in plan.test.items()}
     for name, pair in test.items():
-        known = sensor_of(plan.options.sensor, pair.names)
+        known = find_sensor(plan.options.sensor, pair.names, pair.ratio)
         peak = peak_of(name, pair, known, plan.options.peak)
         for stage in STAGES.values():
             stage(pair, known, peak, WINDOW)

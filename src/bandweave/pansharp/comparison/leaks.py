@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from bandweave.errors import ConfigError
 from bandweave.pansharp.comparison.plan import Plan
 from bandweave.pansharp.config import PairFiles
-from bandweave.pansharp.pair.pair import Pair, split_key
+from bandweave.pansharp.pair.files import split_key
+from bandweave.pansharp.pair.pair import Pair
 
 
 def check_apart(plan: Plan) -> None:
@@ -62,7 +63,7 @@ def _learnt(plan: Plan) -> list[PairFiles]:
 
 def _files(pair: PairFiles) -> list[tuple[str, str | None]]:
     """Each file, and the array in it; PAN first."""
-    found = [split_key(file, None) for file in (pair.pan, *pair.ms)]
+    found = [split_key(file) for file in (pair.pan, *pair.ms)]
     return [(os.path.realpath(path), key) for path, key in found]
 
 

@@ -22,7 +22,7 @@ from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW
 from bandweave.pansharp.scores.samples import take_sample
 from bandweave.pansharp.scores.tables import NAMES, ScoreRow
 from bandweave.pansharp.scoring import BLOCKS, SAMPLES
-from bandweave.pansharp.sensors import sensor_of
+from bandweave.pansharp.sensors import find_sensor
 from bandweave.report.words import format_count
 from bandweave.training.atomic import whole
 
@@ -146,7 +146,7 @@ def _draw_pictures(
     made = []
     for name in list(opened)[:SAMPLES]:
         pair = opened[name]
-        sensor = sensor_of(plan.options.sensor, pair.names)
+        sensor = find_sensor(plan.options.sensor, pair.names, pair.ratio)
         peak = peak_of(name, pair, sensor, plan.options.peak)
         shown = {p: _find_images(root, results, name, p) for p in PROTOCOLS}
         if not any(shown.values()):

@@ -29,7 +29,7 @@ from bandweave.models import SHARPENERS
 from bandweave.models.contract import ZeroShot
 from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option_groups
-from bandweave.pansharp.pair.pair import Files
+from bandweave.pansharp.pair.files import Files
 from bandweave.pansharp.training import as_pair_files, check_pairs
 from bandweave.schema import to_dict
 from bandweave.training.sections import merged

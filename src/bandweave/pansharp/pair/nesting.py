@@ -28,13 +28,13 @@ class Nesting:
     row: float = 0.0
     col: float = 0.0
 
-    def cropped(self, pan: tuple[int, int], ms: tuple[int, int]) -> Nesting:
+    def crop(self, pan: tuple[int, int], ms: tuple[int, int]) -> Nesting:
         """The nesting of two crops, whose first pixels are (row, col) `pan` and `ms`."""
         row = _rounded(self.row + self.ratio * ms[0] - pan[0])
         return Nesting(self.ratio, row, _rounded(self.col + self.ratio * ms[1] - pan[1]))
 
-    def moved(self, row: float, col: float) -> Nesting:
-        """The MS image moved down and right by PAN pixels."""
+    def move(self, row: float, col: float) -> Nesting:
+        """The nesting with the MS image moved down and right by PAN pixels."""
         return Nesting(self.ratio, self.row + row, self.col + col)
 
     def cover(self, height: int, width: int) -> tuple[int, int]:
@@ -51,11 +51,13 @@ class CommonArea(NamedTuple):
 
     pan, ms   h·r × w·r and h × w pixels of the two images
     nesting   of the crops: row and col lie between -½ and ½
+    note      a sentence where the crops are not all of both images, else ''
     """
 
     pan: Window
     ms: Window
     nesting: Nesting
+    note: str
 
 
 def common_area(nesting: Nesting, pan: tuple[int, int], ms: tuple[int, int]) -> CommonArea | None:
@@ -72,15 +74,18 @@ def common_area(nesting: Nesting, pan: tuple[int, int], ms: tuple[int, int]) -> 
         stop = min(math.floor((fine - corner) / r + 1e-6), coarse)
         if stop <= start:
             return None
-        first = math.ceil(_rounded(corner + r * start) - 0.5)
         starts.append(start)
         counts.append(stop - start)
-        firsts.append(first)
-    return CommonArea(
-        Window(firsts[0], firsts[1], counts[0] * r, counts[1] * r),
-        Window(starts[0], starts[1], counts[0], counts[1]),
-        nesting.cropped((firsts[0], firsts[1]), (starts[0], starts[1])),
-    )
+        firsts.append(math.ceil(_rounded(corner + r * start) - 0.5))
+    (row, col), (top, left), (h, w), note = firsts, starts, counts, ""
+    if (h * r, w * r) != pan or (h, w) != ms:
+        note = (
+            f"the two images differ in extent: {h * r}×{w * r} of PAN's {pan[0]}×{pan[1]} pixels "
+            f"and {h}×{w} of MS's {ms[0]}×{ms[1]} are of the area that both cover (from PAN row "
+            f"{row}, column {col}; {r}×{r} PAN pixels an MS pixel)"
+        )
+    crop = nesting.crop((row, col), (top, left))
+    return CommonArea(Window(row, col, h * r, w * r), Window(top, left, h, w), crop, note)
 
 
 def _needed(length: int, corner: float, ratio: int) -> int:

@@ -9,16 +9,17 @@ from bandweave.errors import ConfigError, GridMismatch
 from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.raster.alignment import same_crs, short_crs
 from bandweave.raster.grid import Grid
+from bandweave.raster.source import WindowSource
 
 DRIFT = 0.1  # PAN pixels that two transforms may drift apart over the whole image
 
 
 class Placement(NamedTuple):
-    """Of an MS image on its PAN image.
+    """Where an MS image lies on its PAN image.
 
     nesting     its ratio is that of the true MS pixels
     resampled   the MS image has been brought to PAN's pixel size before
-    notes       what was taken for granted, sentences
+    notes       what was taken for granted, and decided on opening the two; sentences
     """
 
     nesting: Nesting
@@ -26,8 +27,33 @@ class Placement(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def placement(pan: Grid, ms: Grid, ratio: int | None = None) -> Placement:
-    """Where the MS grid lies on the PAN grid: by their transforms, or by sizes without those.
+def place_images(pan: WindowSource, ms: WindowSource, ratio: int | None = None) -> Placement:
+    """Find where the MS image lies on the PAN image.
+
+    ratio   what the user states, as in `place_grids`
+
+    Raises GridMismatch too where control points place one of the two, and where they place both and
+    the user states no ratio.
+    """
+    if bool(pan.control) != bool(ms.control):
+        name, control = ("PAN", pan.control) if pan.control else ("MS", ms.control)
+        raise GridMismatch(
+            f"{name} has no transform but {control}, so its place on the other file is not known: "
+            f"PAN is {pan.grid}, MS {ms.grid}; write {name} to a grid first (gdalwarp)"
+        )
+    nesting, resampled, notes = place_grids(pan.grid, ms.grid, ratio)
+    if pan.control and ms.control and ratio is None:
+        raise GridMismatch(
+            f"PAN has {pan.control} and MS {ms.control} instead of a transform, and they are not "
+            "compared: if both begin at the same corner of ground, state `ratio`; else write both "
+            "to a grid first (gdalwarp)"
+        )
+    opened = (f"{name}: {note}" for name, one in (("PAN", pan), ("MS", ms)) for note in one.notes)
+    return Placement(nesting, resampled, (*notes, *opened))
+
+
+def place_grids(pan: Grid, ms: Grid, ratio: int | None = None) -> Placement:
+    """Find where the MS grid lies on the PAN grid: by transforms, or by sizes without those.
 
     ratio   what the user states; needed where the MS image already has PAN's pixel size, and where
             sizes alone do not tell
@@ -41,15 +67,15 @@ def placement(pan: Grid, ms: Grid, ratio: int | None = None) -> Placement:
         )
     _check_crs(pan, ms)
     if pan.georeferenced and ms.georeferenced:
-        return _by_transforms(pan, ms, ratio)
+        return _place_by_transforms(pan, ms, ratio)
     if pan.georeferenced != ms.georeferenced and ratio is None:
         with_one, without = ("PAN", "MS") if pan.georeferenced else ("MS", "PAN")
         raise GridMismatch(
             f"{with_one} is georeferenced and {without} is not, so their places cannot be "
             f"compared: PAN is {pan}, MS {ms}; if both begin at the same corner of ground, state "
-            f"`ratio`{_guess(pan, ms)}, else georeference {without} first"
+            f"`ratio`{_guess_ratio(pan, ms)}, else georeference {without} first"
         )
-    placed = _by_sizes(pan, ms, ratio)
+    placed = _place_by_sizes(pan, ms, ratio)
     if pan.georeferenced != ms.georeferenced:
         without = "MS" if pan.georeferenced else "PAN"
         note = f"{without} has no transform: its upper left corner was taken to be the other's"
@@ -71,7 +97,7 @@ def _check_crs(pan: Grid, ms: Grid) -> None:
         )
 
 
-def _by_transforms(pan: Grid, ms: Grid, ratio: int | None) -> Placement:
+def _place_by_transforms(pan: Grid, ms: Grid, ratio: int | None) -> Placement:
     back = ~pan.transform
     t = ms.transform
     # MS pixel coordinates to PAN pixel coordinates: x = a·col + b·row + c, y = d·col + e·row + f
@@ -88,12 +114,12 @@ def _by_transforms(pan: Grid, ms: Grid, ratio: int | None) -> Placement:
     whole = round((a + e) / 2)
     drifts = abs(a - whole) * ms.width, abs(e - whole) * ms.height
     if max(drifts) > DRIFT or whole < 1:
-        raise GridMismatch(_no_whole_ratio(sizes, e, a, pan, by_transform=True))
+        raise GridMismatch(_explain_ratio(sizes, e, a, pan, by_transform=True))
     # what drift there is, half of it goes to each side
     row, col = f + (e - whole) * ms.height / 2, c + (a - whole) * ms.width / 2
     _check_overlap(pan, ms, row, col, whole)
     if whole == 1:
-        return _resampled(ratio, sizes, row, col)
+        return _place_resampled(ratio, sizes, row, col)
     if ratio is not None and ratio != whole:
         raise GridMismatch(
             f"`ratio` says {ratio} and the files' transforms {whole}: {sizes}; leave `ratio` out"
@@ -123,23 +149,23 @@ def _check_overlap(pan: Grid, ms: Grid, row: float, col: float, ratio: int) -> N
     cols = min(pan.width, col + ratio * ms.width) - max(0, col)
     if rows <= 0 or cols <= 0:
         raise GridMismatch(
-            f"PAN and MS do not overlap: PAN covers {_box(pan)}, MS {_box(ms)} "
+            f"PAN and MS do not overlap: PAN covers {_bounds(pan)}, MS {_bounds(ms)} "
             f"({short_crs(pan.crs)}); check that they are of the same scene"
         )
 
 
-def _by_sizes(pan: Grid, ms: Grid, ratio: int | None) -> Placement:
+def _place_by_sizes(pan: Grid, ms: Grid, ratio: int | None) -> Placement:
     sizes = f"PAN is {pan.height}×{pan.width} px, MS {ms.height}×{ms.width} px"
     rows, cols = pan.height / ms.height, pan.width / ms.width
     if rows == cols == 1:
-        return _resampled(ratio, sizes, 0.0, 0.0)
+        return _place_resampled(ratio, sizes, 0.0, 0.0)
     if rows <= 1 and cols <= 1:
         raise GridMismatch(
             f"PAN is coarser than MS: {sizes}; are the two files swapped? PAN comes first"
         )
     if ratio is None:
         if rows != cols or rows != int(rows):
-            raise GridMismatch(_no_whole_ratio(sizes, rows, cols, pan, by_transform=False))
+            raise GridMismatch(_explain_ratio(sizes, rows, cols, pan, by_transform=False))
         return Placement(Nesting(int(rows)), False)
     apart = abs(pan.height - ratio * ms.height), abs(pan.width - ratio * ms.width)
     if max(apart) >= 2 * ratio:
@@ -151,7 +177,7 @@ def _by_sizes(pan: Grid, ms: Grid, ratio: int | None) -> Placement:
     return Placement(Nesting(ratio), False, notes)
 
 
-def _resampled(ratio: int | None, sizes: str, row: float, col: float) -> Placement:
+def _place_resampled(ratio: int | None, sizes: str, row: float, col: float) -> Placement:
     if ratio is None:
         raise GridMismatch(
             f"MS already has PAN's pixel size: {sizes}; state `ratio`, how many times coarser it "
@@ -165,7 +191,7 @@ def _resampled(ratio: int | None, sizes: str, row: float, col: float) -> Placeme
     return Placement(Nesting(ratio, round(row, 6), round(col, 6)), True, (note,))
 
 
-def _no_whole_ratio(sizes: str, rows: float, cols: float, pan: Grid, *, by_transform: bool) -> str:
+def _explain_ratio(sizes: str, rows: float, cols: float, pan: Grid, *, by_transform: bool) -> str:
     if abs(rows - cols) > 1e-3 * max(rows, cols):
         found = f"an MS pixel is {rows:.5g} PAN pixels high and {cols:.5g} wide"
     else:
@@ -183,11 +209,11 @@ def _no_whole_ratio(sizes: str, rows: float, cols: float, pan: Grid, *, by_trans
     )
 
 
-def _guess(pan: Grid, ms: Grid) -> str:
+def _guess_ratio(pan: Grid, ms: Grid) -> str:
     rows, cols = pan.height / ms.height, pan.width / ms.width
     return f" (sizes say {round(rows)})" if round(rows) == round(cols) >= 2 else ""
 
 
-def _box(grid: Grid) -> str:
+def _bounds(grid: Grid) -> str:
     left, bottom, right, top = grid.bounds
     return f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"

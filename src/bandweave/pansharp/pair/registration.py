@@ -11,6 +11,7 @@ phase; MS is never interpolated. The scene's shift is the median of the windows 
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,11 +19,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from bandweave.pansharp.pair.pair import Pair, PairWindow
+from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.resample import degrade
+from bandweave.pansharp.pair.window import PairWindow
 from bandweave.pansharp.threads import map_ordered
-from bandweave.raster.grid import Window
+from bandweave.raster.grid import Window, spread_windows
 
+log = logging.getLogger(__name__)
+
+WORTH_MENTIONING = 0.25  # PAN pixels of misregistration
 SIDE = (40, 128)  # MS pixels of a window: at least, where there are so many, and at most
 WINDOWS = 5  # along each side of the scene, at most
 REACH = 6  # MS pixels by which the two may be off
@@ -105,6 +110,16 @@ class Shift:
             f"windows; correlation {self.before:.3f} before, {self.after:.3f} after){varied}"
         )
 
+    def tags(self, *, corrected: bool) -> dict[str, str]:
+        """The shift in PAN pixels, and what was done about it, as a file's tags."""
+        if not self.measured:
+            return {"shift": "not measured"}
+        return {
+            "shift": f"{self.row:.3f} down, {self.col:.3f} right, in PAN pixels",
+            "shift_varies": f"{self.variation:.3f} PAN pixels over the scene",
+            "registered": "yes" if corrected else "no",
+        }
+
     @property
     def doubt(self) -> str:
         """What a user should know of a shift that varies over the scene; '' where it does not."""
@@ -119,11 +134,25 @@ class Shift:
         )
 
 
-def registered(pair: Pair, shift: Shift) -> Pair:
+def register_pair(pair: Pair, *, correct: bool) -> tuple[Pair, Shift]:
+    """Measure how far PAN and MS are off, say so, and correct it if asked."""
+    shift = measure_shift(pair)
+    if shift.measured and correct:
+        log.info("%s; corrected", shift)
+    elif max(abs(shift.row), abs(shift.col)) >= WORTH_MENTIONING:
+        log.warning("%s; `register` corrects it", shift)
+    else:
+        log.info("%s", shift)
+    if shift.varies:
+        log.warning("%s", shift.doubt)
+    return (correct_shift(pair, shift) if correct else pair), shift
+
+
+def correct_shift(pair: Pair, shift: Shift) -> Pair:
     """The pair with `shift` corrected; what is read of it lies in place, nothing is resampled."""
     if not shift.measured:
         return pair
-    moved = pair.moved(shift.row, shift.col)
+    moved = pair.move(shift.row, shift.col)
     moved.notes.append(f"registered: {shift}")
     return moved
 
@@ -133,21 +162,21 @@ def measure_shift(pair: Pair) -> Shift:
 
     Shifts up to 6 MS pixels are found.
     """
-    places = _places(pair)
-    windows = map_ordered(lambda place: _of_window(pair, place), places)
+    places = _choose_windows(pair)
+    windows = map_ordered(lambda place: _measure_window(pair, place), places)
     found = [one for one in windows if one is not None]
-    kept = _agreeing(found)
+    kept = _drop_outliers(found)
     if not kept:
         return Shift(0.0, 0.0, math.nan, math.nan, math.nan, 0, len(places))
     row, col, before, after = (float(np.median(values)) for values in zip(*kept, strict=True))
     spread = float(np.median([math.hypot(one.row - row, one.col - col) for one in kept]))
-    places_of_most = _most(found)
-    low, high = (tuple(edge(places_of_most, axis=0).tolist()) for edge in (np.min, np.max))
+    most = _drop_odd(found)
+    low, high = (tuple(edge(most, axis=0).tolist()) for edge in (np.min, np.max))
     return Shift(row, col, spread, before, after, len(kept), len(places), low, high, pair.ratio)
 
 
 class _Found(NamedTuple):
-    """What one window tells."""
+    """The shift that one window tells, and the likeness before and after it."""
 
     row: float
     col: float
@@ -155,24 +184,18 @@ class _Found(NamedTuple):
     after: float
 
 
-def _places(pair: Pair) -> list[Window]:
+def _choose_windows(pair: Pair) -> list[Window]:
     """Windows on the pair's grid, evenly spread, their borders on those of MS pixels."""
-    sides = []
-    for count in pair.ms_shape:
-        side = min(max(count // 3, SIDE[0]), SIDE[1], count)
-        number = min(WINDOWS, max(round(count / side), 1))
-        starts = np.linspace(0, count - side, number).round().astype(int)
-        sides.append([(int(start), side) for start in starts])
-    rows, cols = sides
-    return [
-        Window(top, left, height, width).finer(pair.ratio)
-        for top, height in rows
-        for left, width in cols
+    sizes = [min(max(count // 3, SIDE[0]), SIDE[1], count) for count in pair.ms_shape]
+    numbers = [
+        min(WINDOWS, max(round(count / size), 1))
+        for count, size in zip(pair.ms_shape, sizes, strict=True)
     ]
+    return [window.finer(pair.ratio) for window in spread_windows(pair.ms_shape, sizes, numbers)]
 
 
-def _agreeing(found: list[_Found]) -> list[_Found]:
-    """Without those further from the median than three times the median distance."""
+def _drop_outliers(found: list[_Found]) -> list[_Found]:
+    """The windows that lie within three times the median distance from the median."""
     if not found:
         return []
     places = np.array([(one.row, one.col) for one in found])
@@ -181,7 +204,7 @@ def _agreeing(found: list[_Found]) -> list[_Found]:
     return [one for one, distance in zip(found, away, strict=True) if distance <= limit]
 
 
-def _most(found: list[_Found]) -> np.ndarray:
+def _drop_odd(found: list[_Found]) -> np.ndarray:
     """Shifts (windows, 2) without one in ODD, the farthest from the median."""
     places = np.array([(one.row, one.col) for one in found])
     away = np.linalg.norm(places - np.median(places, axis=0), axis=1)
@@ -199,7 +222,7 @@ class _Details:
         self._window, self._margin = window, margin
         self._ratio = window.nesting.ratio
         inner = slice(margin, -margin)
-        seen = self._degraded(window.pan_valid.astype(np.float32), 0, 0) > 0.98
+        seen = self._degrade(window.pan_valid.astype(np.float32), 0, 0) > 0.98
         self.valid = (window.ms_valid & seen)[inner, inner]
         details = _detail(window.ms.astype(np.float64))[:, inner, inner][:, self.valid]
         details -= details.mean(axis=1, keepdims=True) if self.valid.any() else 0
@@ -208,11 +231,11 @@ class _Details:
 
     def pan(self, row: float, col: float, offset: tuple[int, int] = (0, 0)) -> np.ndarray:
         """PAN's detail (pixels,) at a shift in PAN pixels, and read some MS pixels further on."""
-        return self._read(_detail(self._degraded(self._window.pan, row, col)), offset)
+        return self._read(_detail(self._degrade(self._window.pan, row, col)), offset)
 
     def search(self) -> tuple[float, float]:
         """The shift, in PAN pixels but of whole MS pixels, at which PAN is most alike."""
-        pan = _detail(self._degraded(self._window.pan, 0, 0))
+        pan = _detail(self._degrade(self._window.pan, 0, 0))
         near = range(-REACH, REACH + 1)
         alike = {(i, j): self.likeness(self._read(pan, (i, j))) for i in near for j in near}
         row, col = max(alike, key=lambda place: (alike[place], -abs(place[0]) - abs(place[1])))
@@ -243,8 +266,8 @@ class _Details:
             error = np.inf
         return way, float(error)
 
-    def _degraded(self, image: np.ndarray, row: float, col: float) -> np.ndarray:
-        nesting, (h, w) = self._window.nesting.moved(row, col), self._window.ms_valid.shape
+    def _degrade(self, image: np.ndarray, row: float, col: float) -> np.ndarray:
+        nesting, (h, w) = self._window.nesting.move(row, col), self._window.ms_valid.shape
         return degrade(image[None], nesting, (h, w), [GAIN])[0].astype(np.float64)
 
     def _read(self, image: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
@@ -254,8 +277,8 @@ class _Details:
         return values - values.mean()
 
 
-def _of_window(pair: Pair, place: Window) -> _Found | None:
-    """What a window tells; None where it is too empty, too flat, or unlike PAN at any shift."""
+def _measure_window(pair: Pair, place: Window) -> _Found | None:
+    """The shift of a window; None where it is too empty, too flat, or unlike PAN at any shift."""
     margin = REACH + WIDE
     details = _Details(pair.read(place, margin * pair.ratio), margin)
     if details.valid.mean() < 0.5 or details.valid.sum() < FEWEST or not len(details.basis):

@@ -111,6 +111,15 @@ def gaussian_deviation(gain: float, ratio: int) -> float:
     return ratio / math.pi * math.sqrt(-2 * math.log(gain))
 
 
+def low_pass_reach(ratio: int, gains: Sequence[float]) -> int:
+    """PAN pixels that `degrade` looks at beyond the MS pixels, of the lowest of the gains.
+
+    >>> low_pass_reach(4, [0.3, 0.15])
+    11
+    """
+    return math.ceil(TAIL * gaussian_deviation(min(gains), ratio)) + 1
+
+
 # The matrices ------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ them is read to its end, or to the first pixel that says otherwise.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ import numpy as np
 
 from bandweave.errors import FileError
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.raster.grid import Window
+from bandweave.pansharp.sensors import Sensor
+from bandweave.pansharp.threads import map_ordered
+from bandweave.raster.grid import Window, spread_windows
 from bandweave.schema import join_words
+
+log = logging.getLogger(__name__)
 
 SIDE = 64  # MS pixels of a window that is looked at
 WINDOWS = 4  # along each side of the scene, at most
@@ -31,7 +36,7 @@ class _Seen:
     high: float = -math.inf
 
     def add(self, values: np.ndarray) -> None:
-        """More of its pixels, NaN in holes."""
+        """Add pixels of it, NaN in holes."""
         known = values[~np.isnan(values)]
         if known.size:
             self.low = min(self.low, float(known.min()))
@@ -47,8 +52,20 @@ class _Seen:
         return not self.low < self.high
 
 
+def tell_of_pair(
+    pair: Pair, sensor: Sensor, *, with_pan: bool = True, choosable: bool = True
+) -> None:
+    """Log what a user should know of a pair before it is sharpened; as `survey_pair`."""
+    for note in (*pair.notes, *(sensor.notes if with_pan else ())):
+        log.info("%s", note)
+    for doubt in sensor.doubts:
+        log.warning("%s", doubt)
+    for warning in survey_pair(pair, with_pan=with_pan, choosable=choosable):
+        log.warning("%s", warning)
+
+
 def survey_pair(pair: Pair, *, with_pan: bool = True, choosable: bool = True) -> list[str]:
-    """Warnings on a pair: a constant PAN or band, a band that lacks pixels that others have.
+    """Look at a pair, and return warnings: a constant PAN or band, a band that lacks pixels.
 
     with_pan   PAN is looked at too
     choosable  the user may leave bands out by `bands`; else files without them are advised
@@ -56,39 +73,32 @@ def survey_pair(pair: Pair, *, with_pan: bool = True, choosable: bool = True) ->
     Raises FileError for a PAN or for bands without a valid pixel, by name.
     """
     pan, bands = _Seen(), [_Seen() for _ in pair.names]
+    looked_at = [*([pan] if with_pan else []), *bands]
     others, lacking = 0, np.zeros(pair.bands)
-    for window in spread_windows(pair, SIDE, WINDOWS):
-        fine, coarse = pair.raw(window)
+    samples, whole = sample_windows(pair, SIDE, WINDOWS), Window(0, 0, *pair.ms_shape).divide(WHOLE)
+
+    def look(fine: np.ndarray, coarse: np.ndarray) -> None:
         pan.add(fine)
         for band, values in zip(bands, coarse, strict=True):
             band.add(values)
+
+    for fine, coarse in map_ordered(pair.read_holes, samples):
+        look(fine, coarse)
         holes = np.isnan(coarse)
         anywhere = ~holes.all(axis=0)
         others += int(anywhere.sum())
         lacking += (holes & anywhere).sum(axis=(1, 2))
-    looked_at = [*([pan] if with_pan else []), *bands]
-    if any(image.plain for image in looked_at):
-        _read_on(pair, pan, bands, looked_at)
-    _refuse_empty(pair, pan if with_pan else None, bands, choosable)
+    for window in whole:
+        if not any(image.plain for image in looked_at):
+            break
+        look(*pair.read_holes(window.finer(pair.ratio)))
     without = "leave it out with `bands`" if choosable else "give MS files without it"
-    return [
-        *_constant(pair, pan if with_pan else None, bands, without),
-        *_incomplete(pair, lacking / max(others, 1), without),
+    warnings = [
+        *_warn_of_constant(pair, pan if with_pan else None, bands, without),
+        *_warn_of_holes(pair, lacking / max(others, 1), without),
     ]
-
-
-def _read_on(pair: Pair, pan: _Seen, bands: Sequence[_Seen], looked_at: Sequence[_Seen]) -> None:
-    """Look at all of the scene, until no image is plain."""
-    rows, cols = pair.ms_shape
-    for row in range(0, rows, WHOLE):
-        for col in range(0, cols, WHOLE):
-            size = min(WHOLE, rows - row), min(WHOLE, cols - col)
-            fine, coarse = pair.raw(Window(row, col, *size).finer(pair.ratio))
-            pan.add(fine)
-            for band, values in zip(bands, coarse, strict=True):
-                band.add(values)
-            if not any(image.plain for image in looked_at):
-                return
+    _refuse_empty(pair, pan if with_pan else None, bands, choosable)
+    return warnings
 
 
 def _refuse_empty(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], choosable: bool) -> None:
@@ -111,7 +121,9 @@ def _refuse_empty(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], choosab
     raise FileError(f"MS {which} {have} no valid pixel, all is nodata; {advice}")
 
 
-def _constant(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], without: str) -> Iterable[str]:
+def _warn_of_constant(
+    pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], without: str
+) -> Iterable[str]:
     if pan is not None and pan.plain:
         yield (
             f"PAN is constant: {pan.low:g} in every valid pixel; it adds no detail, and the result "
@@ -125,7 +137,7 @@ def _constant(pair: Pair, pan: _Seen | None, bands: Sequence[_Seen], without: st
             )
 
 
-def _incomplete(pair: Pair, shares: np.ndarray, without: str) -> Iterable[str]:
+def _warn_of_holes(pair: Pair, shares: np.ndarray, without: str) -> Iterable[str]:
     for i, share in enumerate(shares):
         if share > MISSING:
             yield (
@@ -144,21 +156,12 @@ def _numbers(pair: Pair) -> Sequence[int]:
     return pair.ms.info.numbers or range(1, pair.bands + 1)
 
 
-def spread_windows(pair: Pair, widest: int, most: int) -> list[Window]:
+def sample_windows(pair: Pair, widest: int, most: int) -> list[Window]:
     """Windows spread evenly over a pair, in PAN pixels.
 
     widest  MS pixels of a window's side
     most    windows along each side of the pair
     """
-    sides = []
-    for count in pair.ms_shape:
-        side = min(widest, count)
-        number = min(most, -(-count // side))
-        starts = np.linspace(0, count - side, number).round().astype(int)
-        sides.append([(int(start), side) for start in starts])
-    rows, cols = sides
-    return [
-        Window(row, col, height, width).finer(pair.ratio)
-        for row, height in rows
-        for col, width in cols
-    ]
+    sizes = [min(widest, count) for count in pair.ms_shape]
+    numbers = [min(most, -(-n // size)) for n, size in zip(pair.ms_shape, sizes, strict=True)]
+    return [window.finer(pair.ratio) for window in spread_windows(pair.ms_shape, sizes, numbers)]

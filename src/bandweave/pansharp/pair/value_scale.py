@@ -16,7 +16,7 @@ import numpy as np
 
 from bandweave.errors import FileError, RunError
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.pair.survey import spread_windows
+from bandweave.pansharp.pair.survey import sample_windows
 from bandweave.pansharp.sensors import Sensor
 
 SHARE = 0.999  # of the valid pixels
@@ -81,7 +81,7 @@ def fit_scale(pairs: Sequence[Pair], sensor: Sensor) -> ValueScale:
 def brightest(pair: Pair) -> tuple[float, float]:
     """Robust maxima of PAN and of the brightest MS band."""
     pan, ms = [], []
-    for place in spread_windows(pair, SIDE, WINDOWS):
+    for place in sample_windows(pair, SIDE, WINDOWS):
         window = pair.read(place)
         pan.append(window.pan[window.pan_valid][:: EVERY**2])
         ms.append(window.ms[:, window.ms_valid][:, :: EVERY**2])

@@ -113,8 +113,8 @@ def draw_plate(sample: Sample, captions: Mapping[str, str], leaders: Sequence[st
 def shown_bands(sensor: Sensor) -> tuple[list[int], str]:
     """Bands shown as red, green and blue, and how to say so; one where there are fewer than three.
 
-    >>> from bandweave.pansharp.sensors import sensor_of
-    >>> shown_bands(sensor_of("worldview-2", 8))
+    >>> from bandweave.pansharp.sensors import find_sensor
+    >>> shown_bands(find_sensor("worldview-2", 8))
     ([4, 2, 1], 'red, green and blue')
     """
     names = list(sensor.bands)

@@ -152,11 +152,6 @@ def toolbox_reach(ratio: int, gains: Sequence[float]) -> int:
     return max(math.ceil(TAIL * gaussian_deviation(min(gains), ratio)) + 1, 5 * ratio)
 
 
-def low_pass_reach(ratio: int, gains: Sequence[float], pan_gain: float) -> int:
-    """PAN pixels beyond the area of an MS window that `degraded` looks at."""
-    return math.ceil(TAIL * gaussian_deviation(min(*gains, pan_gain), ratio)) + 1
-
-
 def block_sizes(ratio: int) -> tuple[int, int]:
     """Pixels of a block's side on the PAN grid and on the MS grid: as much ground."""
     coarse = max(round(BLOCK / ratio), 4)

@@ -10,9 +10,9 @@ import numpy as np
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.pair.registration import measure_shift, registered
+from bandweave.pansharp.pair.registration import correct_shift, measure_shift
 from bandweave.pansharp.pair.survey import survey_pair
-from bandweave.pansharp.sensors import Sensor, sensor_doubts
+from bandweave.pansharp.sensors import Sensor
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def prepared(
     name: str, pair: Pair, sensor: Sensor, peak: float, register: bool
 ) -> tuple[Pair, SceneFacts]:
     """The pair as all methods get it, and its facts."""
-    doubts = sensor_doubts(sensor, pair.names, pair.ratio)
+    doubts = list(sensor.doubts)
     try:
         doubts += survey_pair(pair)
     except FileError as error:
@@ -119,7 +119,7 @@ def prepared(
     for doubt in doubts:
         log.warning("%s: %s", name, doubt)
     if register:
-        pair = registered(pair, shift)
+        pair = correct_shift(pair, shift)
     corrected = register and shift.measured
     facts = SceneFacts(
         name=name,

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
 
 import numpy as np
 
 from bandweave.errors import GridMismatch
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.pair.reduced_scene import ReducedScene
+from bandweave.pansharp.pair.resample import low_pass_reach
+from bandweave.pansharp.pair.wald import ReducedPair
 from bandweave.pansharp.pair.window import PairSource
 from bandweave.pansharp.scores.block_quality import BLOCK, block_windows
-from bandweave.pansharp.scores.full import (
-    FullScorer,
-    degraded,
-    low_pass_reach,
-    toolbox_reach,
-    undecimated,
-)
+from bandweave.pansharp.scores.full import FullScorer, degraded, toolbox_reach, undecimated
 from bandweave.pansharp.scores.reduced import ReducedScorer
 from bandweave.pansharp.sensors import Sensor
 from bandweave.pansharp.sharpener import MakeSharpener, Sharpener
@@ -30,89 +24,88 @@ PROTOCOLS = (REDUCED_RESOLUTION, FULL_RESOLUTION)
 WINDOW = 1024  # PAN pixels scored at a time
 
 
-class _Windows(NamedTuple):
-    """What a window adds to a score: see the scorers' add."""
+class _Stage(ABC):
+    """A pair as a protocol has it, and how a sharpener is scored on it.
 
-    window: Window
-    arrays: tuple[np.ndarray, ...]
+    scene   the pair that is sharpened
+    window  PAN pixels scored at a time
+    """
+
+    def __init__(self, scene: PairSource, sensor: Sensor, window: int) -> None:
+        self.scene, self.sensor, self.window = scene, sensor, window
+        self.shape = scene.grid.height, scene.grid.width
+
+    def fit(self, make: MakeSharpener) -> Sharpener:
+        """Make a sharpener and let it look at the pair."""
+        sharpener = make(self.scene, self.sensor)
+        places = self.scene.grid.window.divide(self.window)
+        sharpener.fit(map_ordered(lambda at: self.scene.read(at, sharpener.margin), places))
+        return sharpener
+
+    def sharpen(self, sharpener: Sharpener, window: Window) -> np.ndarray:
+        """(C, H, W) of a window."""
+        seen = self.scene.read(window, sharpener.margin)
+        return sharpener.apply(seen)[:, *seen.core]
+
+    @abstractmethod
+    def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
+        """The scores of a sharpener that was fitted, and what was counted."""
 
 
-class ReducedStage:
-    """A pair at reduced resolution, and how a sharpener is scored on it."""
+class ReducedStage(_Stage):
+    """A pair at reduced resolution. Raises GridMismatch for one that is too small."""
 
     def __init__(
         self, pair: Pair, sensor: Sensor, peak: float, window: int, toolbox: bool = False
     ) -> None:
-        self.pair, self.sensor, self.peak = pair, sensor, peak
         try:
-            self.scene = ReducedScene(pair, sensor)
+            self.coarser, self.peak = ReducedPair(pair, sensor), peak
         except ValueError as error:
             raise GridMismatch(str(error)) from None
-        self.shape = self.scene.shape
-        self.window = max(window // pair.ratio, BLOCK)
-
-    def fitted(self, make: MakeSharpener) -> Sharpener:
-        """A sharpener that has looked at the scene."""
-        return _fit(make(self.scene, self.sensor), self.scene, self.shape, self.window)
+        super().__init__(self.coarser, sensor, max(window // pair.ratio, BLOCK))
 
     def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
-        """The scores, and what was counted."""
-        scorer = ReducedScorer(self.shape, self.scene.bands, self.scene.ratio, self.peak)
+        """Compare with the observed MS."""
+        pair = self.coarser
+        scorer = ReducedScorer(self.shape, pair.bands, pair.ratio, self.peak)
 
-        def make(window: Window) -> _Windows:
+        def make(window: Window) -> tuple[Window, tuple[np.ndarray, ...]]:
             around = scorer.around(window)
-            truth, valid = self.scene.truth(around)
-            return _Windows(window, (truth, self.sharp(sharpener, around), valid))
+            truth, valid = pair.read_truth(around)
+            return window, (truth, self.sharpen(sharpener, around), valid)
 
-        for window, (truth, image, valid) in map_ordered(
-            make, block_windows(self.shape, self.window)
-        ):
+        windows = block_windows(self.shape, self.window)
+        for window, (truth, image, valid) in map_ordered(make, windows):
             scorer.add(truth, image, valid, window)
         return scorer.result(), scorer.counted
 
-    def sharp(self, sharpener: Sharpener, window: Window) -> np.ndarray:
-        """(C, h, w) of a window."""
-        return _sharp(sharpener, self.scene, window)
 
-
-class FullStage:
-    """A pair as it is, and how a sharpener is scored on it."""
+class FullStage(_Stage):
+    """A pair as it is."""
 
     def __init__(
         self, pair: Pair, sensor: Sensor, peak: float, window: int, toolbox: bool = False
     ) -> None:
-        self.pair = self.scene = pair
-        self.sensor, self.toolbox = sensor, toolbox
-        self.shape = pair.grid.height, pair.grid.width
-        self.window = window
-        self._reach = low_pass_reach(pair.ratio, sensor.mtf, sensor.mtf_pan)
+        super().__init__(pair, sensor, window)
+        self.pair, self.toolbox = pair, toolbox
+        self._reach = low_pass_reach(pair.ratio, (*sensor.mtf, sensor.mtf_pan))
         if toolbox:
             self._reach = max(self._reach, toolbox_reach(pair.ratio, sensor.mtf))
 
-    def fitted(self, make: MakeSharpener) -> Sharpener:
-        """A sharpener that has looked at the scene."""
-        return _fit(make(self.pair, self.sensor), self.pair, self.shape, self.window)
-
     def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
-        """The scores, and what was counted."""
+        """Compare with PAN and MS as they are."""
         pair, r = self.pair, self.pair.ratio
         scorer = FullScorer(self.shape, pair.ms_shape, pair.bands, r, toolbox=self.toolbox)
         pixels = 0
 
-        def make(coarse: Window) -> _Windows:
+        def make(coarse: Window) -> tuple[Window, tuple[np.ndarray, ...]]:
             inner = coarse.finer(r)
-            outer = Window(
-                inner.row - self._reach,
-                inner.col - self._reach,
-                inner.height + 2 * self._reach,
-                inner.width + 2 * self._reach,
-            ).clip(*self.shape)
+            outer = inner.grow(self._reach).clip(*self.shape)
             assert outer is not None
             seen = pair.read(outer, sharpener.margin)
             core = seen.core
-            image, pan = sharpener.apply(seen)[:, *core], seen.pan[core]
-            valid = seen.valid[core]
-            nesting = pair.nesting.cropped((outer.row, outer.col), (coarse.row, coarse.col))
+            image, pan, valid = sharpener.apply(seen)[:, *core], seen.pan[core], seen.valid[core]
+            nesting = pair.nesting.crop(outer[:2], coarse[:2])
             low = degraded(
                 image, pan, nesting, coarse[2:], self.sensor.mtf, self.sensor.mtf_pan, valid
             )
@@ -120,9 +113,7 @@ class FullStage:
             cut = inner.slices((outer.row, outer.col))
             high = image[:, *cut], pan[cut], valid[cut]
             arrays = (*high, exact.ms, *low[:2], low[2] & exact.ms_valid)
-            return _Windows(
-                coarse, arrays + (self._flat(outer, image, cut) if self.toolbox else ())
-            )
+            return coarse, arrays + (self._flat(outer, image, cut) if self.toolbox else ())
 
         coarse_windows = block_windows(
             pair.ms_shape, max(self.window // r, scorer.blocks[1]), scorer.blocks[1]
@@ -145,24 +136,8 @@ class FullStage:
         made = undecimated(image, seen.pan, seen.ms, seen.nesting, self.sensor.mtf, seen.valid)
         return tuple(array[..., *cut] for array in made)
 
-    def sharp(self, sharpener: Sharpener, window: Window) -> np.ndarray:
-        """(C, h, w) of a window."""
-        return _sharp(sharpener, self.pair, window)
 
-
-STAGES: dict[str, Any] = {REDUCED_RESOLUTION: ReducedStage, FULL_RESOLUTION: FullStage}
-
-
-def _fit(sharpener: Sharpener, scene: PairSource, shape: tuple[int, int], window: int) -> Sharpener:
-    def windows() -> Iterator[Any]:
-        yield from map_ordered(
-            lambda at: scene.read(at, sharpener.margin), Window(0, 0, *shape).divide(window)
-        )
-
-    sharpener.fit(windows())
-    return sharpener
-
-
-def _sharp(sharpener: Sharpener, scene: PairSource, window: Window) -> np.ndarray:
-    seen = scene.read(window, sharpener.margin)
-    return sharpener.apply(seen)[:, *seen.core]
+STAGES: dict[str, type[ReducedStage] | type[FullStage]] = {
+    REDUCED_RESOLUTION: ReducedStage,
+    FULL_RESOLUTION: FullStage,
+}

@@ -99,12 +99,7 @@ class ReducedScorer:
 
     def around(self, window: Window) -> Window:
         """What must be read to add a window: it and 5 px more on the sides where there are any."""
-        grown = Window(
-            window.row - MARGIN,
-            window.col - MARGIN,
-            window.height + 2 * MARGIN,
-            window.width + 2 * MARGIN,
-        ).clip(*self.shape)
+        grown = window.grow(MARGIN).clip(*self.shape)
         assert grown is not None
         return grown
 
@@ -195,8 +190,7 @@ class ReducedScorer:
                     structural_similarity(band_x, band_y, self.peak)[whole].sum()
                 )
             self._similarity_windows += int(whole.sum()) * self.bands
-        near = Window(inner.row - 1, inner.col - 1, inner.height + 2, inner.width + 2)
-        clipped = near.clip(*self.shape)
+        clipped = inner.grow(1).clip(*self.shape)
         assert clipped is not None
         rows, cols = clipped.slices((outer.row, outer.col))
         if min(clipped.height, clipped.width) >= 3:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from bandweave.pansharp.pair.reduced_scene import ReducedScene
+from bandweave.pansharp.pair.wald import ReducedPair
 from bandweave.pansharp.pair.window import PairSource
-from bandweave.raster.grid import Window
+from bandweave.raster.grid import Window, spread_windows
 
 if TYPE_CHECKING:
     from bandweave.pansharp.scores.pairs import SceneFacts
@@ -51,7 +51,7 @@ class Sample:
 def take_sample(scene: PairSource, shape: tuple[int, int], facts: SceneFacts) -> Sample:
     """The region of a scene where PAN has the most detail, of 25 at most that are looked at."""
     best, place = -1.0, None
-    for window in _places(shape):
+    for window in _choose_regions(shape):
         seen = scene.read(window)
         share = float(seen.pan_valid.mean())
         found = share * float(_detail(seen.pan)[seen.pan_valid].mean()) if share > 0 else 0.0
@@ -62,27 +62,24 @@ def take_sample(scene: PairSource, shape: tuple[int, int], facts: SceneFacts) ->
     rows, cols = seen.core
     ms = seen.interpolate()[:, rows, cols]
     truth, valid = None, seen.valid[rows, cols]
-    if isinstance(scene, ReducedScene):
-        truth, valid = scene.truth(place)
+    if isinstance(scene, ReducedPair):
+        truth, valid = scene.read_truth(place)
     pan = seen.pan[rows, cols]
-    crops = _crops(pan, ms if truth is None else truth, valid)
+    crops = choose_crops(pan, ms if truth is None else truth, valid)
     return Sample(facts, place, crops, pan, ms, truth, valid)
 
 
-def _places(shape: tuple[int, int]) -> list[Window]:
-    sides = []
-    for length in shape:
-        side = min(REGION, length)
-        number = min(LOOKED, max(length // side, 1))
-        sides.append([(int(s), side) for s in np.linspace(0, length - side, number).round()])
-    return [Window(r, c, h, w) for r, h in sides[0] for c, w in sides[1]]
+def _choose_regions(shape: tuple[int, int]) -> list[Window]:
+    sizes = [min(REGION, length) for length in shape]
+    numbers = [min(LOOKED, length // size) for length, size in zip(shape, sizes, strict=True)]
+    return spread_windows(shape, sizes, numbers)
 
 
 def _detail(pan: np.ndarray) -> np.ndarray:
     return np.abs(pan - ndimage.uniform_filter(pan, 5, mode="nearest"))
 
 
-def _crops(pan: np.ndarray, bands: np.ndarray, valid: np.ndarray) -> tuple[Window, ...]:
+def choose_crops(pan: np.ndarray, bands: np.ndarray, valid: np.ndarray) -> tuple[Window, ...]:
     """Squares of the region that do not overlap, those with holes last."""
     size = tuple(min(CROP, length) for length in pan.shape)
     total = bands.sum(axis=0)

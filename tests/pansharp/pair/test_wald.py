@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.pair.reduced import reduced
 from bandweave.pansharp.pair.resample import degrade, gaussian_deviation
+from bandweave.pansharp.pair.wald import reduce_window
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Window
 
@@ -33,7 +33,7 @@ def place_pair(ratio: int, row: float, col: float) -> Pair:
 def test_all_three_show_the_same_ground(ratio, row, col, margin):
     """PAN and target agree pixel on pixel, and with the means of MS's coarser pixels."""
     pair = place_pair(ratio, row, col)
-    made = reduced(pair.read(pair.grid.window, margin), [0.3], 0.2)
+    made = reduce_window(pair.read(pair.grid.window, margin), [0.3], 0.2)
     h, w = made.ms.shape[1:]
     assert (h, w) == tuple(n // ratio for n in pair.ms_shape)
     assert made.pan.shape == made.valid.shape == made.target.shape[1:] == (h * ratio, w * ratio)
@@ -56,8 +56,8 @@ def test_a_margin_shows_the_filters_what_lies_around():
         Nesting(4, 0.5, -0.25),
     )
     gains = (0.3, 0.25, 0.35)
-    everything = reduced(pair.read(pair.grid.window, 64), gains, 0.15)
-    part = reduced(pair.read(Window(48, 32, 64, 64), 64), gains, 0.15)
+    everything = reduce_window(pair.read(pair.grid.window, 64), gains, 0.15)
+    part = reduce_window(pair.read(Window(48, 32, 64, 64), 64), gains, 0.15)
     np.testing.assert_allclose(part.ms, everything.ms[:, 3:7, 2:6], atol=1e-6)
     np.testing.assert_allclose(part.pan, everything.pan[12:28, 8:24], atol=1e-6)
     np.testing.assert_array_equal(part.target, everything.target[:, 12:28, 8:24])
@@ -68,7 +68,7 @@ def test_gains_go_to_their_bands():
     window = pair.read(pair.grid.window)
     rng = np.random.default_rng(0)
     window.ms = np.repeat(rng.random((1, 40, 44)), 2, axis=0).astype(np.float32)
-    made = reduced(window, (0.2, 0.6), 0.15)
+    made = reduce_window(window, (0.2, 0.6), 0.15)
     for band, gain in enumerate((0.2, 0.6)):
         alone = degrade(window.ms[:1], Nesting(2), (20, 22), [gain])[0]
         np.testing.assert_array_equal(made.ms[band], alone)
@@ -80,7 +80,7 @@ def test_holes_spoil_what_is_made_of_them():
     window = pair.read(Window(0, 0, 64, 64))
     window.ms_valid[0, 0] = False
     window.pan_valid[40, 40] = False
-    made = reduced(window, [0.3], 0.3)
+    made = reduce_window(window, [0.3], 0.3)
     assert not made.valid[:4, :4].any()  # of the same coarser pixel
     assert not made.valid[8:12, 8:12].any()
     assert made.valid.sum() == 16 * 16 - 32
@@ -89,4 +89,4 @@ def test_holes_spoil_what_is_made_of_them():
 def test_a_window_too_small():
     pair = place_pair(4, 0, 0)
     with pytest.raises(ValueError, match="3×3 MS pixels has no pixel 4 times coarser"):
-        reduced(pair.read(Window(0, 0, 12, 12)), [0.3], 0.15)
+        reduce_window(pair.read(Window(0, 0, 12, 12)), [0.3], 0.15)

@@ -1,17 +1,44 @@
-"""Files that list pairs of PAN and MS files: those to train on, those to score on."""
+"""The files of pairs: how one is named, and files that list those to train and to score on."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bandweave.errors import ConfigError
-from bandweave.pansharp.config import PairFiles
-from bandweave.pansharp.pair.pair import Files, PathLike
-from bandweave.schema import from_dict
+from bandweave.raster.open import PathLike
+from bandweave.schema import OneOrMore, from_dict
 from bandweave.yaml_files import read_yaml
+
+Files = tuple[PathLike, PathLike | Sequence[PathLike]]  # PAN, and MS or one file a band
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of a pair.
+
+    pan  a file of one band, or FILE:KEY where it holds several arrays
+    ms   a file, or one file a band
+    """
+
+    pan: str
+    ms: OneOrMore[str]
+
+
+def list_ms_files(ms: PathLike | Sequence[PathLike]) -> list[PathLike]:
+    """The MS file, or one file a band, as a list."""
+    return [ms] if isinstance(ms, str | os.PathLike) else list(ms)
+
+
+def split_key(path: PathLike) -> tuple[PathLike, str | None]:
+    """FILE and KEY of 'FILE:KEY' where that is no file and FILE is one."""
+    name, colon, inner = os.fspath(path).rpartition(":")
+    if colon and inner and not os.path.exists(path) and os.path.isfile(name):
+        return name, inner
+    return path, None
 
 
 def listed_pairs(path: PathLike) -> dict[str, Any]:
