@@ -83,15 +83,20 @@ def test_a_wrong_import_is_seen(seen, file, line, contract):
     assert re.search(rf"{importer} -> {imported}\b", told), told
 
 
-def test_import_bandweave_loads_nothing_heavy():
-    loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, bandweave; print(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert "bandweave" in loaded
-    assert not set(HEAVY) & set(loaded)
+def test_nothing_heavy_is_loaded_before_it_is_needed():
+    """By `import bandweave`, and by what opens a run and uses it without training."""
+    code = (
+        "import sys, bandweave; print(*sys.modules)\n"
+        "import bandweave.landcover.mapping, bandweave.landcover.scoring, bandweave.landcover.run\n"
+        "import bandweave.pansharp.sharpening, bandweave.pansharp.run; print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    package, runs = (line.split() for line in told.splitlines())
+    assert "bandweave" in package
+    assert not set(HEAVY) & set(package)
+    assert "torch" in runs
+    assert not {"lightning_fabric", "torch._dynamo", "matplotlib", "transformers"} & set(runs)
 
 
 def test_every_public_name_is_there():

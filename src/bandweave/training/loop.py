@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, RunError
@@ -23,6 +22,9 @@ from bandweave.training.optimizer import WeightAverage, learning_rate, make_opti
 from bandweave.training.processes import repeatable, reseed, start, together
 from bandweave.training.progress import Progress
 from bandweave.training.state import TrainState, identity_of
+
+if TYPE_CHECKING:  # it takes as long to import as torch, and a run is opened without it
+    from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
 
