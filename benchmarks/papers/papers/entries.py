@@ -7,6 +7,7 @@ different tables that are of the same configuration share it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -245,7 +246,7 @@ def average(measured: Measured, paper: Paper, model: str) -> dict[str, list[floa
         return [sum(value(done[s]) for done in by_scene) / len(by_scene) for s in seeds]
 
     def value_of(metric: str) -> Callable[[Result], float]:
-        return lambda each: each.values[each.cell.case][ALL][metric]
+        return lambda each: each.values[each.cell.case][ALL].get(metric, math.nan)
 
     found = {metric: means(value_of(metric)) for metric in map_metrics()}
     return {**found, "minutes": means(lambda each: (each.seconds["train"] or 0) / 60)}

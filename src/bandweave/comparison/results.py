@@ -7,6 +7,7 @@ A score is found by its case (a scene and split, or a protocol), its part (a cla
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,8 +97,12 @@ def group_by_model(results: Iterable[Result]) -> dict[str, list[Result]]:
 def score_table(
     results: Iterable[Result], case: tuple[str, ...], metric: str, parts: Sequence[str]
 ) -> np.ndarray:
-    """(k, n): a score by seed and part, of the cells that are done."""
-    rows = [[each.values[case][part][metric] for part in parts] for each in results if each.done]
+    """Scores by seed and part (k, n) of the cells that are done; NaN where there is none."""
+    rows = [
+        [each.values[case][part].get(metric, math.nan) for part in parts]
+        for each in results
+        if each.done
+    ]
     return np.array(rows, np.float64).reshape(len(rows), len(parts))
 
 

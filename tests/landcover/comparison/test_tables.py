@@ -11,6 +11,7 @@ from bandweave.comparison.summary import summarise
 from bandweave.comparison.tables import escape_tex, markdown_rows
 from bandweave.landcover.comparison.plan import Plan
 from bandweave.landcover.comparison.task import LandCoverTask
+from bandweave.landcover.metrics import METRICS, MapMetric, map_metrics
 
 TASK = LandCoverTask(Plan({}, {}, {}, ()))
 
@@ -46,11 +47,11 @@ def bold(results):
 def test_a_difference_that_holds_is_bold(result):
     results = of(result, CLEAR)
     assert bold(results) == {
-        "good": {"overall_accuracy", "average_accuracy", "kappa"},
+        "good": set(map_metrics()),
         "bad": set(),
     }
     text = markdown(results)
-    assert "| good | **90.80 ± 0.84** | **90.80 ± 0.84** | **81.60 ± 1.67** | 5 |" in text
+    assert "| good | **90.80 ± 0.84** | **90.80 ± 0.84** | **81.60 ± 1.67** |" in text
     assert "| bad | 51.20 ± 1.30 |" in text
     assert "adjusted by Holm's method for the 1 pair of models in all tables" in text
 
@@ -99,7 +100,7 @@ def test_a_cell_that_failed_is_a_dash_with_a_footnote(result):
     rights = {**CLEAR, "broken": [None, 70, None, 71, 72]}
     results = of(result, rights)
     text = markdown(results)
-    assert "| broken | – [1] | – [1] | – [1] | 3 |" in text
+    assert f"| broken |{' – [1] |' * len(map_metrics())} 3 |" in text
     assert (
         "[1] town, blocks, broken: seed 0, 2: it broke. Overall accuracy of those that are done"
         in text
@@ -174,3 +175,11 @@ def test_no_name_is_a_command_of_latex(name):
 def test_a_cell_of_markdown_stays_in_its_cell():
     lines = markdown_rows(["a|b"], [["c\n| d"]])
     assert lines == ["| a\\|b |", "|---|", "| c \\| d |"]
+
+
+def test_a_score_that_was_not_known_when_results_were_kept_is_a_dash(result, monkeypatch):
+    results = of(result, CLEAR)
+    row = MapMetric(name="own", symbol="own", compute=lambda scores: 0.5)
+    monkeypatch.setitem(METRICS, "own", row)
+    assert "| good | **90.80 ± 0.84** | **90.80 ± 0.84** | **81.60 ± 1.67** |" in markdown(results)
+    assert "– | 5 |" in markdown(results)

@@ -121,7 +121,7 @@ def test_scores_are_those_of_the_method_on_the_runs_own_pixels(finished):
     for name, one in (("m3amba_tiny", scores), ("svm", expected)):
         row = page.row(name)
         assert row[1] == f"{100 * one.overall_accuracy:.2f} %"
-        assert row[3:] == [f"{100 * one.average_accuracy:.2f} %", f"{one.kappa:.4f}"]
+        assert row[3:5] == [f"{100 * one.average_accuracy:.2f} %", f"{one.kappa:.4f}"]
     points = 100 * (scores.overall_accuracy - expected.overall_accuracy)
     row = page.row("difference")
     assert row[1] == f"{points:+.2f} points".replace("-", "−")
