@@ -216,8 +216,8 @@ def test_scenes_that_are_open(tmp_path):
 def test_two_processes_never_work_in_one_folder(tmp_path):
     hold = (
         "import sys, time; from pathlib import Path\n"
-        "from bandweave.cluster.lock import only_one\n"
-        "with only_one(Path(sys.argv[1])): print('in', flush=True); time.sleep(0.6)\n"
+        "from bandweave.cluster.lock import wait_for_folder\n"
+        "with wait_for_folder(Path(sys.argv[1])): print('in', flush=True); time.sleep(0.6)\n"
         "open(sys.argv[1] + '/left', 'w').close(); time.sleep(9)"
     )
     other = subprocess.Popen(
@@ -250,8 +250,8 @@ def test_a_second_comparison_in_a_folder_is_refused(copy, files):
 def test_a_lock_goes_with_its_process(tmp_path):
     hold = (
         "import sys, time; from pathlib import Path\n"
-        "from bandweave.cluster.lock import only_one\n"
-        "with only_one(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+        "from bandweave.cluster.lock import wait_for_folder\n"
+        "with wait_for_folder(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True
