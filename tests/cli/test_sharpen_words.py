@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from scipy import ndimage
 import bandweave as bw
 from bandweave.cli.sharpen import parse as parse_sharpening
 from bandweave.cli.sharpen_score import parse as parse_scoring
+from bandweave.pansharp.options import SharpenOptions
+from bandweave.pansharp.scoring import ScoreOptions
 from bandweave.pansharp.simulate import simulated_pair
 from bandweave.pansharp.training import train_sharpener
 
@@ -258,17 +261,18 @@ def test_scores_take_the_sensor_of_the_run(call, off, run):
 
 
 def test_python_takes_what_the_commands_take():
-    """Every flag is an argument of the same name."""
+    """Every flag is an argument or an option of the same name."""
     told = {"quiet", "debug", "list"}
     flags = set(vars(parse_sharpening(["p", "m", "o"]))) - told - {"ms_only"}
     known = {
         name for f in (bw.sharpen, bw.super_resolve) for name in inspect.signature(f).parameters
-    }
+    } | {option.name for option in fields(SharpenOptions)}
     assert flags <= known
     flags = set(vars(parse_scoring(["--pan", "p", "--ms", "m"]))) - told
     given = {"pan", "ms"}  # a pair of `pairs`
     chosen = {"full_only", "reduced_only"}  # `protocols`
-    assert flags - given - chosen <= set(inspect.signature(bw.score_sharpeners).parameters)
+    known = set(inspect.signature(bw.score_sharpeners).parameters)
+    assert flags - given - chosen <= known | {option.name for option in fields(ScoreOptions)}
 
 
 def test_scores_from_python_are_those_of_the_command(call, off, run, tmp_path):
