@@ -257,7 +257,7 @@ def plan(name: str, *models: str) -> str:
     for row in panel.rows:
         if models and row.model.split()[0] not in models:
             continue
-        scores = [f"{100 * e.mean:.1f} ± {100 * e.std:.1f}" for e in row.scores.values()]
+        scores = [f"{100 * e.mean:.1f}&nbsp;± {100 * e.std:.1f}" for e in row.scores.values()]
         gain = panel.gain_words(row, digits=3)
         trained = "–" if row.parameters is None else f"{row.parameters:,}"
         lines.append(f"| {row.model} | {' | '.join([*scores, gain, str(row.seeds), trained])} |")
