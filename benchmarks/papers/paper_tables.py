@@ -27,7 +27,7 @@ from pathlib import Path
 from bandweave.comparison.making import share_threads
 from bandweave.comparison.plan import Sharing
 from bandweave.errors import BandweaveError, ConfigError
-from bandweave.landcover.baselines.methods import BASELINES
+from bandweave.landcover.baselines.methods import METHODS
 from bandweave.schema import nearest
 from bandweave.training.atomic import write_text
 from bandweave.training.progress import set_up_logging
@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     add("--papers", nargs="+", choices=PAPERS, default=list(PAPERS))
     add("--tables", nargs="+", default=[], help="I II VI VII VIII IX X main ablations complexity")
     add("--scenes", nargs="+", default=[], help="benchmarks, scene files, simulated:SEED")
-    add("--models", nargs="+", choices=[*MODELS, *BASELINES], default=["own", "random_forest"],
+    add("--models", nargs="+", choices=[*MODELS, *METHODS], default=["own", "random_forest"],
         help="own: the paper's; the others stand beside it in tables of methods")  # fmt: skip
     add("--size", choices=("tiny", "small", "paper"), default="small", help="presets of ours")
     add("--clip", help="weights of CLIP; the embedded ones, of the size paper the papers' own")

@@ -63,7 +63,7 @@ def test_a_comparison_goes_on_from_its_file_alone(tmp_path, monkeypatch):
     assert origins == {SCENE.replace("{seed}", str(seed)) for seed in (0, 1)}
     assert "OA over " in first.table
     shutil.rmtree(tmp_path / "a")
-    monkeypatch.setattr("bandweave.landcover.comparison.cell.fit_baseline", None)
+    monkeypatch.setattr("bandweave.landcover.comparison.cell.train", None)
     again = bw.compare(**ASKED, out=tmp_path / "b", rows=rows)
     assert not again.failed
     assert len(rows.read_text().splitlines()) == 4

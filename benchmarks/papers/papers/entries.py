@@ -19,7 +19,7 @@ from bandweave.comparison.plan import CellOptions, Sharing
 from bandweave.comparison.results import ALL, Result, read_results
 from bandweave.comparison.summary import summarise
 from bandweave.data.scene import Scene
-from bandweave.landcover.baselines.methods import BASELINES
+from bandweave.landcover.baselines.methods import METHODS
 from bandweave.landcover.comparison.plan import Plan
 from bandweave.landcover.comparison.task import LandCoverTask
 from bandweave.landcover.metrics import map_metrics
@@ -95,7 +95,7 @@ def name_of(settings: Settings, paper: Paper, ours: Ours) -> str:
 def others_of(settings: Settings, paper: Paper) -> dict[str, str]:
     """Models that stand beside the paper's own, by the names that tables give them."""
     wanted = [name for name in settings.models if name not in ("own", paper.model)]
-    return {name if name in BASELINES else settings.preset(name): name for name in wanted}
+    return {name if name in METHODS else settings.preset(name): name for name in wanted}
 
 
 def runs_own(settings: Settings, paper: Paper) -> bool:
@@ -143,7 +143,7 @@ def plan_of(
             }
     layers = layers_of(paper, name, scene, "all")
     for title, model in others_of(settings, paper).items() if compared else ():
-        if model in BASELINES:
+        if model in METHODS:
             models[title] = None
         else:
             models[title] = {

@@ -14,7 +14,7 @@ from bandweave.cli.comparison_options import (
 from bandweave.cli.options import ConfigParser
 from bandweave.data.samples.crops import SampleConfig
 from bandweave.data.splits.roles import SplitConfig
-from bandweave.landcover.baselines.methods import BASELINES
+from bandweave.landcover.baselines.methods import METHODS
 from bandweave.models import LAND_COVER
 from bandweave.training.config import TrainConfig
 
@@ -25,7 +25,7 @@ write results.csv, times.csv, table.md, table.tex and compare.html. The same com
 was stopped and repeats nothing that is finished; more models, scenes, splits or seeds may be added.
 
 Models: {", ".join(LAND_COVER)};
-classical methods on the same pixels: {", ".join(BASELINES)}.
+classical methods on the same pixels: {", ".join(METHODS)}.
 A seed draws the split, but for masks that are given, and trains the model.
 
 --config FILE holds the same in YAML, and there a model or a split may have options of its own:

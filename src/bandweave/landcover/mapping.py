@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import ClassInfo, Part, Scene
 from bandweave.errors import ConfigError, FileError, OutputError
+from bandweave.landcover.run import Run
 from bandweave.raster.writing.outputs import OutputSet, cannot_write
 from bandweave.raster.writing.raster import MapWriter, Overviews, RasterForm
 from bandweave.raster.writing.style import aux_xml, build_vrt, qml
@@ -30,34 +31,15 @@ from bandweave.training.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-    from bandweave.landcover.predict.net import Predictor, Strip
+    from bandweave.landcover.predict.net import Strip
 
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
 
-class Mappable(Protocol):
-    """What a map needs of a run: `landcover.run.Run` is one."""
-
-    @property
-    def classes(self) -> Sequence[ClassInfo]: ...
-    @property
-    def layers(self) -> Mapping[str, Mapping[str, Any]]: ...
-    @property
-    def output_ratio(self) -> int: ...
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def gives_probabilities(self) -> bool: ...
-    @property
-    def files(self) -> Sequence[str]: ...
-    def predictor(self, reference: str, **options: Any) -> Predictor: ...
-    def use_device(self, device: str | torch.device | None) -> None: ...
-
-
 def map_scene(
-    run: PathLike | Mappable,
+    run: PathLike | Run,
     scene: Scene,
     out: PathLike,
     *,
@@ -108,7 +90,7 @@ def map_scene(
     """
     if overviews not in ("nearest", "mode"):
         raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")
-    run = _opened(run)
+    run = run if isinstance(run, Run) else Run.open(run)
     scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
     asked = {"confidence": confidence, "probabilities": probabilities, "uncertainty": uncertainty}
     kinds = _kinds(scene, Path(out), asked)
@@ -185,7 +167,7 @@ class _PartWriters:
         part: Part,
         targets: dict[str, Path],
         forms: dict[str, RasterForm],
-        run: Mappable,
+        run: Run,
         outputs: OutputSet,
     ) -> None:
         self.nodata = int(forms["map"].nodata or 0)
@@ -265,15 +247,7 @@ def _on_the_ground(scene: Scene) -> list[bool]:
     return placed
 
 
-def _opened(run: PathLike | Mappable) -> Mappable:
-    if isinstance(run, str | os.PathLike):
-        from bandweave.landcover.run import Run
-
-        return Run.open(run)
-    return run
-
-
-def _inputs(run: Mappable, scene: Scene) -> list[str]:
+def _inputs(run: Run, scene: Scene) -> list[str]:
     """The files that are read: an output never takes their place."""
     return [*scene.files, *run.files]
 

@@ -180,6 +180,7 @@ def fit_classical(
     """Train a classical method and give its run, which is not saved."""
     began = time.monotonic()
     layers = describe_layers(scene, config.layers)
+    layers = {name: layers[name] for name in config.layers or layers}  # in the order asked for
     fitted = fit_method(config.name, config.model, scene, split, list(layers), config.train.seed)
     return ClassicalRun(
         folder=folder,

@@ -3,7 +3,7 @@
 import pytest
 
 from bandweave.errors import ConfigError, SplitError
-from bandweave.landcover.comparison.plan import Plan
+from bandweave.landcover.comparison.plan import Plan, read_cell_config
 
 SCENES = {"town": ("simulated:0", None)}
 
@@ -65,7 +65,10 @@ def test_options_reach_whom_they_are_for():
         ({"split_options": {"per_class": 5}}, "none of the splits has a use for 'per_class'"),
         ({"models": {"a": {"model": "m3amba_tiny", "stpes": 3}}}, "a: stpes: no such option; did"),
         ({"models": {"a": {"model": "m3amba_tiny", "seed": 3}}}, "the seeds are those of the comp"),
-        ({"models": {"a": {"model": "svm", "steps": 3}}}, "'svm' has no option"),
+        (
+            {"models": {"a": {"model": "svm", "steps": 3}}},
+            "steps: a classical method has no use for it",
+        ),
         ({"models": {"a b": {"model": "svm"}, "a_b": {"model": "knn"}}}, "make the same folder"),
         ({"seeds": 0}, "seeds 0: give how many"),
         ({"seeds": [1, 1]}, "different whole numbers"),
@@ -79,3 +82,10 @@ def test_what_does_not_exist_is_named(given, told):
 def test_a_split_without_a_test_side_is_refused():
     with pytest.raises(SplitError, match="'all' has no test side"):
         plan(splits=["all"])
+
+
+def test_classical_methods_have_options_too():
+    models = {"few": {"model": "random_forest", "trees": 20}, "knn": {"layers": ["hsi"]}}
+    few, knn = (read_cell_config(cell) for cell in plan(models, seeds=[3]).cells())
+    assert (few.name, few.model.trees, few.train.seed) == ("random_forest", 20, 3)
+    assert (knn.name, knn.layers) == ("knn", ["hsi"])

@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.scene import Scene
-from bandweave.data.splits.splitting import TEST, TRAIN, Split
+from bandweave.data.splits.splitting import TRAIN, Split
 from bandweave.errors import ConfigError, FileError, SplitError
 from bandweave.landcover.baselines.inputs import Bands, Inputs, Profiles
-from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
 
 FOLDS = 3
 SEARCHED = 300  # training pixels of each class, at most, on which options are chosen
@@ -288,48 +287,3 @@ def _threads() -> int:
     import torch
 
     return torch.get_num_threads()
-
-
-# As a comparison calls them -----------------------------------------------------------------------
-
-BASELINES = METHODS
-
-
-@dataclass(frozen=True, eq=False)
-class FittedBaseline:
-    """A trained method with the scene and the split that it was trained on."""
-
-    scene: Scene
-    split: Split
-    fitted: FittedMethod
-
-    def describe(self, part: int, training: bool) -> np.ndarray:
-        """The values (H, W, C) of the label pixels of a part."""
-        return self.fitted.inputs.values(self.scene.parts[part])
-
-    def score(self) -> Scores:
-        """Scores over the split's test pixels, each once."""
-        values, truth = pixels_of(self.scene, self.split, TEST, self.fitted.inputs)
-        confusion = confusion_matrix(truth, self.fitted.predict(values), len(self.split.classes))
-        protocol = {
-            **self.split.protocol(self.fitted.inputs.reach(self.scene)),
-            "scene": self.scene.name,
-            "model": self.fitted.name,
-        }
-        scores = Scores(confusion, tuple(each.name for each in self.scene.classes), protocol)
-        assert_supports(scores, self.split)
-        return scores
-
-
-def fit_baseline(
-    name: str,
-    scene: Scene,
-    split: Split,
-    layers: Sequence[str] = (),
-    *,
-    seed: int = 0,
-    threads: int = 1,
-) -> FittedBaseline:
-    """Train a method with its default options; it takes as many threads as torch does."""
-    options, names = METHODS[name].config, list(layers) or list(scene.layers)
-    return FittedBaseline(scene, split, fit_method(name, options, scene, split, names, seed))

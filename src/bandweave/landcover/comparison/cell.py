@@ -25,21 +25,17 @@ from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.data.splits.splitting import Split, split
 from bandweave.errors import RunError
-from bandweave.landcover.baselines.methods import fit_baseline
-from bandweave.landcover.baselines.run import BaselineRun
 from bandweave.landcover.comparison.features import (
     Features,
-    compute_baseline_features,
-    compute_run_features,
+    compute_features,
     describe_picture,
 )
-from bandweave.landcover.comparison.plan import NUMBERS
-from bandweave.landcover.config import LandCoverConfig
+from bandweave.landcover.comparison.plan import NUMBERS, read_cell_config
 from bandweave.landcover.mapping import map_scene
 from bandweave.landcover.run import Run
 from bandweave.landcover.scoring import SceneScores, score
 from bandweave.landcover.training import train
-from bandweave.training.atomic import write_json, write_yaml
+from bandweave.training.atomic import write_json
 from bandweave.training.config import conflicts
 from bandweave.training.folder import RunFolder, machine
 
@@ -101,59 +97,37 @@ def _make(
         seconds[name] = round(time.monotonic() - began, 3)
         return result
 
-    mapped = options.maps and _map_size(scene) <= LARGEST_MAP
-    make = _make_baseline if "baseline" in cell.work["config"] else _make_model
-    made = make(folder, cell, scene, drawn, mapped, timed, options)
-    return {
-        "identity": cell.identity,
-        "scene": scene.name,
-        "protocol": made.pop("protocol"),
-        "split_hash": drawn.hash,
-        "seed": cell.seed,
-        "command": options.command,
-        "mapped": mapped,
-        **made,
-        "versions": list_versions("scikit-learn", "scikit-image"),
-        "machine": machine(),
-        "seconds": {**seconds, **made.get("seconds", {})},
-    }
-
-
-def _make_model(
-    folder: RunFolder,
-    cell: Cell,
-    scene: Scene,
-    drawn: Split,
-    mapped: bool,
-    timed: Callable[[str, Callable[[], Any]], Any],
-    options: CellOptions,
-) -> dict[str, Any]:
     run = _train(folder, cell, scene, drawn)
     scores = _read_scores(folder, drawn)
     if scores is None:
         scores = timed("score", lambda: score(run, scene, drawn, quiet=True))
+    mapped, place = options.maps and _map_size(scene) <= LARGEST_MAP, _map_path(folder, scene)
     if mapped and not _has_map(folder, scene):
-        timed(
-            "map",
-            lambda: map_scene(run, scene, _map_path(folder, scene), overwrite=True, quiet=True),
-        )
+        timed("map", lambda: map_scene(run, scene, place, overwrite=True, quiet=True))
     if options.pictured == cell.seed:
-        _draw_features(folder, lambda: compute_run_features(run, scene, drawn))
+        _draw_features(folder, lambda: compute_features(run, scene, drawn))
     return {
+        "identity": cell.identity,
+        "scene": scene.name,
         "protocol": scores.pixels.protocol,
+        "split_hash": drawn.hash,
+        "seed": cell.seed,
+        "command": options.command,
+        "mapped": mapped,
         "parameters": run.parameters,
         "again": f"bandweave train --config {folder.config} --out OTHER",
-        "seconds": {"train": round(run.facts["seconds"], 3)},
+        "versions": list_versions("scikit-learn", "scikit-image"),
+        "machine": machine(),
+        "seconds": {**seconds, "train": round(run.facts["seconds"], 3)},
     }
 
 
 def _train(folder: RunFolder, cell: Cell, scene: Scene, drawn: Split) -> Run:
-    """The run of a model: read where it is whole, else trained from where it stands."""
-    asked = {k: v for k, v in cell.work["config"].items() if k != "class_names"}
-    config = LandCoverConfig.read(asked)
+    """The run of a cell: read where it is whole, else trained from where it stands."""
+    config = read_cell_config(cell)
     if folder.finished:
         run = Run.open(folder.path)
-        stored = {k: v for k, v in run.config.to_dict().items() if k not in ("scene", "split")}
+        stored, asked = (_without_data(each.to_dict()) for each in (run.config, config))
         if run.facts["split_hash"] == drawn.hash and not conflicts(stored, asked):
             return run
         raise RunError(
@@ -163,42 +137,8 @@ def _train(folder: RunFolder, cell: Cell, scene: Scene, drawn: Split) -> Run:
     return train(scene, drawn, out=folder.path, config=config, resume=True, quiet=True)
 
 
-def _make_baseline(
-    folder: RunFolder,
-    cell: Cell,
-    scene: Scene,
-    drawn: Split,
-    mapped: bool,
-    timed: Callable[[str, Callable[[], Any]], Any],
-    options: CellOptions,
-) -> dict[str, Any]:
-    """A classical method, from its beginning: what it leaves half done is not worth keeping."""
-    name, layers = cell.work["config"]["baseline"], cell.work["config"]["layers"]
-    threads, seed = options.threads or 1, cell.seed or 0
-    write_yaml(
-        folder.config,
-        {
-            **cell.work["config"],
-            "scene": cell.work["scene"],
-            "split": cell.work["split"],
-            "seed": cell.seed,
-        },
-    )
-    fitted = timed(
-        "train",
-        lambda: fit_baseline(name, scene, drawn, layers, seed=seed, threads=threads),
-    )
-    scores = timed("score", fitted.score)
-    folder.write_scores(SceneScores(scores).to_dict())
-    if mapped:
-        run = BaselineRun.of(fitted)
-        timed(
-            "map",
-            lambda: map_scene(run, scene, _map_path(folder, scene), overwrite=True, quiet=True),
-        )
-    if options.pictured == cell.seed:
-        _draw_features(folder, lambda: compute_baseline_features(fitted))
-    return {"protocol": scores.protocol, "parameters": None}
+def _without_data(stored: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stored.items() if key not in ("scene", "split")}
 
 
 def _read_scores(folder: RunFolder, drawn: Split) -> SceneScores | None:

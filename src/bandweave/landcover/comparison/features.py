@@ -8,6 +8,7 @@ first principal components, of the same pixels for all models of a split.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +16,13 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.data.scene import Scene
+from bandweave.data.scene import Part, Scene
 from bandweave.data.splits.splitting import TEST, Split
-from bandweave.landcover.baselines.methods import FittedBaseline
 from bandweave.landcover.predict.feeding import predictor_of
-from bandweave.landcover.run import NetRun, Run
+from bandweave.landcover.run import ClassicalRun, NetRun, Run
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.output import Output
+from bandweave.raster.grid import Window
 
 PIXELS = 2000  # test pixels at most
 LEAST = 10  # fewer make no picture
@@ -38,8 +39,14 @@ class Features:
     what: str
 
 
-def compute_run_features(run: Run, scene: Scene, split: Split) -> Features:
-    """Features of a trained model."""
+def compute_features(run: Run, scene: Scene, split: Split) -> Features:
+    """Features of a run on the test pixels that are pictured."""
+    if isinstance(run, ClassicalRun):
+        values, classes = _collect(scene, split, run.fitted.inputs.strips)
+        table = values.astype(np.float64)
+        scatter = table.std(axis=0)
+        table = (table - table.mean(axis=0)) / np.where(scatter > 0, scatter, 1)
+        return Features(table, classes, "its inputs, standardised")
     assert isinstance(run, NetRun)
     head = _find_last_layer(run, scene)
     net, what = run.net(scene.reference), "logits"
@@ -47,30 +54,27 @@ def compute_run_features(run: Run, scene: Scene, split: Split) -> Features:
         net = replace(net, model=_BeforeTheHead(run.model, head), classes=_inputs(head))
         what = "penultimate features"
     predictor = predictor_of(net)
+
+    def strips(part: Part) -> Iterator[tuple[Window, np.ndarray]]:
+        for strip in predictor.strips(part):
+            yield strip.window, np.moveaxis(strip.logits, 0, -1)
+
+    return Features(*_collect(scene, split, strips), what)
+
+
+def _collect(
+    scene: Scene, split: Split, strips: Callable[[Part], Iterable[tuple[Window, np.ndarray]]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (P, D) and class indices (P,) of the pictured pixels, of strips (h, w, D)."""
     values, classes = [], []
     for part, chosen in zip(scene.parts, choose_pixels(split), strict=True):
         if not chosen.any() or part.labels is None:
             continue
-        for strip in predictor.strips(part):
-            place = strip.window.slices()
-            found = chosen[place] & strip.valid
-            values.append(strip.logits[:, found].T)
-            classes.append(part.labels.values[place][found])
-    return Features(np.concatenate(values), np.concatenate(classes), what)
-
-
-def compute_baseline_features(fitted: FittedBaseline) -> Features:
-    """Features of a classical method."""
-    values, classes = [], []
-    for index, chosen in enumerate(choose_pixels(fitted.split)):
-        labels = fitted.scene.parts[index].labels
-        if chosen.any() and labels is not None:
-            values.append(fitted.describe(index, False)[chosen])
-            classes.append(labels.values[chosen])
-    table = np.concatenate(values).astype(np.float64)
-    scatter = table.std(axis=0)
-    table = (table - table.mean(axis=0)) / np.where(scatter > 0, scatter, 1)
-    return Features(table, np.concatenate(classes), "its inputs, standardised")
+        for window, found in strips(part):
+            place = window.slices()
+            values.append(found[chosen[place]])
+            classes.append(part.labels.values[place][chosen[place]])
+    return np.concatenate(values), np.concatenate(classes)
 
 
 def choose_pixels(split: Split) -> list[np.ndarray]:

@@ -25,8 +25,8 @@ from bandweave.data.scene import Scene
 from bandweave.data.splits.protocols import SPLITS
 from bandweave.data.splits.roles import SplitConfig
 from bandweave.errors import ConfigError, SplitError
-from bandweave.landcover.baselines.methods import BASELINES
-from bandweave.landcover.config import LandCoverConfig, option_groups
+from bandweave.landcover.baselines.methods import METHODS
+from bandweave.landcover.config import AnyConfig, ClassicalConfig, LandCoverConfig
 from bandweave.models import LAND_COVER
 from bandweave.schema import from_dict, nearest, to_dict
 from bandweave.training.sections import merged
@@ -109,19 +109,35 @@ def name_seed_scene(origin: str, seed: int) -> str:
 
 def _read_model(name: str, own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a model, as config.yaml holds it but for scene, split and seed."""
-    preset, options = find_method(name, own, LAND_COVER, BASELINES, ("layers",))
+    preset, options = find_method(name, own, {**LAND_COVER, **METHODS}, ())
     layers = options.pop("layers", shared.get("layers") or [])
-    if preset in BASELINES:
-        return {"baseline": preset, "layers": list(layers)}
+    if preset in METHODS:
+        try:
+            ClassicalConfig.from_options(preset, options)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
+        config = {"baseline": preset, "layers": list(layers)}
+        return {**config, "options": options} if options else config
     pca = options.pop("pca", shared.get("pca") or {})
     names = options.pop("class_names", None)
     if names not in (None, NUMBERS):
         raise ConfigError(f"{name}: class_names {names!r}: leave it out, or give {NUMBERS!r}")
     stored = {"model": {"name": preset}, "layers": list(layers), "pca": dict(pca)}
     stored = merged(stored, {key: dict(shared.get(key) or {}) for key in SECTIONS})
-    config = read_model(name, stored, options, option_groups(preset), LandCoverConfig.read)
+    config = read_model(
+        name, stored, options, LandCoverConfig.option_groups(preset), LandCoverConfig.read
+    )
     del config["scene"], config["split"]
     return {**config, **({"class_names": names} if names else {})}
+
+
+def read_cell_config(cell: Cell) -> AnyConfig:
+    """The configuration by which a cell's run is trained."""
+    stored = {key: value for key, value in cell.work["config"].items() if key != "class_names"}
+    if "baseline" not in stored:
+        return LandCoverConfig.read(stored)
+    options = {**stored.get("options", {}), "layers": stored["layers"], "seed": cell.seed or 0}
+    return ClassicalConfig.from_options(stored["baseline"], options)
 
 
 def _set_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
