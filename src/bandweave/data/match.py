@@ -1,4 +1,4 @@
-"""Whether a scene can be given to a model that was trained on another one.
+"""The match of a scene with a model that was trained on another one.
 
 What must agree: the layers by name, their ratio to the grid, band counts, wavelengths and units.
 With `match_bands`, each band that the model knows is the scene's band of the nearest wavelength. A
@@ -29,7 +29,7 @@ NEAR_WAVELENGTH = 10.0  # nm: with match_bands, how far the nearest band may be
 
 
 def describe_layers(scene: Scene, names: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-    """What a run keeps of the layers it was trained on, as JSON can hold it.
+    """Describe the layers that a run is trained on, as JSON can hold it.
 
     names  of these layers; empty for all
 
@@ -60,7 +60,7 @@ def describe_layers(scene: Scene, names: Collection[str] = ()) -> dict[str, dict
 def match_layers(
     run_layers: Mapping[str, Mapping[str, Any]], scene: Scene, match_bands: bool = False
 ) -> dict[str, list[int] | None]:
-    """For each layer of the run, which bands of the scene to take; None is all as they are.
+    """Choose the bands of the scene for each layer of the run; None is all as they are.
 
     Layers of the scene that the run does not know are left out.
 
@@ -89,20 +89,20 @@ def match_layers(
                 f"layer '{name}' is divided by its header's reflectance scale factor, and the run "
                 f"is of a version that did not do so: add `scale: {own['factor']:g}` to the layer"
             )
-        picks[name], problem = _pick(name, run, own, match_bands)
+        picks[name], problem = _pick_bands(name, run, own, match_bands)
         if problem:
             problems.append(problem)
     if problems:
         raise SceneMismatch(
             f"scene '{scene.name}' does not fit the run: {'; '.join(problems)}.\n"
-            f"  the run:   {_listing(run_layers)}\n"
-            f"  the scene: {_listing(ours)}"
+            f"  the run:   {_list_layers(run_layers)}\n"
+            f"  the scene: {_list_layers(ours)}"
         )
     return picks
 
 
 def with_bands(scene: Scene, picks: Mapping[str, list[int] | None]) -> Scene:
-    """The scene with the layers and bands that `match_layers` chose, in that order.
+    """Reduce a scene to the layers and bands that `match_layers` chose, in that order.
 
     The reference layer stays in any case, at the end if not chosen: it says where there is data.
     """
@@ -119,7 +119,7 @@ def with_bands(scene: Scene, picks: Mapping[str, list[int] | None]) -> Scene:
 
 
 def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
-    """The scene with a run's classes, in the run's order: labels follow their codes.
+    """Give a scene a run's classes, in the run's order: labels follow their codes.
 
     A class is the run's where its code is, or where its name is and no code speaks against it:
     a few names, colours and the order may have changed since. The run's names and colours stay.
@@ -186,16 +186,16 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
     return replace(scene, parts=tuple(parts), classes=tuple(classes))
 
 
-def _pick(
+def _pick_bands(
     name: str, run: Mapping[str, Any], own: Mapping[str, Any], match_bands: bool
 ) -> tuple[list[int] | None, str]:
-    """The bands to take, and what is wrong."""
+    """Pick the bands to take, and say what is wrong."""
     wanted, have = run["wavelengths"], own["wavelengths"]
     if own["bands"] == run["bands"]:
         if not (wanted and have) and (run.get("numbers") or None) != own["numbers"]:
             return None, (
-                f"layer '{name}' has bands {_numbers(own)} of its file, in the run "
-                f"{_numbers(run)}, and no wavelengths to compare"
+                f"layer '{name}' has bands {_list_numbers(own)} of its file, in the run "
+                f"{_list_numbers(run)}, and no wavelengths to compare"
             )
         if not (wanted and have):
             if bool(wanted) != bool(have):
@@ -237,16 +237,16 @@ def _pick(
     return [int(band) for band in bands], ""
 
 
-def _numbers(facts: Mapping[str, Any]) -> str:
+def _list_numbers(facts: Mapping[str, Any]) -> str:
     numbers = facts.get("numbers")
     return ", ".join(map(str, numbers)) if numbers else f"1 to {facts['bands']}"
 
 
-def _listing(layers: Mapping[str, Mapping[str, Any]]) -> str:
-    return ", ".join(f"{name} ({_facts(facts)})" for name, facts in layers.items()) or "no layer"
+def _list_layers(layers: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{name} ({_describe(facts)})" for name, facts in layers.items()) or "no layer"
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
+def _describe(facts: Mapping[str, Any]) -> str:
     words = [f"{facts['bands']} band{'s' if facts['bands'] != 1 else ''}"]
     if facts["wavelengths"]:
         words.append(f"{min(facts['wavelengths']):g} to {max(facts['wavelengths']):g} nm")

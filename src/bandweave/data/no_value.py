@@ -22,7 +22,7 @@ LEAST_DISTINCT = 8  # fewer distinct values are a mask or classes: each stands a
 
 
 def is_known(value: float) -> bool:
-    """Whether a stored number is known as a mark of no value.
+    """Tell whether a stored number is known as a mark of no value.
 
     >>> is_known(-9999), is_known(-3.4028235e38), is_known(0.25)
     (True, True, False)
@@ -31,7 +31,7 @@ def is_known(value: float) -> bool:
 
 
 def marks(values: np.ndarray) -> list[float]:
-    """The stored numbers in a band's values (n,) that stand apart at an end, the worst first.
+    """Find the stored numbers in a band's values (n,) that stand apart at an end, the worst first.
 
     >>> marks(np.append(np.arange(100.0), [-9999.0]))
     [-9999.0]
@@ -52,7 +52,7 @@ def marks(values: np.ndarray) -> list[float]:
 
 
 def _gap(distinct: np.ndarray, counts: np.ndarray, end: int) -> float:
-    """The gap in spreads between the value at an end and the others; 0 where it is no mark."""
+    """Measure the gap between the value at an end and the others, in spreads; 0 for no mark."""
     value, others, weights = distinct[end], np.delete(distinct, end), np.delete(counts, end)
     low, high = (_percentile(others, weights, share) for share in (0.01, 0.99))
     gap = abs(float(value) - float(others[end])) / max(high - low, 1e-300)
@@ -66,10 +66,10 @@ def _percentile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
     return float(values[min(int(np.searchsorted(reached, share)), len(values) - 1)])
 
 
-def stored_as(
+def to_stored(
     values: np.ndarray, dtype: np.dtype, scale: float = 1.0, offset: float = 0.0
 ) -> np.ndarray:
-    """Values as read, back to the numbers in the file, float64."""
+    """Convert values as read back to the numbers in the file, float64."""
     stored = (values.astype(np.float64) - offset) / scale
     if dtype.kind in "iub":
         return stored.round()
@@ -77,10 +77,10 @@ def stored_as(
         return stored.astype(np.float32).astype(np.float64)
 
 
-def shortest(value: float) -> float:
-    """A float32's value as the float of fewest digits that gives it, a whole number as int.
+def shorten(value: float) -> float:
+    """Shorten a float32's value to the float of fewest digits that gives it, a whole number as int.
 
-    >>> shortest(float(np.float32(-3.4028235e38))), shortest(-9999.0)
+    >>> shorten(float(np.float32(-3.4028235e38))), shorten(-9999.0)
     (-3.4028235e+38, -9999)
     """
     if value.is_integer() and abs(value) < 2**53:
@@ -88,8 +88,8 @@ def shortest(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def soft_candidates(pixels: np.ndarray) -> Iterator[float]:
-    """Numbers that all bands of pixels (bands, n) share at an end, more often than their nearest.
+def find_soft_candidates(pixels: np.ndarray) -> Iterator[float]:
+    """Find numbers that all bands (bands, n) share at an end, more often than their nearest.
 
     They may be dark or bright ground as well: only their shape can tell.
     """
@@ -109,7 +109,7 @@ def soft_candidates(pixels: np.ndarray) -> Iterator[float]:
 
 
 def is_border_or_block(mask: np.ndarray) -> bool:
-    """Whether a mask (H, W) has the shape of missing data: around a convex image, or solid blocks.
+    """Tell whether a mask (H, W) has the shape of missing data: a border, or solid blocks.
 
     Four fifths of it must lie so, and it must be an edge of the image or 64 px.
     """

@@ -46,7 +46,7 @@ class LayerScaling:
         return len(self.mean) if self.components is None else len(self.components)
 
     def apply(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Scaled float32 (C', h, w) of values (C, h, w); 0 where invalid (h, w) or not finite."""
+        """Scale values (C, h, w) to float32 (C', h, w); 0 where invalid (h, w) or not finite."""
         mean = self.mean.astype(np.float32)[:, None, None]
         inverse = (1 / self.std).astype(np.float32)[:, None, None]
         scaled = values.astype(np.float32)
@@ -91,7 +91,7 @@ class Scaling:
         return layer.apply(values, valid)
 
     def read(self, name: str, layer: Layer, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """A window of the scene's grid, scaled (C', h·ratio, w·ratio), and its valid pixels.
+        """Read a window of the scene's grid, scaled (C', h·ratio, w·ratio), and its valid pixels.
 
         A band that has no data in a valid pixel is at its mean there.
         """
@@ -100,13 +100,13 @@ class Scaling:
         return self.apply(name, values, valid), valid
 
     def zero(self, name: str) -> np.ndarray:
-        """Where a pixel of value 0 in all bands comes to lie, (C',) float32."""
+        """The scaled values of a pixel of value 0 in all bands, (C',) float32."""
         layer = self._layer(name)
         raw = np.zeros((len(layer.mean), 1, 1), np.float32)
         return layer.apply(raw, np.ones((1, 1), bool))[:, 0, 0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON; `from_dict` gives the same scaling to the last bit."""
+        """Convert to numbers and lists, for JSON; `from_dict` gives the same to the last bit."""
         return {
             "source": self.source,
             "layers": {
@@ -122,7 +122,7 @@ class Scaling:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Scaling:
-        """Raises RunError for anything but what `to_dict` gives."""
+        """Read what `to_dict` gives; RunError for anything else."""
         try:
             layers = {
                 name: LayerScaling(
@@ -203,7 +203,7 @@ def fit(
     pca: dict[str, int] | None = None,
     layers: Iterable[str] | None = None,
 ) -> Scaling:
-    """Scaling from a scene's pixels, read once, window by window.
+    """Fit the scaling to a scene's pixels, read once, window by window.
 
     split  an inductive one: from its training pixels (cells that touch one); otherwise, and without
            a split, from all valid pixels of the images
@@ -236,7 +236,7 @@ def fit(
             np.zeros(bands),
             np.zeros((bands, bands) if whole else bands),
         )
-        for values in _pixels(scene, name, split if inductive else None):
+        for values in _read_pixels(scene, name, split if inductive else None):
             moments.add(values)
         if not moments.count.any():
             raise FileError(
@@ -250,12 +250,12 @@ def fit(
                 name,
                 odd[0],
             )
-        fitted[name] = _scaled(moments, pca.get(name))
+        fitted[name] = _compute_scaling(moments, pca.get(name))
     return Scaling(fitted, source)
 
 
-def _pixels(scene: Scene, name: str, split: Split | None) -> Iterator[np.ndarray]:
-    """Values (C, pixels) float64 of a layer, window by window; of training pixels with a split."""
+def _read_pixels(scene: Scene, name: str, split: Split | None) -> Iterator[np.ndarray]:
+    """Read values (C, pixels) float64 by window; those of training pixels with a split."""
     for number, part in enumerate(scene.parts):
         layer = part.layers[name]
         for window in part.grid.window.divide(WINDOW):  # none overlaps another: a pixel counts once
@@ -270,7 +270,7 @@ def _pixels(scene: Scene, name: str, split: Split | None) -> Iterator[np.ndarray
             yield flat.astype(np.float64)
 
 
-def _scaled(moments: _Moments, components: int | None) -> LayerScaling:
+def _compute_scaling(moments: _Moments, components: int | None) -> LayerScaling:
     count = np.maximum(moments.count, 1)
     variance = moments.scatter if components is None else np.diagonal(moments.scatter)
     flat = moments.extent[0] >= moments.extent[1]  # rounding must not make variance of a constant

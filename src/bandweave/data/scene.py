@@ -50,6 +50,14 @@ class Labels:
     given: np.ndarray | None = None
     shapes: str = "polygons"
 
+    def count_objects(self, classes: int) -> np.ndarray | None:
+        """Count the objects with pixels of each class (classes,); None where there are none."""
+        if self.objects is None:
+            return None
+        has = self.values != IGNORED
+        pairs = np.unique(np.stack([self.objects[has], self.values[has]]), axis=1)
+        return np.bincount(pairs[1], minlength=classes)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -63,7 +71,7 @@ class Part:
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """What must agree between two scenes for a model to serve both."""
+    """Facts on a layer that must agree between two scenes for a model to serve both."""
 
     bands: int
     ratio: int
@@ -109,5 +117,5 @@ class Scene:
 
     @property
     def label_ratio(self) -> int:
-        """How many times finer than the grid the labels are; 1 without labels."""
+        """The ratio by which labels are finer than the grid; 1 without labels."""
         return next((part.labels.ratio for part in self.parts if part.labels), 1)

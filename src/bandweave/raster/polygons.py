@@ -6,7 +6,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,9 +56,16 @@ class Polygons:
 
     @property
     def noun(self) -> str:
-        """Their name in messages: 'polygons', 'points', or 'shapes' where there are both."""
-        kinds = {"points" if "Point" in shape.geom_type else "polygons" for shape in self.shapes}
-        return kinds.pop() if len(kinds) == 1 else "shapes"
+        """The shapes' name in messages: 'polygons', 'points', or 'shapes' where there are both."""
+        return name_shapes(
+            "points" if "Point" in shape.geom_type else "polygons" for shape in self.shapes
+        )
+
+
+def name_shapes(kinds: Iterable[str]) -> str:
+    """Name shapes of several kinds: by their one kind, or 'shapes'."""
+    distinct = set(kinds)
+    return distinct.pop() if len(distinct) == 1 else "shapes"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is known of the field's benchmark scenes: files, shapes, classes, masks, terms.
+"""Facts on the field's benchmark scenes: files, shapes, classes, masks, terms.
 
 Each is a YAML file in `benchmarks/`. A benchmark comes in several known copies (variants) that hold
 the same pixels under other names.

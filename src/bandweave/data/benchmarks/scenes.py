@@ -81,10 +81,9 @@ def benchmark_scene(
     Official masks become `Labels.given` (TRAIN, TEST) and make the scene `official` if their counts
     are the published ones; lists that only came with a copy are given and not official.
 
-    Args:
-        name: one of `benchmark_names()`.
-        folder: holds the files, at any depth.
-        variant: which copy, where the folder holds several.
+    name     one of `benchmark_names()`
+    folder   holds the files, at any depth
+    variant  which copy, where the folder holds several
 
     Raises FileError for a file that is missing, unreadable or lacks a key; GridMismatch for another
     size than published; LabelError for masks that overlap or hold unknown codes; ConfigError for a
@@ -160,7 +159,7 @@ def get(name: str, folder: str | os.PathLike[str]) -> Path:
 
 
 def instructions(benchmark: Benchmark) -> str:
-    """Where to get which files."""
+    """Say where to get which files."""
     copies = "; or ".join(
         join_words(dict.fromkeys(entry.file for entry in copy.files), "and")
         for copy in benchmark.variants.values()

@@ -1,4 +1,4 @@
-"""What a look at a scene finds: a line to read, and the keys of the scene file that answer it."""
+"""Findings on a scene: a line to read, and the keys of the scene file that answer it."""
 
 from __future__ import annotations
 

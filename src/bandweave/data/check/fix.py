@@ -25,7 +25,7 @@ ROUNDS = 5  # an answered problem may uncover another
 def fix_scene_text(
     text: str, folder: str | os.PathLike[str], where: str = "scene file"
 ) -> tuple[str, list[Edit]]:
-    """The text of a scene file with the keys that answer its problems, and the edits made.
+    """Write the keys that answer its problems into a scene file; returns the text and the edits.
 
     The scene is looked at again after each round of edits, until none is left to make.
 
@@ -60,17 +60,17 @@ def _is_closed(findings: Sequence[Finding]) -> bool:
 
 
 def edit_scene_text(text: str, edits: Sequence[Edit], where: str = "scene file") -> str:
-    """The text of a scene file with keys set, and nothing else changed.
+    """Set keys in the text of a scene file, and change nothing else.
 
     Raises ConfigError for broken YAML, and for an edit whose place the text writes in a way that
     cannot be changed safely (an anchor that others share, a merge).
     """
     for edit in edits:
         content = parse_yaml(text, where)
-        wanted = _edited(content, edit)
+        wanted = _apply(content, edit)
         if wanted == content:
             continue
-        text = next((new for new in _ways(text, edit) if _reads_as(new, wanted)), "")
+        text = next((new for new in _list_ways(text, edit) if _reads_as(new, wanted)), "")
         if not text:
             raise ConfigError(
                 f"{where}: `{edit}` cannot be written into {edit.where} without touching its other "
@@ -79,8 +79,8 @@ def edit_scene_text(text: str, edits: Sequence[Edit], where: str = "scene file")
     return text
 
 
-def _edited(content: dict[str, Any], edit: Edit) -> dict[str, Any]:
-    """The content as it shall be read."""
+def _apply(content: dict[str, Any], edit: Edit) -> dict[str, Any]:
+    """Apply an edit to the content, as it shall be read then."""
     wanted = copy.deepcopy(content)
     inner: dict[Any, Any] = wanted
     for step in edit.place:
@@ -103,28 +103,28 @@ def _reads_as(text: str, wanted: dict[str, Any]) -> bool:
         return False
 
 
-def _ways(text: str, edit: Edit) -> Iterator[str]:
-    """Texts that may say it, the one nearest to the old style first."""
+def _list_ways(text: str, edit: Edit) -> Iterator[str]:
+    """List texts that may say it, the one nearest to the old style first."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     node, end = root, "\r\n" if "\r\n" in text else "\n"
     for step in edit.place:
-        inner = _value(node, step)
+        inner = _get_value(node, step)
         if inner is None:
             return
         node = inner
     if not isinstance(node, yaml.MappingNode):
-        yield from _from_short_form(text, node, edit, end)
+        yield from _expand(text, node, edit, end)
         return
     pair = next((pair for pair in node.value if _is_key(pair[0], edit.key)), None)
     if edit.value is None:
-        yield from _without(text, node, pair)
+        yield from _remove(text, node, pair)
     elif pair is not None:
-        yield _replaced(text, pair[1], inline_yaml(edit.value))
+        yield _replace(text, pair[1], inline_yaml(edit.value))
     else:
-        yield from _with(text, node, f"{inline_yaml(edit.key)}: {inline_yaml(edit.value)}", end)
+        yield from _insert(text, node, f"{inline_yaml(edit.key)}: {inline_yaml(edit.value)}", end)
 
 
-def _value(node: Any, key: Any) -> Any:
+def _get_value(node: Any, key: Any) -> Any:
     if not isinstance(node, yaml.MappingNode):
         return None
     return next((value for own, value in node.value if _is_key(own, key)), None)
@@ -135,12 +135,12 @@ def _is_key(node: Any, key: Any) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.value.strip() == str(key)
 
 
-def _replaced(text: str, node: Any, value: str) -> str:
+def _replace(text: str, node: Any, value: str) -> str:
     return text[: node.start_mark.index] + value + text[node.end_mark.index :]
 
 
-def _with(text: str, node: Any, line: str, end: str) -> Iterator[str]:
-    """A key more: behind the last of a mapping in braces, else on a line of its own."""
+def _insert(text: str, node: Any, line: str, end: str) -> Iterator[str]:
+    """Insert a key: behind the last of a mapping in braces, else on a line of its own."""
     if node.flow_style:
         last = node.value[-1][1].end_mark.index if node.value else node.start_mark.index + 1
         yield text[:last] + (", " if node.value else "") + line + text[last:]
@@ -158,7 +158,7 @@ def _with(text: str, node: Any, line: str, end: str) -> Iterator[str]:
     yield text[:start] + line + end + indent + text[start:]
 
 
-def _without(text: str, node: Any, pair: Any) -> Iterator[str]:
+def _remove(text: str, node: Any, pair: Any) -> Iterator[str]:
     if pair is None:
         return
     start, stop = pair[0].start_mark.index, pair[1].end_mark.index
@@ -175,7 +175,7 @@ def _without(text: str, node: Any, pair: Any) -> Iterator[str]:
     yield text[:first] + (text[last + 1 :] if last >= 0 else "")
 
 
-def _from_short_form(text: str, node: Any, edit: Edit, end: str) -> Iterator[str]:
+def _expand(text: str, node: Any, edit: Edit, end: str) -> Iterator[str]:
     """`hsi: cube.tif` and `hsi: [a.tif, b.tif]` become mappings with `path`."""
     line = f"{inline_yaml(edit.key)}: {inline_yaml(edit.value)}"
     start, stop = node.start_mark.index, node.end_mark.index

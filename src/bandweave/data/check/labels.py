@@ -1,4 +1,4 @@
-"""What labels hold: pixels of each class and role, codes that are no class, labels without data."""
+"""Findings on labels: pixels of each class and role, odd codes, labels without data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bandweave.data.scenefile.schema import Code, SceneFile, label_files
 from bandweave.data.splits.masks import labels_with_data
 from bandweave.data.splits.roles import ROLES
 from bandweave.errors import BandweaveError
+from bandweave.raster.polygons import name_shapes
 
 MARKS = (99, 127, 254, 255, 999, 9999, 32767, 65534, 65535, 99999, 2**31 - 1, 2**32 - 1)
 MOST_CLASSES = 256  # more codes are numbers of fields, or measurements
@@ -28,7 +29,7 @@ def look_at_labels(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
     if not labels:
         yield Finding("no labels: the scene can be mapped, not trained on or scored")
         return
-    yield from _classes(scene, labels)
+    yield from _describe_classes(scene, labels)
     total = sum(own.values.size for own in labels)
     none = sum(int((own.values == IGNORED).sum()) for own in labels)
     finer = f", {scene.label_ratio} times finer than the grid" if scene.label_ratio > 1 else ""
@@ -37,16 +38,16 @@ def look_at_labels(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
         yield Finding(
             "no pixel is labelled, so there is nothing to train on or to score", problem=True
         )
-    yield from _blind(scene, labels)
-    counts = _codes(scene, file)
-    yield from _odd_codes(scene, file, counts)
-    yield from _too_many(scene, file, labels)
+    yield from _find_blind(scene, labels)
+    counts = _count_codes(scene, file)
+    yield from _find_odd_codes(scene, file, counts)
+    yield from _find_too_many(scene, file, labels)
 
 
 # ----------------------------------------------------------------------------------------- classes
 
 
-def _classes(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
+def _describe_classes(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
     roles = [role for role in range(len(ROLES)) if any(_has(own.given, role) for own in labels)]
     number = len(scene.classes)
     pixels = np.sum([_count(own.values, number) for own in labels], axis=0)
@@ -61,13 +62,13 @@ def _classes(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
         )
         for role in roles
     }
-    objects = _objects(labels, number)
+    objects = _count_objects(labels, number)
     shown = MOST_CLASSES if number > MOST_CLASSES else number
     for index, info in enumerate(scene.classes[:shown]):
         words = [f"{pixels[index]} px"]
         words += [f"{counts[index]} {ROLES[role]}" for role, counts in of_role.items()]
         if objects is not None:
-            noun = _noun(labels)
+            noun = name_shapes(own.shapes for own in labels)
             words.append(f"{objects[index]} {noun if objects[index] != 1 else noun[:-1]}")
         yield Finding(f"class {info.code} '{info.name}': {', '.join(words)}")
         if not pixels[index]:
@@ -80,22 +81,11 @@ def _count(values: np.ndarray, number: int) -> np.ndarray:
     return np.bincount(values[values != IGNORED], minlength=number)
 
 
-def _noun(labels: list[Labels]) -> str:
-    """What the objects of all parts are."""
-    kinds = {own.shapes for own in labels}
-    return kinds.pop() if len(kinds) == 1 else "shapes"
-
-
-def _objects(labels: list[Labels], number: int) -> np.ndarray | None:
-    """Polygons or points with pixels of each class; None where labels come from rasters."""
-    counts = np.zeros(number, np.int64)
-    for own in labels:
-        if own.objects is None:
-            return None
-        has = own.values != IGNORED
-        pairs = np.unique(np.stack([own.objects[has], own.values[has]]), axis=1)
-        counts += np.bincount(pairs[1], minlength=number)
-    return counts
+def _count_objects(labels: list[Labels], number: int) -> np.ndarray | None:
+    """Count polygons or points with pixels of each class; None where labels come from rasters."""
+    counts = [own.count_objects(number) for own in labels]
+    known = [count for count in counts if count is not None]
+    return np.sum(known, axis=0) if len(known) == len(counts) else None
 
 
 def _has(given: np.ndarray | None, role: int) -> bool:
@@ -105,8 +95,8 @@ def _has(given: np.ndarray | None, role: int) -> bool:
 # ------------------------------------------------------------------------------ labels without data
 
 
-def _blind(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
-    """Labels where the reference layer has no data: a problem where they are many or a class's all.
+def _find_blind(scene: Scene, labels: list[Labels]) -> Iterator[Finding]:
+    """Find labels without data in the reference layer: a problem if many, or all of a class.
 
     A hole or a border crosses some labels of most scenes.
     """
@@ -143,8 +133,8 @@ def _count_with_data(scene: Scene, part: Part) -> np.ndarray:
 # ------------------------------------------------------------------------------------------- codes
 
 
-def _codes(scene: Scene, file: SceneFile | None) -> Counter[Code]:
-    """Pixels of each code in label rasters, those that are no label too."""
+def _count_codes(scene: Scene, file: SceneFile | None) -> Counter[Code]:
+    """Count the pixels of each code in label rasters, those that are no label too."""
     counts: Counter[Code] = Counter()
     for key, entry in label_files(file).items() if file else ():
         if entry.field is None:
@@ -153,12 +143,12 @@ def _codes(scene: Scene, file: SceneFile | None) -> Counter[Code]:
     return counts
 
 
-def no_label_codes(codes: Counter[Code]) -> list[int]:
-    """Codes of a label raster that most likely stand for no label: below 0, or far above the rest.
+def find_no_label_codes(codes: Counter[Code]) -> list[int]:
+    """Find codes that most likely stand for no label: below 0, or far above the rest.
 
-    >>> no_label_codes(Counter([0, 1, 2, 3, 255]))
+    >>> find_no_label_codes(Counter([0, 1, 2, 3, 255]))
     [255]
-    >>> no_label_codes(Counter([-1, 0, 1]))
+    >>> find_no_label_codes(Counter([-1, 0, 1]))
     [-1]
     """
     whole = sorted(code for code in codes if isinstance(code, int))
@@ -169,12 +159,14 @@ def no_label_codes(codes: Counter[Code]) -> list[int]:
     return found
 
 
-def _odd_codes(scene: Scene, file: SceneFile | None, counts: Counter[Code]) -> Iterator[Finding]:
+def _find_odd_codes(
+    scene: Scene, file: SceneFile | None, counts: Counter[Code]
+) -> Iterator[Finding]:
     if file is None or not counts:
         return
-    odd = no_label_codes(counts)
+    odd = find_no_label_codes(counts)
     classes = {info.code: info for info in scene.classes}
-    wrong = [code for code in odd if code in classes and _unnamed(classes[code].name)]
+    wrong = [code for code in odd if code in classes and _has_no_name(classes[code].name)]
     for code in odd:
         if code in classes and code not in wrong:
             yield Finding(f"code {code} is the class '{classes[code].name}', as the file says")
@@ -206,20 +198,21 @@ def _odd_codes(scene: Scene, file: SceneFile | None, counts: Counter[Code]) -> I
     yield Finding(text, True, edits)
 
 
-def _unnamed(name: str) -> bool:
-    """A name that nobody gave: 'class 255', '255'."""
+def _has_no_name(name: str) -> bool:
+    """Tell whether nobody gave the name: 'class 255', '255'."""
     return bool(re.fullmatch(r"(?:class )?-?\d+", name))
 
 
-def _too_many(scene: Scene, file: SceneFile | None, labels: list[Labels]) -> Iterator[Finding]:
-    """Numbers of fields or polygons, or measurements, that were given as labels by mistake."""
+def _find_too_many(scene: Scene, file: SceneFile | None, labels: list[Labels]) -> Iterator[Finding]:
+    """Find numbers of fields or polygons, or measurements, that were given as labels by mistake."""
     number = len(scene.classes)
     if number < 2 or (file and file.classes is not None):
         return
-    objects = _objects(labels, number)
+    objects = _count_objects(labels, number)
+    noun = name_shapes(own.shapes for own in labels)
     if objects is not None and number >= 16 and objects.sum() <= FEW * number:
         yield Finding(
-            f"labels: {number} classes of {objects.sum()} {_noun(labels)}: does `field` number "
+            f"labels: {number} classes of {objects.sum()} {noun}: does `field` number "
             "them? Name the field that holds their class, or `classes` if this is it",
             problem=True,
         )

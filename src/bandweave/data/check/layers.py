@@ -1,4 +1,4 @@
-"""What a layer's pixels hold: nothing, one value, twice the same, marks of no value, odd units."""
+"""Findings on layers: empty and double bands, marks of no value, wavelengths, odd units."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from bandweave.data.check.findings import Edit, Finding
 from bandweave.data.no_value import (
+    find_soft_candidates,
     is_border_or_block,
     marks,
-    shortest,
-    soft_candidates,
-    stored_as,
+    shorten,
+    to_stored,
 )
 from bandweave.data.scene import Layer, LayerInfo, Scene
 from bandweave.data.scenefile.schema import LayerFile, SceneFile
@@ -31,7 +31,7 @@ CLIPPED = 0.10  # share of a band's values at its highest from which its scale i
 
 @dataclass
 class Look:
-    """What was seen of a layer, over all parts.
+    """A summary of the pixels of a layer, over all parts.
 
     low     (bands,) least value, infinite where a band has none
     high    (bands,)
@@ -59,13 +59,13 @@ def look_at_layers(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
     for name in scene.layers:
         try:
             look = _look(scene, name)
-            yield _line(scene, name, look)
-            yield from _findings(scene, name, look, file.layers[name] if file else None)
+            yield _summarise(scene, name, look)
+            yield from _find_all(scene, name, look, file.layers[name] if file else None)
         except BandweaveError as error:
             yield Finding(f"layer '{name}': {error}", problem=True)
 
 
-def _findings(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
+def _find_all(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
     if not look.valid:
         yield Finding(f"layer '{name}' has no data at all; is `nodata` right?", problem=True)
         return
@@ -73,20 +73,20 @@ def _findings(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> I
         shown = ", ".join(look.empty[:5])
         shown += f" and {len(look.empty) - 5} more" if len(look.empty) > 5 else ""
         yield Finding(f"layer '{name}' has no data in part {shown}", problem=True)
-    yield from _useless_bands(scene.layers[name], name, look, entry)
-    found = list(_no_values(scene, name, look, entry))
+    yield from _find_useless_bands(scene.layers[name], name, look, entry)
+    found = list(_find_no_values(scene, name, look, entry))
     yield from found
-    yield from _wavelengths(scene.layers[name], name, entry)
+    yield from _check_wavelengths(scene.layers[name], name, entry)
     if not found:  # marks of no value make every range look wrong
-        yield from _ranges(scene.layers[name], name, look, entry)
-        yield from _clipped(scene.parts[0].layers[name], name, look)
+        yield from _check_ranges(scene.layers[name], name, look, entry)
+        yield from _find_clipped(scene.parts[0].layers[name], name, look)
 
 
 # ------------------------------------------------------------------------------------------ looking
 
 
-def windows_over(grid: Grid, bands: int, budget: int) -> tuple[list[Window], bool]:
-    """Windows that cover a grid, or as many as `budget` values allow, spread to all its edges."""
+def spread_over(grid: Grid, bands: int, budget: int) -> tuple[list[Window], bool]:
+    """List windows over a grid, or as many as `budget` values allow, spread to all its edges."""
     size = 256
     while size > 32 and bands * size**2 > AT_ONCE:
         size //= 2
@@ -120,7 +120,7 @@ def _look(scene: Scene, name: str) -> Look:
     for part in scene.parts:
         before = look.valid
         source = part.layers[name].source
-        windows, whole = windows_over(source.grid, bands, budget)
+        windows, whole = spread_over(source.grid, bands, budget)
         look.whole = look.whole and whole
         for window in windows:
             _add(look, read_nan(source, window), step)
@@ -142,7 +142,7 @@ def _add(look: Look, values: np.ndarray, step: int) -> None:
     look.pieces.append(flat[:, first::step].copy())
 
 
-def _line(scene: Scene, name: str, look: Look) -> Finding:
+def _summarise(scene: Scene, name: str, look: Look) -> Finding:
     info = scene.layers[name]
     source = scene.parts[0].layers[name].source
     words = [f"{info.bands} band{'s' if info.bands > 1 else ''} of {source.dtype}"]
@@ -164,7 +164,7 @@ def _line(scene: Scene, name: str, look: Look) -> Finding:
 # ------------------------------------------------------------------------------------ useless bands
 
 
-def _useless_bands(
+def _find_useless_bands(
     info: LayerInfo, name: str, look: Look, entry: LayerFile | None
 ) -> Iterator[Finding]:
     empty = np.flatnonzero(np.isinf(look.low)).tolist()
@@ -177,32 +177,32 @@ def _useless_bands(
             if original != band:
                 twins.append((band, original))
     useless = {*empty, *constant, *(band for band, _ in twins)}
-    edits = _without_bands(info, name, useless, entry)
+    edits = _drop_bands(info, name, useless, entry)
     for what, bands in (("no data", empty), ("one value only", constant)):
         if bands:
-            yield Finding(f"layer '{name}': {what} in band {_numbers(bands)} (from 1)", True, edits)
+            yield Finding(
+                f"layer '{name}': {what} in band {_list_numbers(bands)} (from 1)", True, edits
+            )
     if twins:
         shown = ", ".join(f"{band + 1} as {original + 1}" for band, original in twins[:10])
         more = f" and {len(twins) - 10} more" if len(twins) > 10 else ""
         yield Finding(f"layer '{name}': the same values twice, in band {shown}{more}", True, edits)
 
 
-def _numbers(bands: Sequence[int]) -> str:
+def _list_numbers(bands: Sequence[int]) -> str:
     shown = ", ".join(str(band + 1) for band in bands[:10])
     return shown + (f" and {len(bands) - 10} more" if len(bands) > 10 else "")
 
 
-def _without_bands(
+def _drop_bands(
     info: LayerInfo, name: str, useless: set[int], entry: LayerFile | None
 ) -> list[Edit]:
     kept = [band for band in range(info.bands) if band not in useless]
-    return chosen_bands(info, name, kept, entry) if kept else []
+    return keep_bands(info, name, kept, entry) if kept else []
 
 
-def chosen_bands(
-    info: LayerInfo, name: str, kept: list[int], entry: LayerFile | None
-) -> list[Edit]:
-    """The edits that leave a layer its bands `kept` (from 0, in this order)."""
+def keep_bands(info: LayerInfo, name: str, kept: list[int], entry: LayerFile | None) -> list[Edit]:
+    """List the edits that leave a layer its bands `kept` (from 0, in this order)."""
     numbers = info.info.numbers
     if entry and entry.bands:
         numbers = tuple(entry.bands)
@@ -216,27 +216,29 @@ def chosen_bands(
 # ---------------------------------------------------------------------------------------- no values
 
 
-def _no_values(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
-    """Numbers that stand for no value and that neither the file nor the scene file declares."""
+def _find_no_values(
+    scene: Scene, name: str, look: Look, entry: LayerFile | None
+) -> Iterator[Finding]:
+    """Find numbers that stand for no value and that neither file declares."""
     layer = scene.parts[0].layers[name]
     wanted: dict[float, list[int]] = {}
     sample = look.sample
     for band, values in enumerate(sample):
         ends = [end for end in (look.low[band], look.high[band]) if np.isfinite(end)]
-        for mark in marks(_stored(layer, band, np.append(values, ends))):
+        for mark in marks(_to_stored(layer, band, np.append(values, ends))):
             wanted.setdefault(mark, []).append(band)
     soft = not wanted
     if soft:  # by their shape alone
-        for value in soft_candidates(sample):
-            wanted[float(_stored(layer, 0, np.array([value]))[0])] = list(range(len(sample)))
-    declared = _declared(layer, entry)
+        for value in find_soft_candidates(sample):
+            wanted[float(_to_stored(layer, 0, np.array([value]))[0])] = list(range(len(sample)))
+    declared = _get_declared(layer, entry)
     edited = False
     for stored, bands in wanted.items():
-        shape, pixels, seen = _where(scene, name, stored, bands, soft)
+        shape, pixels, seen = _locate(scene, name, stored, bands, soft)
         if not pixels or (soft and not shape):
             continue
-        number = shortest(stored)
-        at = "all bands" if len(bands) == len(sample) else f"band {_numbers(bands)}"
+        number = shorten(stored)
+        at = "all bands" if len(bands) == len(sample) else f"band {_list_numbers(bands)}"
         share = f"{pixels:,} px ({100 * pixels / max(seen, 1):.2g} %)"
         text = (
             f"layer '{name}': {number} in {share} of {at} looks like no data"
@@ -257,12 +259,12 @@ def _no_values(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> 
         edited = True
 
 
-def _stored(layer: Layer, band: int, values: np.ndarray) -> np.ndarray:
-    return stored_as(values, layer.source.dtype, *_scale(layer, band))
+def _to_stored(layer: Layer, band: int, values: np.ndarray) -> np.ndarray:
+    return to_stored(values, layer.source.dtype, *_get_scale(layer, band))
 
 
-def _scale(layer: Layer, band: int) -> tuple[float, float]:
-    """What a band's stored numbers were multiplied by, and what was added."""
+def _get_scale(layer: Layer, band: int) -> tuple[float, float]:
+    """Get the factor of a band's stored numbers, and the offset."""
     info = layer.source.info
     return (
         info.scales[band] if info.scales else 1.0,
@@ -270,8 +272,8 @@ def _scale(layer: Layer, band: int) -> tuple[float, float]:
     )
 
 
-def _declared(layer: Layer, entry: LayerFile | None) -> float | None:
-    """The number that is declared as no data, by the scene file or by the layer's file."""
+def _get_declared(layer: Layer, entry: LayerFile | None) -> float | None:
+    """Get the number that is declared as no data, by the scene file or by the layer's file."""
     if entry and entry.nodata is not None:
         return entry.nodata
     source = getattr(layer.source, "source", layer.source)
@@ -279,17 +281,17 @@ def _declared(layer: Layer, entry: LayerFile | None) -> float | None:
     return holes[0] if holes else None
 
 
-def _where(
+def _locate(
     scene: Scene, name: str, stored: float, bands: list[int], all_bands: bool
 ) -> tuple[bool, int, int]:
-    """Whether a number's pixels have the shape of missing data; how many they are, of how many."""
+    """Tell whether a number's pixels have the shape of missing data; how many they are, of all."""
     pixels = seen = shaped = 0
     for part in scene.parts:
         layer = part.layers[name]
         source = layer.source
-        scale = np.array([_scale(layer, band) for band in bands])
+        scale = np.array([_get_scale(layer, band) for band in bands])
         read = (scale[:, 0] * stored + scale[:, 1]).astype(np.float32)[:, None, None]
-        windows, whole = windows_over(source.grid, source.bands, WHOLE // len(scene.parts))
+        windows, whole = spread_over(source.grid, source.bands, WHOLE // len(scene.parts))
         size = (source.grid.height, source.grid.width)
         picture = np.zeros(size, bool) if whole else None
         for window in windows:
@@ -316,7 +318,7 @@ LANDSAT = (443, 482, 561, 655, 865, 1609, 2201)  # a list that goes on elsewhere
 SEAM = 8  # bands on either side of the seam of two detectors
 
 
-def _wavelengths(info: LayerInfo, name: str, entry: LayerFile | None) -> Iterator[Finding]:
+def _check_wavelengths(info: LayerInfo, name: str, entry: LayerFile | None) -> Iterator[Finding]:
     given = info.info.wavelengths
     if not given or len(given) < 1:
         return
@@ -324,8 +326,8 @@ def _wavelengths(info: LayerInfo, name: str, entry: LayerFile | None) -> Iterato
     odd = [band for band, value in enumerate(given) if not LEAST_NM <= value <= MOST_NM]
     if odd:
         text = (
-            f"layer '{name}': {given[odd[0]]:g} nm in band {_numbers(odd)} is no wavelength of an "
-            f"optical sensor ({LEAST_NM:g} to {MOST_NM:g} nm)"
+            f"layer '{name}': {given[odd[0]]:g} nm in band {_list_numbers(odd)} is no "
+            f"wavelength of an optical sensor ({LEAST_NM:g} to {MOST_NM:g} nm)"
         )
         factors = [f for f in (1000, 0.001, 0.1) if all(250 <= v * f <= 16_000 for v in given)]
         right = [float(f"{value * factors[0]:.7g}") for value in given] if factors else []
@@ -344,7 +346,7 @@ def _wavelengths(info: LayerInfo, name: str, entry: LayerFile | None) -> Iterato
         )
         return
     steps = np.sign(np.diff(given))
-    if abs(int(steps.sum())) < len(steps) and not _own_order(given, steps, entry):
+    if abs(int(steps.sum())) < len(steps) and not _is_own_order(given, steps, entry):
         backwards = np.flatnonzero(steps < 0)
         first = int(backwards[0])
         yield Finding(
@@ -352,12 +354,12 @@ def _wavelengths(info: LayerInfo, name: str, entry: LayerFile | None) -> Iterato
             f"{'s' if len(backwards) > 1 else ''}, first {given[first]:g} nm in band {first + 1} "
             f"before {given[first + 1]:g} nm in band {first + 2}",
             True,
-            chosen_bands(info, name, np.argsort(given, kind="stable").tolist(), entry),
+            keep_bands(info, name, np.argsort(given, kind="stable").tolist(), entry),
         )
 
 
-def _own_order(given: Sequence[float], steps: np.ndarray, entry: LayerFile | None) -> bool:
-    """An order that was chosen, or that a sensor has: two detectors, Landsat's bands 9 to 11."""
+def _is_own_order(given: Sequence[float], steps: np.ndarray, entry: LayerFile | None) -> bool:
+    """Tell whether an order was chosen, or is a sensor's: of two detectors, or Landsat's bands."""
     if entry and (entry.bands or len(entry.path) > 1 or len(entry.key or ()) > 1):
         return True
     backwards = np.flatnonzero(steps < 0)
@@ -370,8 +372,10 @@ def _own_order(given: Sequence[float], steps: np.ndarray, entry: LayerFile | Non
 # ------------------------------------------------------------------------------------------- values
 
 
-def _ranges(info: LayerInfo, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
-    """Values that the layer's unit cannot have."""
+def _check_ranges(
+    info: LayerInfo, name: str, look: Look, entry: LayerFile | None
+) -> Iterator[Finding]:
+    """Find values that the layer's unit cannot have."""
     unit = (info.info.units or "").strip().lower()
     if not unit:
         return
@@ -422,15 +426,15 @@ _LIMITS = (  # what the values of a unit can be on Earth
 )
 
 
-def _clipped(layer: Layer, name: str, look: Look) -> Iterator[Finding]:
-    """Bands of whole numbers with a tenth of the values at the highest that their bits can hold."""
+def _find_clipped(layer: Layer, name: str, look: Look) -> Iterator[Finding]:
+    """Find bands with a tenth of their values at the highest number that their bits can hold."""
     if layer.source.dtype.kind not in "iu":
         return
     sample = look.sample
     clipped = []
     for band, values in enumerate(sample):
         top = float(look.high[band])
-        stored = float(_stored(layer, band, np.array([top]))[0]) if np.isfinite(top) else 0.0
+        stored = float(_to_stored(layer, band, np.array([top]))[0]) if np.isfinite(top) else 0.0
         bits = np.log2(stored + 1) if stored > 0 else 0.0
         has = np.isfinite(values)
         share = float((values[has] == np.float32(top)).mean()) if has.any() else 0.0

@@ -41,24 +41,27 @@ def look_at_scene(
 ) -> list[Finding]:
     """The same as `check_scene`, with the edits of the scene file that answer each problem."""
     try:
-        file = _scene_file(source, folder)
+        file = _read_file(source, folder)
         scene = source if isinstance(source, Scene) else open_scene(source, folder)
     except BandweaveError as error:
         return [Finding(str(error), problem=True)]
     return [
-        Finding(f"scene '{scene.name}': {_parts(scene)}, the grid is that of '{scene.reference}'"),
+        Finding(
+            f"scene '{scene.name}': {_describe_parts(scene)}, "
+            f"the grid is that of '{scene.reference}'"
+        ),
         *(Finding(note) for note in scene.notes),
         *look_at_layers(scene, file),
         *look_at_shifts(scene),
         *look_at_labels(scene, file),
-        *_overlaps(scene),
+        *_find_overlaps(scene),
     ]
 
 
-def _scene_file(
+def _read_file(
     source: str | os.PathLike[str] | Mapping | Scene, folder: str | os.PathLike[str] | None
 ) -> SceneFile | None:
-    """What the scene's file says; None for an open scene and a benchmark's folder."""
+    """Read the scene's file; None for an open scene and a benchmark's folder."""
     if isinstance(source, Scene):
         return None
     base = None if folder is None else Path(folder)
@@ -72,7 +75,7 @@ def _scene_file(
     return read_scene_file(path, base)
 
 
-def _parts(scene: Scene) -> str:
+def _describe_parts(scene: Scene) -> str:
     first = scene.parts[0].grid
     place = short_crs(first.crs) if first.georeferenced else "no georeference"
     if len(scene.parts) == 1:
@@ -85,8 +88,8 @@ def _parts(scene: Scene) -> str:
     return f"{len(scene.parts)} parts of {sizes} px, {place}"
 
 
-def _overlaps(scene: Scene) -> Iterator[Finding]:
-    """Parts that share ground: a split by parts would test on what it trained on."""
+def _find_overlaps(scene: Scene) -> Iterator[Finding]:
+    """Find parts that share ground: a split by parts would test on what it trained on."""
     placed = [part for part in scene.parts if part.grid.georeferenced]
     for one, other in itertools.combinations(placed, 2):
         left, bottom, right, top = one.grid.bounds

@@ -1,4 +1,4 @@
-"""Whether layers lie on each other: where the edges of one fit those of another best.
+"""Findings on shifted layers: the place where the edges of one fit those of another best.
 
     g      gradient magnitude of a layer's first principal component on the scene's grid
     r(s)   correlation of g of two layers, one of them moved by s pixels; over all windows together
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bandweave.data.check.findings import Finding
-from bandweave.data.check.layers import windows_over
+from bandweave.data.check.layers import spread_over
 from bandweave.data.scene import Layer, Part, Scene
 from bandweave.errors import BandweaveError
 from bandweave.raster.grid import Window
@@ -34,28 +34,28 @@ def look_at_shifts(scene: Scene) -> Iterator[Finding]:
     for name in scene.layers:
         if name != scene.reference:
             try:
-                found = _shift(scene, name)
+                found = _find_shift(scene, name)
             except BandweaveError:
                 continue  # said at its layer
             if found:
                 yield found
 
 
-def _shift(scene: Scene, name: str) -> Finding | None:
+def _find_shift(scene: Scene, name: str) -> Finding | None:
     halves = [_Surface(), _Surface()]
     turn = 0
     for part in scene.parts[:64]:
         bands = max(scene.layers[name].bands, scene.layers[scene.reference].bands)
         finest = max(scene.layers[name].ratio, 1)
-        windows, _ = windows_over(part.grid, bands * finest**2, BUDGET // min(len(scene.parts), 64))
-        pieces = windows if len(windows) > 1 or len(scene.parts) > 1 else _halves(windows[0])
+        windows, _ = spread_over(part.grid, bands * finest**2, BUDGET // min(len(scene.parts), 64))
+        pieces = windows if len(windows) > 1 or len(scene.parts) > 1 else _halve(windows[0])
         for window in pieces:
-            one = _edges(part, scene.reference, window)
-            other = _edges(part, name, window)
+            one = _find_edges(part, scene.reference, window)
+            other = _find_edges(part, name, window)
             if one is not None and other is not None:
                 halves[turn % 2].add(one, other)
                 turn += 1
-    whole = halves[0].joined(halves[1])
+    whole = halves[0].join(halves[1])
     best, gain, value = whole.best()
     agree = all(
         half.pixels >= ENOUGH and max(abs(np.subtract(half.best()[0], best))) <= 1
@@ -82,8 +82,8 @@ def _shift(scene: Scene, name: str) -> Finding | None:
     )
 
 
-def _halves(window: Window) -> list[Window]:
-    """The upper and the lower half."""
+def _halve(window: Window) -> list[Window]:
+    """Divide a window into its upper and its lower half."""
     half = window.height // 2
     return [
         window._replace(height=half),
@@ -91,7 +91,7 @@ def _halves(window: Window) -> list[Window]:
     ]
 
 
-def _edges(part: Part, name: str, window: Window) -> np.ndarray | None:
+def _find_edges(part: Part, name: str, window: Window) -> np.ndarray | None:
     """Gradient magnitude (h, w) of a layer on the grid, NaN where it has no data; None without."""
     layer: Layer = part.layers[name]
     values = read_nan(layer.source, window.finer(layer.ratio))
@@ -141,8 +141,8 @@ class _Surface:
                     a.size, a.sum(), b.sum(), a @ a, b @ b, a @ b
                 )  # fmt: skip
 
-    def joined(self, other: _Surface) -> _Surface:
-        """Both together."""
+    def join(self, other: _Surface) -> _Surface:
+        """Add the sums of both."""
         both = _Surface()
         both.sums = self.sums + other.sums
         return both

@@ -1,9 +1,9 @@
-"""Which classes a drafted scene has: those with pixels, once the draft is opened as a scene."""
+"""The classes of a drafted scene: those with pixels, once the draft is opened as a scene."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class ClassCount:
 def count_classes(
     text: str, folder: Path, names: Mapping[Code, str]
 ) -> dict[Code, ClassCount] | None:
-    """The counts of each class of a draft; None where the draft does not open as it is.
+    """Count each class of a draft; None where the draft does not open as it is.
 
     text    of the draft, without its `classes`
     folder  where its relative paths start
@@ -54,14 +54,11 @@ def count_classes(
 
 
 def _count_part(scene: Scene, part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (classes,) and polygons (classes,) of one part."""
+    """Count pixels (classes,) and polygons (classes,) of one part."""
     number = len(scene.classes)
     if part.labels is None:
         return np.zeros(number, np.int64), np.zeros(number, np.int64)
     values = labels_with_data(part, scene.reference, part.labels.ratio)
-    has = values != IGNORED
-    pixels = np.bincount(values[has], minlength=number)
-    if part.labels.objects is None or not has.any():
-        return pixels, np.zeros(number, np.int64)
-    pairs = np.unique(np.stack([part.labels.objects[has], values[has]]), axis=1)
-    return pixels, np.bincount(pairs[1], minlength=number)
+    pixels = np.bincount(values[values != IGNORED], minlength=number)
+    objects = replace(part.labels, values=values).count_objects(number)
+    return pixels, np.zeros(number, np.int64) if objects is None else objects

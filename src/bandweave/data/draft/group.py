@@ -1,4 +1,4 @@
-"""Which of the files looked at belong together: bands of one layer, parts of one scene."""
+"""Groups of files that belong together: bands of one layer, parts of one scene."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class Group:
 
 def group(rasters: Sequence[Raster]) -> list[Group]:
     """Group bands into layers, and places into parts; what stands alone is a group of one."""
-    left = _without_envi_twins(rasters)
+    left = _drop_envi_twins(rasters)
     groups: list[Group] = []
-    for find in (_by_band, _by_folder, _by_name):
+    for find in (_group_by_band, _group_by_folder, _group_by_name):
         for found, members in find(left):
             groups.append(found)
             left = [raster for raster in left if raster not in members]
@@ -80,8 +80,8 @@ def group(rasters: Sequence[Raster]) -> list[Group]:
     return sorted(groups, key=lambda one: (-one.bands, one.paths))
 
 
-def _without_envi_twins(rasters: Sequence[Raster]) -> list[Raster]:
-    """An ENVI file and its header are one raster."""
+def _drop_envi_twins(rasters: Sequence[Raster]) -> list[Raster]:
+    """Drop ENVI files whose header is there: both are one raster."""
     headers = {Path(raster.path).with_suffix("") for raster in rasters if _is_header(raster)}
 
     def is_data(raster: Raster) -> bool:
@@ -95,8 +95,8 @@ def _is_header(raster: Raster) -> bool:
     return isinstance(raster.reader, EnviReader)
 
 
-def _by_band(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
-    """One file a band: …_B1, …_B2, … of one grid."""
+def _group_by_band(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
+    """Group files of one band: …_B1, …_B2, … of one grid."""
     series: dict[tuple[str, str], list[tuple[int, str, Raster]]] = {}
     for raster in rasters:
         match = _BAND.match(Path(raster.path).stem)
@@ -116,25 +116,25 @@ def _by_band(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
     return found
 
 
-def _by_folder(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
-    """A folder a layer: HSI/{part}.tif."""
+def _group_by_folder(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
+    """Group parts that have a folder a layer: HSI/{part}.tif."""
     folders: dict[tuple[Path, str, int], list[Raster]] = {}
     for raster in rasters:
         file = Path(raster.path)
         folders.setdefault((file.parent, file.suffix, raster.bands), []).append(raster)
     found = []
     for (folder, suffix, bands), members in folders.items():
-        if len(members) > 1 and _elsewhere([member.grid for member in members]):
+        if len(members) > 1 and _lie_apart([member.grid for member in members]):
             stems = [Path(member.path).stem for member in members]
-            before, after = _shared(stems)
+            before, after = _find_shared(stems)
             names = [stem[len(before) : len(stem) - len(after)] for stem in stems]
             path = str(folder / f"{before}{PATTERN}{after}{suffix}")
             found.append((Group([path], members[0], bands, sorted(names), members), members))
     return found
 
 
-def _by_name(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
-    """A folder a part: {part}/hsi.tif."""
+def _group_by_name(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
+    """Group parts that have a folder of their own: {part}/hsi.tif."""
     names: dict[tuple[Path, int], list[Raster]] = {}
     for raster in rasters:
         path = Path(raster.path)
@@ -142,14 +142,14 @@ def _by_name(rasters: Sequence[Raster]) -> list[tuple[Group, list[Raster]]]:
         names.setdefault((pattern, raster.bands), []).append(raster)
     found = []
     for (pattern, bands), members in names.items():
-        if len(members) > 1 and _elsewhere([member.grid for member in members]):
+        if len(members) > 1 and _lie_apart([member.grid for member in members]):
             parts = sorted(Path(member.path).parent.name for member in members)
             found.append((Group([str(pattern)], members[0], bands, parts, members), members))
     return found
 
 
-def _elsewhere(grids: Sequence[Grid]) -> bool:
-    """Each lies in another place: no two share half of the smaller."""
+def _lie_apart(grids: Sequence[Grid]) -> bool:
+    """Tell whether each lies in another place: no two share half of the smaller."""
     if not all(grid.georeferenced for grid in grids):
         return False
     for one, other in itertools.combinations(grids, 2):
@@ -162,12 +162,12 @@ def _elsewhere(grids: Sequence[Grid]) -> bool:
     return True
 
 
-def _shared(stems: Sequence[str]) -> tuple[str, str]:
-    """What all begin and end with, up to a separator."""
-    before = _beginning(stems)
-    return before, _beginning([stem[len(before) :][::-1] for stem in stems])[::-1]
+def _find_shared(stems: Sequence[str]) -> tuple[str, str]:
+    """Find what all begin and end with, up to a separator."""
+    before = _find_beginning(stems)
+    return before, _find_beginning([stem[len(before) :][::-1] for stem in stems])[::-1]
 
 
-def _beginning(texts: Sequence[str]) -> str:
+def _find_beginning(texts: Sequence[str]) -> str:
     columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False))
     return re.sub(r"[A-Za-z0-9]+$", "", "".join(letters[0] for letters in columns))

@@ -1,4 +1,4 @@
-"""What files are, for the draft of a scene: a layer's pixels, labels, polygons or a table."""
+"""The content of files, for the draft of a scene: pixels, labels, polygons or a table."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
     Raises FileError for a file that does not exist, and for a folder without any.
     """
     found = Looked()
-    for file in dict.fromkeys(each for one in files for each in _files_of(os.fspath(one))):
+    for file in dict.fromkeys(each for one in files for each in _list_files(os.fspath(one))):
         path = Path(file)
         if not path.is_file():
             raise FileError(f"{file} does not exist")
@@ -105,18 +105,18 @@ def look(files: Sequence[str | os.PathLike[str]]) -> Looked:
             elif isinstance(reader, TableReader):
                 found.tables.append(_look_table(file, reader))
             elif isinstance(reader, RasterReader):
-                found.rasters.extend(_without_twins(_look_rasters(file, reader), found.unused))
+                found.rasters.extend(_drop_twins(_look_rasters(file, reader), found.unused))
         except FileError as error:
             found.unused.append(str(error))
     flat = next((one.grid for one in found.rasters if one.codes), None)
     if flat is not None:  # labels tell which axis of a cube is the bands', as they do on opening
         shape = (flat.height, flat.width)
-        found.rasters = [_with_shape(one, shape) if one.bands > 1 else one for one in found.rasters]
+        found.rasters = [_reopen(one, shape) if one.bands > 1 else one for one in found.rasters]
     return found
 
 
-def _files_of(name: str) -> list[str]:
-    """A file itself; of a folder the files in it and below, without hidden and written ones."""
+def _list_files(name: str) -> list[str]:
+    """List a file itself, or the files in a folder and below, without hidden and written ones."""
     if not os.path.isdir(name):
         return [name]
     found = []
@@ -136,13 +136,13 @@ def _files_of(name: str) -> list[str]:
     return found
 
 
-def _with_shape(raster: Raster, shape: tuple[int, int]) -> Raster:
+def _reopen(raster: Raster, shape: tuple[int, int]) -> Raster:
     source = open_source(raster.path, key=raster.key, shape=shape)
     return replace(raster, bands=source.bands, grid=source.grid)
 
 
-def _without_twins(rasters: list[Raster], unused: list[str]) -> list[Raster]:
-    """Of arrays of one file that hold the same values, the first; the others are named."""
+def _drop_twins(rasters: list[Raster], unused: list[str]) -> list[Raster]:
+    """Drop arrays that hold the same values as one before; they are named as unused."""
     kept: list[Raster] = []
     for raster in rasters:
         twin = next((one for one in kept if _is_twin(raster, one)), None)
@@ -180,7 +180,7 @@ def _look_rasters(file: str, reader: RasterReader) -> list[Raster]:
                 dtype=source.dtype,
                 grid=source.grid,
                 wavelengths=source.info.wavelengths,
-                codes=_codes(source),
+                codes=_count_codes(source),
                 names=source.info.names,
             )
         )
@@ -188,7 +188,7 @@ def _look_rasters(file: str, reader: RasterReader) -> list[Raster]:
 
 
 def _choose_keys(path: str, entries: Sequence[Entry]) -> list[str | None]:
-    """The keys of arrays that can be rasters: 2-D or 3-D, and no mere list."""
+    """Choose the keys of arrays that can be rasters: 2-D or 3-D, and no mere list."""
     fits: list[str | None] = [
         entry.key
         for entry in entries
@@ -200,8 +200,8 @@ def _choose_keys(path: str, entries: Sequence[Entry]) -> list[str | None]:
     return fits
 
 
-def _codes(source: Source) -> Counter[int] | None:
-    """Pixels of each value of one band of integers, if they are few; None otherwise."""
+def _count_codes(source: Source) -> Counter[int] | None:
+    """Count the pixels of each value of one band of integers, if they are few; None otherwise."""
     if source.bands != 1 or source.dtype.kind not in "iub":
         return None
     counts: Counter[int] = Counter()

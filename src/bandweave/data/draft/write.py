@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bandweave.data.check.labels import no_label_codes
+from bandweave.data.check.labels import find_no_label_codes
 from bandweave.data.draft.classes import ClassCount, count_classes
 from bandweave.data.draft.group import Group, group
 from bandweave.data.draft.look import Looked, Table, Vector, look
@@ -28,7 +28,7 @@ _FIELDS = ("species", "taxon", "class", "label", "cover", "landuse", "type", "co
 def draft_scene(
     files: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str] = "."
 ) -> str:
-    """A scene file in YAML for these files, with a comment on each decision.
+    """Draft a scene file in YAML for these files, with a comment on each decision.
 
     Layers are named by their bands (hsi, ms, rgb, sar, lidar, pan); files of one band each that
     belong together make one layer, files of many places parts. A single band of few whole numbers
@@ -46,11 +46,11 @@ def draft_scene(
     if not layers:
         why = "; ".join(found.unused[:5]) or "rasters of measured values are wanted"
         raise FileError(f"none of the {len(files)} files can be a layer: {why}")
-    names = _names(layers)
-    grid = _grid(names)
+    names = _name_layers(layers)
+    grid = _choose_grid(names)
     writer = _Writer(Path(folder).resolve())
     writer.line("# A draft: look at each line, then `bandweave scenes check` this file.")
-    writer.line(f"grid: {grid}", _why_grid(names, grid))
+    writer.line(f"grid: {grid}", _say_why_grid(names, grid))
     _write_layers(writer, names, grid)
     _write_parts(writer, [one for one in layers if one.parts], names[grid].raster.grid)
     if not any(one.raster.grid.crs for one in layers):
@@ -61,7 +61,7 @@ def draft_scene(
     _write_labels(writer, labels, found, names[grid].raster.grid)
     for one in groups:
         if one.is_flags:
-            writer.line(f"# left out: {_listing(one)}, flags of the pixels' quality by its name")
+            writer.line(f"# left out: {_name_files(one)}, flags of the pixels' quality by its name")
     for why in found.unused:
         writer.line(f"# left out: {' '.join(why.split())}")
     return "\n".join(writer.lines) + "\n"
@@ -95,7 +95,7 @@ class _Writer:
 # ------------------------------------------------------------------------------------------ layers
 
 
-def _names(layers: Sequence[Group]) -> dict[str, Group]:
+def _name_layers(layers: Sequence[Group]) -> dict[str, Group]:
     names: dict[str, Group] = {}
     for one in layers:
         name, number = one.kind, 1
@@ -106,19 +106,19 @@ def _names(layers: Sequence[Group]) -> dict[str, Group]:
     return names
 
 
-def _grid(names: dict[str, Group]) -> str:
-    """The hyperspectral layer's, else the multispectral's, else the coarsest."""
+def _choose_grid(names: dict[str, Group]) -> str:
+    """Choose the hyperspectral layer's grid, else the multispectral's, else the coarsest."""
     for name in ("hsi", "ms"):
         if name in names:
             return name
-    return max(names, key=lambda name: _coarseness(names[name].raster.grid))
+    return max(names, key=lambda name: _rank_grid(names[name].raster.grid))
 
 
-def _coarseness(grid: Grid) -> tuple[float, int]:
+def _rank_grid(grid: Grid) -> tuple[float, int]:
     return (grid.pixel_size[0] if grid.georeferenced else 0.0, -grid.height * grid.width)
 
 
-def _why_grid(names: dict[str, Group], grid: str) -> str:
+def _say_why_grid(names: dict[str, Group], grid: str) -> str:
     if len(names) == 1:
         return "the only layer"
     why = "most bands" if grid in ("hsi", "ms") else "the coarsest"
@@ -133,9 +133,9 @@ def _write_layers(writer: _Writer, names: dict[str, Group], grid: str) -> None:
         facts = f"{one.bands} band{'s' if one.bands > 1 else ''} of {raster.dtype}, {raster.grid}"
         if raster.wavelengths:
             facts += f", {min(raster.wavelengths):g} to {max(raster.wavelengths):g} nm"
-        lines, why, fits = _fitting(raster.grid, reference)
+        lines, why, fits = _fit(raster.grid, reference)
         if not fits:
-            writer.line(f"  # {name} left out: {_listing(one)} ({facts}) {why}")
+            writer.line(f"  # {name} left out: {_name_files(one)} ({facts}) {why}")
             continue
         writer.line(f"  {name}:", facts)
         writer.paths(one.paths, "    ")
@@ -147,27 +147,31 @@ def _write_layers(writer: _Writer, names: dict[str, Group], grid: str) -> None:
 
 
 def _write_parts(writer: _Writer, layers: Sequence[Group], reference: Grid) -> None:
-    """All parts, or a list of those that have a file of every layer and that were named."""
-    layers = [one for one in layers if _fitting(one.raster.grid, reference)[2]]
+    """Write that all parts count, or list the named ones that have a file of every layer."""
+    layers = [one for one in layers if _fit(one.raster.grid, reference)[2]]
     if not layers:
         return
     given = list(dict.fromkeys(part for one in layers for part in one.parts))
     whole = [part for part in given if all(part in one.parts for one in layers)] or given
     beside = set().union(*(discover_parts(one.paths[0]) for one in layers)) - set(given)
     if len(whole) == len(given) and not beside:
-        writer.line("parts: all", f"{len(given)} found: {_some(given)}")
+        writer.line("parts: all", f"{len(given)} found: {_list_some(given)}")
         return
     lacking = [part for part in given if part not in whole]
-    why = f"without a file of each layer: {_some(lacking)}" if lacking else "those that were named"
+    why = (
+        f"without a file of each layer: {_list_some(lacking)}"
+        if lacking
+        else "those that were named"
+    )
     writer.line(f"parts: {json.dumps(whole, ensure_ascii=False)}", why)
 
 
-def _listing(one: Group) -> str:
+def _name_files(one: Group) -> str:
     return f"{one.paths[0]}{f':{one.raster.key}' if one.raster.key else ''}"
 
 
-def _fitting(grid: Grid, reference: Grid) -> tuple[list[str], str, bool]:
-    """The lines that bring a grid to the reference, why, and whether that can be."""
+def _fit(grid: Grid, reference: Grid) -> tuple[list[str], str, bool]:
+    """Write the lines that bring a grid to the reference, why, and whether that can be."""
     found = relation(grid, reference)
     if isinstance(found, Same):
         return [], "", True
@@ -195,7 +199,7 @@ def _write_labels(writer: _Writer, labels: Sequence[Group], found: Looked, grid:
     if labels and found.vectors:
         writer.line(
             "# polygons or points left out, as there are label rasters: "
-            + _some([vector.path for vector in found.vectors])
+            + _list_some([vector.path for vector in found.vectors])
         )
     if labels:
         _write_raster_labels(writer, labels, grid)
@@ -219,19 +223,19 @@ def _write_raster_labels(writer: _Writer, labels: Sequence[Group], reference: Gr
         _write_label(writer, labels[0], reference, "  ")
     for one in labels:
         if one not in chosen.values():
-            writer.line(f"# left out: {_listing(one)}, labels too")
+            writer.line(f"# left out: {_name_files(one)}, labels too")
     counts: Counter[int] = Counter()
     for one in chosen.values():
         for raster in one.members or [one.raster]:
             counts.update(raster.codes or {})
-    odd = no_label_codes(Counter(counts))
+    odd = find_no_label_codes(Counter(counts))
     none = [0, *odd] if 0 in counts and not any(code < 0 for code in odd) else odd
     if none:
         why = ", ".join(f"{code}: {counts.pop(code)} px" for code in none)
         if 0 in counts:
             why += "; no data, so that 0 is a class: is it?"
         else:
-            why += f"; {_some([str(code) for code in none])} most often no label"
+            why += f"; {_list_some([str(code) for code in none])} most often no label"
         writer.line(f"ignore: [{', '.join(map(str, none))}]", why)
     if not counts:
         writer.line("# classes: no code but 0 was found")
@@ -264,7 +268,7 @@ def _keep_classes(writer: _Writer, names: Mapping[Code, str]) -> dict[Code, Clas
         writer.line("others: ignore", "codes that `classes` does not name")
     writer.line("classes:")
     if absent:
-        writer.line(f"  # without a pixel here: {_some(absent, 20)}")
+        writer.line(f"  # without a pixel here: {_list_some(absent, 20)}")
     return kept
 
 
@@ -281,22 +285,22 @@ def _write_label(writer: _Writer, one: Group, reference: Grid, indent: str) -> N
 
 def _write_polygons(writer: _Writer, vectors: Sequence[Vector], tables: Sequence[Table]) -> None:
     paths = [vector.path for vector in vectors]
-    rows = Counter({name: sum(values.values()) for name, values in _merged(vectors).items()})
-    join = _join(vectors, tables)
-    own = {name: len(values) for name, values in _merged(vectors).items()}
-    candidates = _fields(own, rows)
+    rows = Counter({name: sum(values.values()) for name, values in _merge_fields(vectors).items()})
+    join = _find_join(vectors, tables)
+    own = {name: len(values) for name, values in _merge_fields(vectors).items()}
+    candidates = _rank_fields(own, rows)
     if join:
         table, on = join
         values = {name: set(column) for name, column in table.columns.items() if name != on}
         sizes = {name: len(column) for name, column in table.columns.items()}
-        candidates += _fields({name: len(few) for name, few in values.items()}, Counter(sizes))
-        candidates.sort(key=_liking)
+        candidates += _rank_fields({name: len(few) for name, few in values.items()}, Counter(sizes))
+        candidates.sort(key=_rank_field)
     if not candidates:
         writer.line(
             "# labels: no field of the vector file looks like a class; choose one yourself:"
         )
         writer.line(f"#   path: {writer.path(paths[0])}")
-        writer.line(f"#   field: {_some(list(own)) or 'they have none'}")
+        writer.line(f"#   field: {_list_some(list(own)) or 'they have none'}")
         return
     field = candidates[0][0]
     others = [name for name, _ in candidates[1:]]
@@ -305,7 +309,7 @@ def _write_polygons(writer: _Writer, vectors: Sequence[Vector], tables: Sequence
     polygons = read_polygons(paths, field, join=mapping)
     writer.line("labels:", polygons.noun)
     writer.paths(paths, "  ")
-    also = f"; or {_some(others)}" if others else ""
+    also = f"; or {_list_some(others)}" if others else ""
     writer.line(f"  field: {json.dumps(field)}", f"{candidates[0][1]} values{also}")
     if join and from_table:
         text = f"{{csv: {writer.path(join[0].path)}, on: {json.dumps(join[1])}}}"
@@ -328,39 +332,39 @@ def _write_polygons(writer: _Writer, vectors: Sequence[Vector], tables: Sequence
         )
 
 
-def _merged(vectors: Sequence[Vector]) -> dict[str, Counter]:
-    """Values of the fields that all files have."""
+def _merge_fields(vectors: Sequence[Vector]) -> dict[str, Counter]:
+    """Merge the values of the fields that all files have."""
     shared = [name for name in vectors[0].fields if all(name in one.fields for one in vectors)]
     return {name: sum((one.fields[name] for one in vectors), Counter()) for name in shared}
 
 
-def _join(vectors: Sequence[Vector], tables: Sequence[Table]) -> tuple[Table, str] | None:
-    """The table that shares a column with the polygons, and half of that column's values."""
+def _find_join(vectors: Sequence[Vector], tables: Sequence[Table]) -> tuple[Table, str] | None:
+    """Find the table that shares a column with the polygons, and half of that column's values."""
     best: tuple[float, Table, str] | None = None
     for table in tables:
-        for name, values in _merged(vectors).items():
+        for name, values in _merge_fields(vectors).items():
             shared = len(set(values) & set(table.columns.get(name, ()))) / max(len(values), 1)
             if shared >= 0.5 and (best is None or shared > best[0]):
                 best = (shared, table, name)
     return best and best[1:]
 
 
-def _fields(distinct: dict[str, int], rows: Counter[str]) -> list[tuple[str, int]]:
-    """Fields that can be a class: few values, each of several polygons; the likeliest first."""
+def _rank_fields(distinct: dict[str, int], rows: Counter[str]) -> list[tuple[str, int]]:
+    """Rank fields that can be a class: few values, each of several polygons; the best first."""
     few = [
         (name, count)
         for name, count in distinct.items()
         if 2 <= count <= 64 and count <= 0.8 * rows[name]
     ]
-    return sorted(few, key=_liking)
+    return sorted(few, key=_rank_field)
 
 
-def _liking(candidate: tuple[str, int]) -> tuple[int, int]:
+def _rank_field(candidate: tuple[str, int]) -> tuple[int, int]:
     name, count = candidate
     hints = [i for i, hint in enumerate(_FIELDS) if hint in name.lower()]
     return (min(hints, default=len(_FIELDS)), -count)
 
 
-def _some(names: Sequence[str], most: int = 6) -> str:
+def _list_some(names: Sequence[str], most: int = 6) -> str:
     shown = ", ".join(str(name) for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

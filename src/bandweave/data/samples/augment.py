@@ -55,13 +55,13 @@ class AugmentConfig:
 
 
 def draw_orientation(flips: bool, rotations: bool, rng: np.random.Generator) -> tuple[bool, int]:
-    """Whether to mirror, and how many quarter turns; the same numbers are drawn in any case."""
+    """Draw whether to mirror, and how many quarter turns; the draws are the same in any case."""
     mirrored, turns = rng.integers(2), rng.integers(4)
     return bool(flips and mirrored), int(turns) if rotations else 0
 
 
 def orient(array: np.ndarray, mirrored: bool, turns: int) -> np.ndarray:
-    """A view of an array (..., h, w), mirrored left to right, then turned by quarters."""
+    """Turn an array (..., h, w), as a view: mirrored left to right, then turned by quarters."""
     return np.rot90(array[..., ::-1] if mirrored else array, turns, axes=(-2, -1))
 
 
@@ -103,7 +103,7 @@ def jitter(
 def draw_lost_layer(
     names: list[str], config: AugmentConfig, rng: np.random.Generator
 ) -> str | None:
-    """The layer that a crop has to do without, mostly None; never the only one."""
+    """Draw the layer that a crop has to do without, mostly None; never the only one."""
     if len(names) > 1 and rng.random() < config.modality_dropout:
         return names[rng.integers(len(names))]
     return None

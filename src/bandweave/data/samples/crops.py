@@ -27,7 +27,7 @@ ROWS = 256  # of the scene's grid, read at once into the cache
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """Which crops a model is trained on.
+    """The crops that a model is trained on.
 
     crop      px of the scene's grid: side of a crop; 0 for whole parts, where a model takes those
     batch     crops in a step of one process
@@ -53,7 +53,7 @@ class SampleConfig:
 
 
 class Drawn(NamedTuple):
-    """What was drawn for an example, and the generator that draws the rest."""
+    """The draws of an example so far, and the generator of the rest."""
 
     rng: np.random.Generator
     part: int
@@ -74,7 +74,7 @@ class CropSampler:
     the seed and that number, so that two processes draw what one with twice the batch would.
     """
 
-    whole_parts = False  # whether crop 0 means something
+    whole_parts = False  # crop 0 means something
 
     def __init__(
         self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
@@ -113,7 +113,7 @@ class CropSampler:
 
     @property
     def megabytes(self) -> float:
-        """What the scaled layers of all parts take in memory."""
+        """Memory that the scaled layers of all parts take."""
         pixels = sum(part.grid.height * part.grid.width for part in self.scene.parts)
         each = sum((4 * self.scaling.bands(n) + 1) * self.ratios[n] ** 2 for n in self.layers)
         return pixels * each / 2**20
@@ -141,30 +141,30 @@ class CropSampler:
                 label, HIDDEN where there are no data or they are hidden: no loss may look there
         """
         first = (step * world + rank) * self.config.batch
-        examples = [self._example(drawn) for drawn in self._drawn(first)]
+        examples = [self._make_example(drawn) for drawn in self._draw_batch(first)]
         return {
             "layers": {
-                name: _stacked([layers[name] for layers, _ in examples]) for name in self.layers
+                name: _stack([layers[name] for layers, _ in examples]) for name in self.layers
             },
-            "labels": _stacked([labels for _, labels in examples]),
+            "labels": _stack([labels for _, labels in examples]),
         }
 
-    def _drawn(self, first: int) -> Iterator[Drawn]:
-        """The crops of a batch, by the number of the first."""
+    def _draw_batch(self, first: int) -> Iterator[Drawn]:
+        """Draw the crops of a batch, by the number of the first."""
         augment = self.config.augment
         for number in range(first, first + self.config.batch):
             rng = np.random.default_rng([self.seed, number])
             part, window = self._draw(rng)
             yield Drawn(rng, part, window, *draw_orientation(augment.flips, augment.rotations, rng))
 
-    def _example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Layers and labels of what was drawn, changed and turned."""
+    def _make_example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Make the layers and labels of what was drawn, changed and turned."""
         rng, part, window, mirrored, turns = drawn
         augment, layers = self.config.augment, {}
-        learnt = _cut(self._labels[part], window.finer(self.split.ratio), IGNORED)
+        learnt = _copy_window(self._labels[part], window.finer(self.split.ratio), IGNORED)
         lost = draw_lost_layer(self.layers, augment, rng)
         for name in self.layers:
-            values, valid = self._crop(part, name, window)
+            values, valid = self._read_crop(part, name, window)
             if name == self._ground:
                 seen = regrid(valid, self.ratios[name], self.split.ratio)
                 learnt[~seen & (learnt == IGNORED)] = HIDDEN
@@ -176,7 +176,7 @@ class CropSampler:
         return layers, orient(learnt.astype(np.int64), mirrored, turns)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
-        """A part and a window of the scene's grid that holds a training pixel of a drawn class."""
+        """Draw a part and a window of the grid that holds a training pixel of a drawn class."""
         part, row, col = self._draw_pixel(rng)
         grid, size = self.scene.parts[part].grid, self.config.crop
         starts = []
@@ -187,7 +187,7 @@ class CropSampler:
         return part, Window(starts[0], starts[1], size, size)
 
     def _draw_pixel(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        """A part and the place in its grid of a training pixel of a drawn class."""
+        """Draw a part and the place in its grid of a training pixel of a drawn class."""
         # the last of the classes that have pixels takes what rounding leaves above the sum
         index = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], "right"))
         pixels = self._pixels[index]
@@ -196,18 +196,18 @@ class CropSampler:
         row, col = divmod(pixel - int(self._starts[part]), self._labels[part].shape[1])
         return part, row // self.split.ratio, col // self.split.ratio
 
-    def _crop(self, part: int, name: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled values (C, h·ratio, w·ratio), the caller's own, and where they are valid."""
+    def _read_crop(self, part: int, name: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Read scaled values (C, h·ratio, w·ratio), the caller's own, and where they are valid."""
         if self._cache is None:
             return self._read(part, name, window)
         values, valid = self._cache[part][name]
         finer = window.finer(self.ratios[name])
-        return _cut(values, finer, 0), _cut(valid, finer, False)
+        return _copy_window(values, finer, 0), _copy_window(valid, finer, False)
 
     def _read(self, part: int, name: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
         values, valid = self.scaling.read(name, self.scene.parts[part].layers[name], window)
         if self._hidden is not None:
-            hidden = _cut(self._hidden[part], window.finer(self.split.ratio), False)
+            hidden = _copy_window(self._hidden[part], window.finer(self.split.ratio), False)
             valid = valid & ~regrid(hidden, self.split.ratio, self.ratios[name])
             values *= valid
         return values, valid
@@ -230,13 +230,13 @@ class CropSampler:
         return cache
 
 
-def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    """(B, ...) of B arrays; a single one is not copied if it lies in order."""
+def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+    """Stack B arrays to (B, ...); a single one is not copied if it lies in order."""
     return np.ascontiguousarray(arrays[0])[None] if len(arrays) == 1 else np.stack(arrays)
 
 
-def _cut(array: np.ndarray, window: Window, fill: float | bool) -> np.ndarray:
-    """A copy of a window of an array (..., H, W), `fill` where it reaches outside."""
+def _copy_window(array: np.ndarray, window: Window, fill: float | bool) -> np.ndarray:
+    """Copy a window of an array (..., H, W), `fill` where it reaches outside."""
     inside = window.clip(*array.shape[-2:])
     if inside == window:
         return array[..., *window.slices()].copy()

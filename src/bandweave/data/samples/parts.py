@@ -39,7 +39,7 @@ class PartSampler(CropSampler):
         """Parts with training pixels."""
         return sum(bool((labels != IGNORED).any()) for labels in self._labels)
 
-    def _drawn(self, first: int) -> Iterator[Drawn]:
+    def _draw_batch(self, first: int) -> Iterator[Drawn]:
         augment, weights, odd = self.config.augment, self._weights, 0
         for number in range(first, first + self.config.batch):
             rng = np.random.default_rng([self.seed, number])

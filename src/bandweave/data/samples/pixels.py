@@ -31,9 +31,9 @@ class PixelSampler(CropSampler):
         size = self.config.crop
         return part, Window(row - size // 2, col - size // 2, size, size)
 
-    def _example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _make_example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Layers as of crops, and the labels (ratio, ratio) of the pixel in the middle."""
-        layers, labels = super()._example(drawn)
+        layers, labels = super()._make_example(drawn)
         ratio = self.split.ratio
         middle = slice(self.config.crop // 2 * ratio, (self.config.crop // 2 + 1) * ratio)
         return layers, labels[middle, middle]

@@ -34,9 +34,7 @@ def scene_from(text: str, folder: str | None = None) -> Scene:
     from bandweave.data.simulation.scene import simulated_scene
 
     if text.endswith(")") and "(" in text:
-        return _called(
-            text, {"simulated_scene": simulated_scene, "benchmark_scene": benchmark_scene}
-        )
+        return _call(text, {"simulated_scene": simulated_scene, "benchmark_scene": benchmark_scene})
     kind, _, seed = text.partition(":")
     if kind == "simulated" and not Path(text).exists():
         if seed and not seed.isdecimal():
@@ -56,12 +54,12 @@ def scene_from(text: str, folder: str | None = None) -> Scene:
 
 
 def is_scene_file(name: str) -> bool:
-    """Whether a file is called as scene files are."""
+    """Tell whether a file is called as scene files are."""
     return name.lower().endswith(SCENE_FILES)
 
 
-def _called(text: str, makers: dict) -> Scene:
-    """The scene of a call with plain values, which is read and not evaluated."""
+def _call(text: str, makers: dict) -> Scene:
+    """Make the scene of a call with plain values, which is read and not evaluated."""
     try:
         call = ast.parse(text, mode="eval").body
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):

@@ -59,7 +59,7 @@ class Coded:
 def code_parts(
     entry: LabelFile, key: str, file: SceneFile, parts: Sequence[Part], notes: list[str]
 ) -> list[Coded]:
-    """The codes of a label file, or of one file a part, on the grids of the parts."""
+    """Code the labels of a file, or of one file a part, on the grids of the parts."""
     first = entry.path[0].replace(PATTERN, parts[0].name)
     if entry.field is not None or _holds_polygons(first):
         return _code_polygons(entry, key, file, parts, notes)
@@ -89,7 +89,7 @@ def _code_polygons(
         join=join,
         layer=entry.key,
         encoding=entry.encoding,
-        crs=_stated_crs(entry, key, file),
+        crs=_parse_crs(entry, key, file),
     )
     ratio, noun = entry.ratio or 1, polygons.noun
     names = list(dict.fromkeys(polygons.codes))
@@ -128,12 +128,13 @@ def _code_polygons(
             f"{key}: {counts['unusable']} geometries that are neither polygons nor points left out"
         )
     notes.append(
-        f"{key}: {_ownership(noun, entry)}; {overlapped} px in several: {_rule(noun, entry)}"
+        f"{key}: {_say_ownership(noun, entry)}; {overlapped} px in several: "
+        f"{_say_rule(noun, entry)}"
     )
     return coded
 
 
-def _stated_crs(entry: LabelFile, key: str, file: SceneFile) -> CRS | None:
+def _parse_crs(entry: LabelFile, key: str, file: SceneFile) -> CRS | None:
     crs = entry.crs or file.crs
     try:
         return CRS.from_user_input(crs) if crs is not None else None
@@ -141,8 +142,8 @@ def _stated_crs(entry: LabelFile, key: str, file: SceneFile) -> CRS | None:
         raise ConfigError(f"{key}.crs: {crs!r} names no CRS: {error}") from None
 
 
-def _ownership(noun: str, entry: LabelFile) -> str:
-    """Which pixels are a shape's own."""
+def _say_ownership(noun: str, entry: LabelFile) -> str:
+    """Say which pixels are a shape's own."""
     if noun == "points":
         return "points own the pixel they lie in"
     touched = "every pixel they touch" if entry.all_touched else "pixels whose centre they hold"
@@ -150,8 +151,8 @@ def _ownership(noun: str, entry: LabelFile) -> str:
     return f"{noun} own {touched}{also}"
 
 
-def _rule(noun: str, entry: LabelFile) -> str:
-    """Whose a pixel is that lies in several; points are all alike in size, and the last counts."""
+def _say_rule(noun: str, entry: LabelFile) -> str:
+    """Say whose a pixel in several is; points are all alike in size, and the last counts."""
     rule, one = entry.overlap, noun.removesuffix("s")
     if rule == "ignore":
         return "nobody's"
@@ -163,8 +164,8 @@ def _rule(noun: str, entry: LabelFile) -> str:
 # ----------------------------------------------------------------------------------------- rasters
 
 
-def label_shape(file: SceneFile, part: str) -> tuple[int, int] | None:
-    """Rows and columns of the grid, as label rasters have them: tells how a MATLAB cube lies."""
+def find_label_shape(file: SceneFile, part: str) -> tuple[int, int] | None:
+    """Find rows and columns of the grid by label rasters: they tell how a MATLAB cube lies."""
     for entry in label_files(file).values():
         path = entry.path[0].replace(PATTERN, part)
         if entry.warp or not os.path.isfile(path):
@@ -219,11 +220,11 @@ def _code_raster(
     if source.bands > 1:
         return _code_bands(source, key, path, ratio, file)
     known = recognise(path, RasterReader).read_categories(path) or Categories()
-    return replace(_coded(source, key, path, ratio), known=known)
+    return replace(_code_band(source, key, path, ratio), known=known)
 
 
-def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
-    """All codes of a raster, read window by window."""
+def _code_band(source: Source, key: str, path: str, ratio: int) -> Coded:
+    """Read all codes of a raster, window by window."""
     height, width = source.grid.height, source.grid.width
     stored = np.zeros((height, width), np.int32)
     labelled = np.zeros((height, width), bool)
@@ -238,8 +239,10 @@ def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
         large = valid & (np.abs(values[0]) >= LARGEST_CODE)
         if large.any():
             row, col = np.argwhere(large)[0].tolist()
-            value = _stored(source, path, inside.row + row, inside.col + col, values[0, row, col])
-            raise LabelError(_too_large(key, path, value))
+            value = _read_stored(
+                source, path, inside.row + row, inside.col + col, values[0, row, col]
+            )
+            raise LabelError(_say_too_large(key, path, value))
         rows, cols = inside.slices()
         stored[rows, cols], labelled[rows, cols] = values[0], valid
     names, index = np.unique(stored[labelled], return_inverse=True)
@@ -248,8 +251,8 @@ def _coded(source: Source, key: str, path: str, ratio: int) -> Coded:
     return Coded(codes, [int(name) for name in names], ratio)
 
 
-def _stored(source: Source, path: str, row: int, col: int, read: np.floating) -> int | float:
-    """The value of a pixel as the file holds it, which float32 may have rounded."""
+def _read_stored(source: Source, path: str, row: int, col: int, read: np.floating) -> int | float:
+    """Read the value of a pixel as the file holds it, which float32 may have rounded."""
     try:
         if isinstance(source, WarpedSource):
             return float(read)
@@ -259,8 +262,8 @@ def _stored(source: Source, path: str, row: int, col: int, read: np.floating) ->
         return float(read)
 
 
-def _too_large(key: str, path: str, value: int | float) -> str:
-    """What a code beyond the largest is, with the line that most likely mends it."""
+def _say_too_large(key: str, path: str, value: int | float) -> str:
+    """Say what a code beyond the largest is, with the line that most likely mends it."""
     text = f"{value:.0f}" if isinstance(value, float) and abs(value) < 1e15 else repr(value)
     return (
         f"{key}: {path} holds {text}, and class codes lie below {LARGEST_CODE}; if it marks "
@@ -270,12 +273,12 @@ def _too_large(key: str, path: str, value: int | float) -> str:
 
 
 def _code_bands(source: Source, key: str, path: str, ratio: int, file: SceneFile) -> Coded:
-    """Labels of several bands: a colour a class in three, or a band of 0 and 1 a class."""
+    """Code labels of several bands: a colour a class in three, or a band of 0 and 1 a class."""
     classes = file.classes or {}
-    largest = _one_hot(source)
+    largest = _find_hot_value(source)
     if len(classes) == source.bands and largest == 1:
         return _code_one_hot(source, ratio, list(classes))
-    colored = not classes or bool(_by_color(classes))
+    colored = not classes or bool(_map_colors(classes))
     if source.bands in (3, 4) and source.dtype.kind in "ui" and colored:
         return _code_colors(source, key, path, ratio, classes)
     if len(classes) == source.bands and largest is not None:
@@ -287,21 +290,21 @@ def _code_bands(source: Source, key: str, path: str, ratio: int, file: SceneFile
     )
 
 
-def _by_color(classes: Mapping[Code, ClassFile]) -> dict[str, Code]:
-    """The code of each colour '#rrggbb', which may itself be the code."""
+def _map_colors(classes: Mapping[Code, ClassFile]) -> dict[str, Code]:
+    """Find the code of each colour '#rrggbb', which may itself be the code."""
     colors = {code: entry.color or str(code) for code, entry in classes.items()}
     return {color.lower(): code for code, color in colors.items() if is_color(color)}
 
 
 def is_color(text: str) -> bool:
-    """It is written as '#rrggbb'."""
+    """Tell whether a text is written as '#rrggbb'."""
     return bool(re.fullmatch(r"#[0-9a-fA-F]{6}", text))
 
 
 def _code_colors(
     source: Source, key: str, path: str, ratio: int, classes: Mapping[Code, ClassFile]
 ) -> Coded:
-    """The codes of the classes whose colours the pixels have; other colours are codes '#rrggbb'.
+    """Code the classes whose colours the pixels have; other colours are codes '#rrggbb'.
 
     A fourth band says with 0 where there is no label.
     """
@@ -324,7 +327,7 @@ def _code_colors(
             f"{key}: {path} has {len(found)} colours, and labels one a class; is it an image, or "
             "written with loss (JPEG)?"
         )
-    by_color = _by_color(classes)
+    by_color = _map_colors(classes)
     names: list[Code] = []
     unnamed: Counter[str] = Counter()
     table = np.full(len(found), -1, np.int32)
@@ -345,8 +348,8 @@ def _code_colors(
     return Coded(table[index].reshape(stored.shape), names, ratio)
 
 
-def _one_hot(source: Source) -> int | None:
-    """The largest value, 1 or 255, of bands that hold it once a pixel or not at all, and else 0."""
+def _find_hot_value(source: Source) -> int | None:
+    """Find the value, 1 or 255, that bands hold once a pixel at most beside 0; None if not."""
     largest = 1
     for inside in source.grid.window.divide(1024):
         values, valid = source.read(inside)
@@ -358,7 +361,7 @@ def _one_hot(source: Source) -> int | None:
 
 
 def _code_one_hot(source: Source, ratio: int, names: Sequence[Code]) -> Coded:
-    """The code of the band that is 1 (or 255) at each pixel; none where all are 0."""
+    """Code the band that is 1 (or 255) at each pixel; none where all are 0."""
     codes = np.full((source.grid.height, source.grid.width), -1, np.int32)
     for inside in source.grid.window.divide(1024):
         values, valid = source.read(inside)

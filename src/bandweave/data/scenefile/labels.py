@@ -21,6 +21,7 @@ from bandweave.data.scenefile.schema import ClassFile, Code, LabelFile, SceneFil
 from bandweave.data.splits.roles import TEST, TRAIN
 from bandweave.errors import LabelError
 from bandweave.raster.formats.gdal.categories import Categories, class_name
+from bandweave.raster.polygons import name_shapes
 
 MANY_CLASSES = 100  # so many without names are asked about
 FEW_CLASSES = 10  # so many are never taken for identifiers
@@ -34,7 +35,7 @@ _ROLES = {"labels.train": TRAIN, "labels.test": TEST}
 
 @dataclass(frozen=True)
 class Labelled:
-    """What the label files and `classes` of a scene file make.
+    """The labels and classes of a scene file.
 
     classes   in the order of label indices
     labels    of each part; None where the scene file names no labels
@@ -53,16 +54,16 @@ def label_scene(file: SceneFile, parts: Sequence[Part], notes: list[str]) -> Lab
     sources = label_files(file)
     if not sources:
         named = file.classes or {}
-        return Labelled(tuple(_infos(named).values()), numbered=_is_numbered(named))
+        return Labelled(tuple(_number_classes(named).values()), numbered=_is_numbered(named))
     coded = {key: code_parts(entry, key, file, parts, notes) for key, entry in sources.items()}
-    _one_ratio(coded, parts)
+    _check_ratio(coded, parts)
     everything = [one for several in coded.values() for one in several]
     counts: Counter[Code] = Counter()
     for one in everything:
         counts.update(one.counts())
     rasters = [key for key, several in coded.items() if several[0].objects is None]
     if file.classes:
-        counts, names = _by_name(file.classes, counts)
+        counts, names = _count_by_code(file.classes, counts)
     else:
         names = {}
     chosen = _settle(file, counts, bool(rasters), [one.known for one in everything], notes)
@@ -71,9 +72,9 @@ def label_scene(file: SceneFile, parts: Sequence[Part], notes: list[str]) -> Lab
             f"the labels have {len(chosen)} classes, and {MOST_CLASSES} at most are told apart; is "
             "the field, or the raster, one of identifiers?"
         )
-    doubt = _negative(chosen, counts)
+    doubt = _ask_about_negative(chosen, counts)
     if not doubt and not file.classes:
-        doubt = _identifiers(chosen, counts, sources, everything)
+        doubt = _ask_about_identifiers(chosen, counts, sources, everything)
     if doubt:
         notes.append(doubt)
     indices = {code: i for i, code in enumerate(chosen)}
@@ -96,8 +97,8 @@ def label_scene(file: SceneFile, parts: Sequence[Part], notes: list[str]) -> Lab
     return Labelled(tuple(chosen.values()), labels, numbered, doubt)
 
 
-def _negative(chosen: Mapping[Code, ClassInfo], counts: Mapping[Code, int]) -> str:
-    """The question whether a code below 0, which no map holds, is a class; '' without one."""
+def _ask_about_negative(chosen: Mapping[Code, ClassInfo], counts: Mapping[Code, int]) -> str:
+    """Ask whether a code below 0, which no map holds, is a class; '' without one."""
     below = [code for code in chosen if isinstance(code, int) and code < 0]
     if not below:
         return ""
@@ -108,13 +109,13 @@ def _negative(chosen: Mapping[Code, ClassInfo], counts: Mapping[Code, int]) -> s
     )
 
 
-def _identifiers(
+def _ask_about_identifiers(
     chosen: Mapping[Code, ClassInfo],
     counts: Mapping[Code, int],
     sources: Mapping[str, LabelFile],
     coded: Sequence[Coded],
 ) -> str:
-    """The question whether labels without `classes` are identifiers of objects, '' if they are not.
+    """Ask whether labels without `classes` are identifiers of objects, '' if they are not.
 
     Shapes with fewer than two to a class are, and many codes that nothing gives a name.
     """
@@ -133,17 +134,19 @@ def _identifiers(
     fields = {entry.field for entry in sources.values() if entry.field}
     what = f"field '{fields.pop()}'" if fields else "raster"
     pixels = sum(counts[code] for code in chosen)
-    each = f"{len(objects)} {_shapes(drawn)}" if objects else f"{pixels} px"
+    each = (
+        f"{len(objects)} {name_shapes(one.shapes for one in drawn)}" if objects else f"{pixels} px"
+    )
     return (
         f"{len(chosen)} classes in {each}: does the {what} hold identifiers or measured values? "
         "Take the one with the class; if these are classes, name them in `classes`"
     )
 
 
-def _by_name(
+def _count_by_code(
     classes: Mapping[Code, ClassFile], counts: Counter[Code]
 ) -> tuple[Counter[Code], dict[Code, Code]]:
-    """Counts by code where files name some classes by name; and the code of each such name."""
+    """Count by code where files name some classes by name; and the code of each such name."""
     codes = {entry.name.strip().casefold(): code for code, entry in classes.items()}
     names: dict[Code, Code] = {
         code: codes[code.strip().casefold()]
@@ -163,42 +166,42 @@ def _settle(
     known: Sequence[Categories],
     notes: list[str],
 ) -> dict[Code, ClassInfo]:
-    """The classes by code, in label order.
+    """Settle the classes by code, in label order.
 
     known  names and colours that each label file gives
     """
     ignore = set(file.ignore)
     if file.classes is None:
         found = {code: n for code, n in counts.items() if code not in ignore}
-        names = _known_names(known, found)
+        names = _collect_names(known, found)
         if rasters and 0 in found and _means_none(names.get(0, "")):
             notes.append(
                 f"code 0 ({found.pop(0)} px) taken as no label; name it in `classes` if not"
             )
         ordered = sorted(found, key=lambda code: (isinstance(code, str), code))
-        made = {code: _made(code, names.get(code, "")) for code in ordered}
+        made = {code: _make_class(code, names.get(code, "")) for code in ordered}
         if made:
             named = len(names.keys() & made.keys())
             whence = f", {named} with names from the label file" if named else ""
             notes.append(f"`classes` not given: made {len(made)} from the codes found{whence}")
-        return _infos(_colored(_told_apart(made), known))
+        return _number_classes(_add_colors(_tell_apart(made), known))
     others = {
         code: n for code, n in counts.items() if code not in file.classes and code not in ignore
     }
     if others and file.others == "error":
         hint = "; 0 often means no label: `ignore: [0]`" if 0 in others else ""
-        hint = hint or _nearest_name(others, file.classes)
+        hint = hint or _suggest_name(others, file.classes)
         raise LabelError(
-            f"the labels have {_listing(others)}, which `classes` does not name; name them there, "
-            f"list them in `ignore`, or say `others: ignore`{hint}"
+            f"the labels have {_list_codes(others)}, which `classes` does not name; name them "
+            f"there, list them in `ignore`, or say `others: ignore`{hint}"
         )
     if others:
-        notes.append(f"others ignored: {_listing(others)}")
-    return _infos(_colored(file.classes, known))
+        notes.append(f"others ignored: {_list_codes(others)}")
+    return _number_classes(_add_colors(file.classes, known))
 
 
-def _nearest_name(others: Mapping[Code, int], classes: Mapping[Code, ClassFile]) -> str:
-    """For texts that are no class's name but near one: '; did you mean …?'"""
+def _suggest_name(others: Mapping[Code, int], classes: Mapping[Code, ClassFile]) -> str:
+    """Suggest a name for texts that are near one: '; did you mean …?'"""
     names = [entry.name for entry in classes.values()]
     for code in sorted((code for code in others if isinstance(code, str)), key=others.__getitem__):
         if close := difflib.get_close_matches(code, names, n=1):
@@ -206,8 +209,8 @@ def _nearest_name(others: Mapping[Code, int], classes: Mapping[Code, ClassFile])
     return ""
 
 
-def _known_names(known: Sequence[Categories], found: Mapping[Code, int]) -> dict[Code, str]:
-    """The names that the label files give to the codes found.
+def _collect_names(known: Sequence[Categories], found: Mapping[Code, int]) -> dict[Code, str]:
+    """Collect the names that the label files give to the codes found.
 
     Raises LabelError where two files give a code different names.
     """
@@ -222,10 +225,10 @@ def _known_names(known: Sequence[Categories], found: Mapping[Code, int]) -> dict
     return names
 
 
-def _colored(
+def _add_colors(
     classes: Mapping[Code, ClassFile], known: Sequence[Categories]
 ) -> dict[Code, ClassFile]:
-    """The classes with the label files' colours where they have none; no colour for two of them."""
+    """Give classes without a colour the label files' colours; no colour for two of them."""
     colors: dict[Code, str] = {}
     for one in known:
         for code, color in one.colors.items():
@@ -242,19 +245,19 @@ def _colored(
 
 
 def _means_none(name: str) -> bool:
-    """A class 0 that has no name of its own, or one that says it is none."""
+    """Tell whether class 0 has no name of its own, or one that says it is none."""
     return not name or bool(NO_CLASS.match(name))
 
 
-def _made(code: Code, name: str) -> ClassFile:
-    """A class for a code that `classes` does not name."""
+def _make_class(code: Code, name: str) -> ClassFile:
+    """Make a class for a code that `classes` does not name."""
     if isinstance(code, int):
         return ClassFile(name or f"class {code}")
     return ClassFile(class_name(code))
 
 
-def _told_apart(classes: Mapping[Code, ClassFile]) -> dict[Code, ClassFile]:
-    """The same, names that several classes share with their codes behind."""
+def _tell_apart(classes: Mapping[Code, ClassFile]) -> dict[Code, ClassFile]:
+    """Put the codes behind names that several classes share."""
     names = Counter(entry.name for entry in classes.values())
     return {
         code: replace(entry, name=f"{entry.name} ({code})") if names[entry.name] > 1 else entry
@@ -262,14 +265,14 @@ def _told_apart(classes: Mapping[Code, ClassFile]) -> dict[Code, ClassFile]:
     }
 
 
-def _listing(counts: Mapping[Code, int]) -> str:
+def _list_codes(counts: Mapping[Code, int]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     shown = ", ".join(f"{code} ({n} px)" for code, n in ordered[:20])
     more = f" and {len(ordered) - 20} more" if len(ordered) > 20 else ""
     return f"code{'s' if len(ordered) > 1 else ''} {shown}{more}"
 
 
-def _infos(classes: Mapping[Code, ClassFile]) -> dict[Code, ClassInfo]:
+def _number_classes(classes: Mapping[Code, ClassFile]) -> dict[Code, ClassInfo]:
     """Numbers stay the classes' codes; where one is a text, or fits no map, all are numbered."""
     palette = colors(entry.color for entry in classes.values() if entry.color)
     numbered = _is_numbered(classes)
@@ -288,7 +291,7 @@ def _is_numbered(classes: Iterable[Code]) -> bool:
 
 
 def _merge(coded: Mapping[str, tuple[Coded, Mapping[Code, int]]], part: Part) -> Labels:
-    """One label image of a part from its training and test labels, which may not meet."""
+    """Merge one label image of a part from its training and test labels, which may not meet."""
     layers = []
     for key, (one, indices) in coded.items():
         table = np.array([indices.get(name, IGNORED) for name in one.names] + [IGNORED], np.int16)
@@ -315,16 +318,12 @@ def _merge(coded: Mapping[str, tuple[Coded, Mapping[Code, int]]], part: Part) ->
     if objects is not None:
         objects = np.where(values != IGNORED, objects, 0).astype(np.int32)
     ratio = next(iter(coded.values()))[0].ratio
-    return Labels(values, ratio, objects, given, _shapes([one for one, _ in coded.values()]))
+    return Labels(
+        values, ratio, objects, given, name_shapes(one.shapes for one, _ in coded.values())
+    )
 
 
-def _shapes(coded: Iterable[Coded]) -> str:
-    """What the objects of all are."""
-    kinds = {one.shapes for one in coded}
-    return kinds.pop() if len(kinds) == 1 else "shapes"
-
-
-def _one_ratio(coded: Mapping[str, list[Coded]], parts: Sequence[Part]) -> None:
+def _check_ratio(coded: Mapping[str, list[Coded]], parts: Sequence[Part]) -> None:
     first_key = next(iter(coded))
     first = coded[first_key][0].ratio
     for key, several in coded.items():

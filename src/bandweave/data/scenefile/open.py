@@ -15,9 +15,9 @@ from rasterio.transform import Affine
 from rasterio.warp import transform as warp_points
 
 from bandweave.data.scene import Layer, Part, Scene
-from bandweave.data.scenefile.label_codes import label_shape
+from bandweave.data.scenefile.label_codes import find_label_shape
 from bandweave.data.scenefile.labels import label_scene
-from bandweave.data.scenefile.parts import PATTERN, find_parts, of_part
+from bandweave.data.scenefile.parts import PATTERN, choose_part, find_parts
 from bandweave.data.scenefile.schema import LayerFile, SceneFile, label_files, read_scene_file
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs, short_crs
@@ -68,9 +68,11 @@ def open_scene(
     notes: list[str] = []
     names = find_parts(file)
     name = file.name or (path.stem if path else "scene")
-    parts = [_open_part(of_part(file, part), part or name, len(names) > 1, notes) for part in names]
+    parts = [
+        _open_part(choose_part(file, part), part or name, len(names) > 1, notes) for part in names
+    ]
     for part in parts[1:]:
-        _agree(part, parts[0])
+        _check_part(part, parts[0])
     found = label_scene(file, parts, notes)
     if found.labels:
         parts = [replace(part, labels=own) for part, own in zip(parts, found.labels, strict=True)]
@@ -87,12 +89,12 @@ def open_scene(
         sampling=next((each.sampling for each in label_files(file).values() if each.sampling), ""),
         origin=str(path.resolve()) if path else "",
         notes=notes,
-        files=_files(file, path, names),
+        files=_list_files(file, path, names),
     )
 
 
-def _files(file: SceneFile, path: Path | None, parts: Sequence[str]) -> tuple[str, ...]:
-    """The scene file, and all files that it names, in every part."""
+def _list_files(file: SceneFile, path: Path | None, parts: Sequence[str]) -> tuple[str, ...]:
+    """List the scene file, and all files that it names, in every part."""
     named = [one for layer in file.layers.values() for one in layer.path]
     for entry in label_files(file).values():
         named += [*entry.path, *([entry.join.csv] if entry.join else [])]
@@ -101,7 +103,7 @@ def _files(file: SceneFile, path: Path | None, parts: Sequence[str]) -> tuple[st
 
 
 def _open_benchmark(folder: Path) -> Scene:
-    """The benchmark whose files a folder holds."""
+    """Open the benchmark whose files a folder holds."""
     from bandweave.data.benchmarks.catalogue import benchmark_names, describe
     from bandweave.data.benchmarks.files import find_files
     from bandweave.data.benchmarks.scenes import benchmark_scene
@@ -128,15 +130,15 @@ def _open_benchmark(folder: Path) -> Scene:
 
 def _open_part(file: SceneFile, name: str, several: bool, notes: list[str]) -> Part:
     try:
-        return _layers_on_grid(file, name, notes)
+        return _open_layers(file, name, notes)
     except BandweaveError as error:
         if several:
             raise type(error)(f"part '{name}': {error}") from error
         raise
 
 
-def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
-    reference = _open_layer(file.layers[file.grid], label_shape(file, name))
+def _open_layers(file: SceneFile, name: str, notes: list[str]) -> Part:
+    reference = _open_layer(file.layers[file.grid], find_label_shape(file, name))
     if reference.control:
         raise GridMismatch(
             f"layer '{file.grid}' is the grid and has no transform but {reference.control}: its "
@@ -157,9 +159,9 @@ def _layers_on_grid(file: SceneFile, name: str, notes: list[str]) -> Part:
             if not source.control:  # control points may have one of their own
                 crs = short_crs(source.grid.crs)
                 notes.append(f"layer '{layer_name}' has no CRS: {crs} assigned")
-    grid = _placed(file, sources, notes)
+    grid = _place_grid(file, sources, notes)
     layers = {
-        layer_name: _fitted(layer_name, layer, sources[layer_name], file.grid, grid, notes)
+        layer_name: _fit_layer(layer_name, layer, sources[layer_name], file.grid, grid, notes)
         for layer_name, layer in file.layers.items()
     }
     return Part(name=name, grid=grid, layers=layers)
@@ -182,8 +184,8 @@ def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> WindowSource
     return source
 
 
-def _placed(file: SceneFile, sources: dict[str, WindowSource], notes: list[str]) -> Grid:
-    """The reference grid, placed by another layer of the same extent where it has no place itself.
+def _place_grid(file: SceneFile, sources: dict[str, WindowSource], notes: list[str]) -> Grid:
+    """Place the reference grid by another layer of the same extent where it has no place itself.
 
     A MATLAB cube beside a GeoTIFF of the same extent is a common case: its map shall be placed too.
     """
@@ -210,19 +212,20 @@ def _placed(file: SceneFile, sources: dict[str, WindowSource], notes: list[str])
     return grid
 
 
-def _fitted(
+def _fit_layer(
     name: str, layer: LayerFile, source: WindowSource, reference: str, grid: Grid, notes: list[str]
 ) -> Layer:
-    """A layer on the grid: as it is, finer by its ratio, or warped."""
+    """Fit a layer to the grid: as it is, finer by its ratio, or warped."""
     if name == reference:
         return Layer(source)
     if source.control:
-        source = _rectified(name, layer, source, notes)
+        source = _rectify(name, layer, source, notes)
     _count_longitudes_alike(name, source, grid, notes)
-    if _apart(source.grid, grid):
+    if _lie_apart(source.grid, grid):
         raise GridMismatch(
-            f"layer '{name}' covers {_extent(source.grid)} and the grid '{reference}' "
-            f"{_extent(grid)} ({short_crs(grid.crs)}): they do not overlap; are they of one place?"
+            f"layer '{name}' covers {_say_extent(source.grid)} and the grid '{reference}' "
+            f"{_say_extent(grid)} ({short_crs(grid.crs)}): they do not overlap; are they of one "
+            "place?"
         )
     if layer.warp is None:
         return Layer(source, fit(name, source.grid, reference, grid, layer.ratio))
@@ -245,8 +248,8 @@ def _fitted(
     return Layer(warped, layer.ratio)
 
 
-def _rectified(name: str, layer: LayerFile, source: WindowSource, notes: list[str]) -> WindowSource:
-    """An image that only control points place, on a grid because the scene file asks for it."""
+def _rectify(name: str, layer: LayerFile, source: WindowSource, notes: list[str]) -> WindowSource:
+    """Bring an image that only control points place onto a grid, as the scene file asks."""
     followed = source.control != GEOLOCATION
     if layer.warp is None:
         way = "add `warp: bilinear` to place it by them, or " if followed else ""
@@ -260,7 +263,7 @@ def _rectified(name: str, layer: LayerFile, source: WindowSource, notes: list[st
             "write it to a grid first (gdalwarp)"
         )
     try:
-        placed = _on_ground(source, layer.warp, source.grid.crs)
+        placed = _bring_to_ground(source, layer.warp, source.grid.crs)
     except GridMismatch as error:
         raise GridMismatch(f"layer '{name}': {error}") from error
     notes.append(
@@ -270,12 +273,12 @@ def _rectified(name: str, layer: LayerFile, source: WindowSource, notes: list[st
     return placed
 
 
-def _on_ground(source: WindowSource, resampling: str, crs: CRS | None) -> WindowSource:
-    """The source on a north-up grid by its control points, each file of a stack by its own."""
+def _bring_to_ground(source: WindowSource, resampling: str, crs: CRS | None) -> WindowSource:
+    """Bring a source onto a north-up grid by its control points, files of a stack by their own."""
     if isinstance(source, Rescaled):
-        return source.apply_to(_on_ground(cast(WindowSource, source.source), resampling, crs))
+        return source.apply_to(_bring_to_ground(cast(WindowSource, source.source), resampling, crs))
     if isinstance(source, StackedSource):
-        placed = [_on_ground(file, resampling, crs) for file in source.sources]
+        placed = [_bring_to_ground(file, resampling, crs) for file in source.sources]
         if any(file.grid != placed[0].grid for file in placed):
             raise GridMismatch(
                 f"its files are placed by {source.control} that differ; make layers of them"
@@ -319,8 +322,8 @@ def _count_longitudes_alike(name: str, source: WindowSource, grid: Grid, notes: 
         )
 
 
-def _apart(grid: Grid, reference: Grid) -> bool:
-    """They have no ground in common; where their CRS differ, warping finds out."""
+def _lie_apart(grid: Grid, reference: Grid) -> bool:
+    """Tell whether they have no ground in common; where their CRS differ, warping finds out."""
     if not (grid.georeferenced and reference.georeferenced):
         return False
     if grid.crs and reference.crs and not same_crs(grid.crs, reference.crs):
@@ -330,13 +333,13 @@ def _apart(grid: Grid, reference: Grid) -> bool:
     return left >= east or right <= west or bottom >= north or top <= south
 
 
-def _extent(grid: Grid) -> str:
+def _say_extent(grid: Grid) -> str:
     left, bottom, right, top = grid.bounds
     return f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"
 
 
-def _agree(part: Part, first: Part) -> None:
-    """Parts are different places of the same layers."""
+def _check_part(part: Part, first: Part) -> None:
+    """Raise SceneMismatch where a part has other layers than the first."""
     for name, layer in part.layers.items():
         ours, theirs = layer.source, first.layers[name].source
         if ours.bands != theirs.bands:

@@ -1,4 +1,4 @@
-"""The parts of a scene: which there are, and which files each has."""
+"""The parts of a scene, and the files of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST = 200  # bytes of a part's name; a file's name has 255 at most
 
 
 def find_parts(file: SceneFile) -> list[str]:
-    """Names of the parts, in natural order (2 before 10); [''] for a scene of one place.
+    """Find the names of the parts, in natural order (2 before 10); [''] for a scene of one place.
 
     Raises FileError for a part without a file of some layer, naming both.
     """
@@ -54,8 +54,8 @@ def find_parts(file: SceneFile) -> list[str]:
     return sorted(names, key=_natural) if file.parts == "all" else list(file.parts)
 
 
-def of_part(file: SceneFile, part: str) -> SceneFile:
-    """The scene file with {part} replaced in the layers' paths."""
+def choose_part(file: SceneFile, part: str) -> SceneFile:
+    """Replace {part} in the layers' paths of a scene file."""
     layers = {
         name: replace(layer, path=tuple(path.replace(PATTERN, part) for path in layer.path))
         for name, layer in file.layers.items()
@@ -64,7 +64,7 @@ def of_part(file: SceneFile, part: str) -> SceneFile:
 
 
 def discover_parts(path: str) -> set[str]:
-    """Names that stand for {part} in the files that match a path."""
+    """Find the names that stand for {part} in the files that match a path."""
     pattern = re.escape(path).replace(re.escape(PATTERN), "(?P<part>[^/]+)", 1)
     pattern = pattern.replace(re.escape(PATTERN), "(?P=part)")  # the same name, wherever it stands
     matches = (re.fullmatch(pattern, name) for name in glob.glob(_wild(path)))

@@ -1,4 +1,4 @@
-"""What a scene file may say: every key, its type, and what it means.
+"""The keys of a scene file, their types, and what they mean.
 
 A scene file is YAML (or the same as a dict). `read_scene_file` checks all of it before any raster
 is opened: an unknown key is named with the nearest right one, a wrong type with its place.
@@ -28,7 +28,7 @@ Sampling = Literal["stratified by map class", "simple random"]
 
 @dataclass(frozen=True)
 class LayerFile:
-    """Where a layer's pixels are, and what its files do not say themselves."""
+    """A layer: its files, and what they do not say themselves."""
 
     path: OneOrMore[str]  # one file, or one a band; may hold {part}
     key: OneOrMore[str] | None = None  # array in a .mat, .npz, .h5 or .nc; several: their bands
@@ -55,7 +55,7 @@ class JoinFile:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """Where labels are: a raster of class codes, or polygons or points with a field."""
+    """Labels: a raster of class codes, or polygons or points with a field."""
 
     path: OneOrMore[str]  # one raster (may hold {part}), or vector files
     key: str | None = None  # variable in a .mat or .h5, layer of a .gpkg
@@ -116,39 +116,39 @@ def read_scene_file(source: str | Path | Mapping, folder: str | Path | None = No
         file = Path(source)
         where, content = file.name, read_yaml(file)
         base = Path(folder).resolve() if folder else file.resolve().parent
-    scene = from_dict(SceneFile, _expanded(content, where), f"{where}:")
-    return _checked(_placed(scene, base, where), where)
+    scene = from_dict(SceneFile, _expand(content, where), f"{where}:")
+    return _check(_make_absolute(scene, base, where), where)
 
 
 # --------------------------------------------------------------------------------- shorthand forms
 
 
-def _expanded(content: dict[str, Any], where: str) -> dict[str, Any]:
-    """The same with its short forms written out."""
+def _expand(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """Write short forms out."""
     full = dict(content)
     if isinstance(layers := content.get("layers"), Mapping):
-        full["layers"] = {name: _with_key(entry) for name, entry in layers.items()}
-    labels = _with_key(content.get("labels"))
+        full["layers"] = {name: _expand_path(entry) for name, entry in layers.items()}
+    labels = _expand_path(content.get("labels"))
     if isinstance(labels, Mapping):
-        roles = {role: _with_key(labels[role]) for role in ("train", "test") if role in labels}
+        roles = {role: _expand_path(labels[role]) for role in ("train", "test") if role in labels}
         full["labels"] = {**labels, **roles}
     if "classes" in content:
-        full["classes"] = _expanded_classes(content["classes"], labels, where)
+        full["classes"] = _expand_classes(content["classes"], labels, where)
     return full
 
 
-def _with_key(entry: Any) -> Any:
-    """`hsi: cube.tif` is enough for {path: cube.tif}."""
+def _expand_path(entry: Any) -> Any:
+    """Write `hsi: cube.tif` out as {path: cube.tif}."""
     return {"path": entry} if isinstance(entry, str | Path | list) else entry
 
 
-def _expanded_classes(classes: Any, labels: Any, where: str) -> Any:
-    """The short forms of `classes`: a list, and bare names instead of {name: …}."""
+def _expand_classes(classes: Any, labels: Any, where: str) -> Any:
+    """Write out the short forms of `classes`: a list, and bare names instead of {name: …}."""
     if isinstance(classes, list):
         texts = _has_field(labels)  # polygons: the list holds the field's values
         classes = {(str(name) if texts else code): name for code, name in enumerate(classes, 1)}
         if texts:
-            classes = {_name(name): name for name in classes.values()}
+            classes = {_to_name(name): name for name in classes.values()}
     if isinstance(classes, Mapping):
         for code in classes:
             if isinstance(code, bool) or code is None:
@@ -161,7 +161,7 @@ def _expanded_classes(classes: Any, labels: Any, where: str) -> Any:
                     f'{where}: classes.{code}.color: is empty; put it in quotes: "#00cd00"'
                 )
         classes = {
-            code: entry if isinstance(entry, Mapping) else {"name": _name(entry)}
+            code: entry if isinstance(entry, Mapping) else {"name": _to_name(entry)}
             for code, entry in classes.items()
         }
     return classes
@@ -173,15 +173,15 @@ def _has_field(labels: Any) -> bool:
     return "field" in labels or any(_has_field(entry) for entry in labels.values())
 
 
-def _name(entry: Any) -> Any:
+def _to_name(entry: Any) -> Any:
     return str(entry) if isinstance(entry, int | float) and not isinstance(entry, bool) else entry
 
 
 # ------------------------------------------------------------------------------- paths and checks
 
 
-def _placed(scene: SceneFile, folder: Path, where: str) -> SceneFile:
-    """The same with absolute paths."""
+def _make_absolute(scene: SceneFile, folder: Path, where: str) -> SceneFile:
+    """Make paths absolute."""
 
     def place(text: str, key: str) -> str:
         if not text:
@@ -199,7 +199,7 @@ def _placed(scene: SceneFile, folder: Path, where: str) -> SceneFile:
             )
         return os.path.normpath(folder / full)
 
-    def places(texts: tuple[str, ...], key: str) -> tuple[str, ...]:
+    def place_all(texts: tuple[str, ...], key: str) -> tuple[str, ...]:
         if not texts:
             raise ConfigError(f"{where}: {key}: is an empty list")
         return tuple(place(text, key) for text in texts)
@@ -208,10 +208,10 @@ def _placed(scene: SceneFile, folder: Path, where: str) -> SceneFile:
         if entry is None:
             return None
         join = entry.join and replace(entry.join, csv=place(entry.join.csv, f"{key}.join.csv"))
-        return replace(entry, path=places(entry.path, f"{key}.path"), join=join)
+        return replace(entry, path=place_all(entry.path, f"{key}.path"), join=join)
 
     layers = {
-        name: replace(layer, path=places(layer.path, f"layers.{name}.path"))
+        name: replace(layer, path=place_all(layer.path, f"layers.{name}.path"))
         for name, layer in scene.layers.items()
     }
     labels = scene.labels
@@ -222,8 +222,8 @@ def _placed(scene: SceneFile, folder: Path, where: str) -> SceneFile:
     return replace(scene, layers=layers, labels=labels)
 
 
-def _checked(scene: SceneFile, where: str) -> SceneFile:
-    """What types cannot say: names that refer to each other, and possible values."""
+def _check(scene: SceneFile, where: str) -> SceneFile:
+    """Check what types cannot say: names that refer to each other, and possible values."""
 
     def wrong(text: str) -> ConfigError:
         return ConfigError(f"{where}: {text}")
@@ -292,7 +292,7 @@ def _check_classes(scene: SceneFile, wrong: Callable[[str], ConfigError]) -> Non
 
 
 def label_files(scene: SceneFile) -> dict[str, LabelFile]:
-    """The label files by their key in the scene file: labels, or labels.train and labels.test."""
+    """List the label files by their key: labels, or labels.train and labels.test."""
     if isinstance(scene.labels, LabelFiles):
         both = {"labels.train": scene.labels.train, "labels.test": scene.labels.test}
         return {key: entry for key, entry in both.items() if entry}

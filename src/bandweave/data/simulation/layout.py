@@ -1,4 +1,4 @@
-"""Where things stand in a simulated scene: fields, streets, houses, trees, a river.
+"""The layout of a simulated scene: fields, streets, houses, trees, a river.
 
 Ground comes first; what is drawn later lies over it. All lengths are metres.
 """

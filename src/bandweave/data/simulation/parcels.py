@@ -1,4 +1,4 @@
-"""What stands on the parcels of a simulated scene: one function a kind, lengths in metres."""
+"""The parcels of a simulated scene: one function a kind, lengths in metres."""
 
 from __future__ import annotations
 

@@ -46,19 +46,17 @@ def simulated_scene(
 
     The same arguments give the same scene; `bands`, `rgb` and `labelled` change nothing else.
 
-    Args:
-        seed: what to simulate.
-        height, width: of a part, in pixels.
-        bands: of `hsi`, 400 to 2450 nm without the atmosphere's water-vapour bands.
-        pixel: side of a pixel in metres.
-        parts: how many places, each with a layout of its own.
-        rgb: 2 or 4 adds a layer `rgb` (uint8) with pixels so many times finer; 0 leaves it out.
-        labelled: share of pixels with a label, in compact pieces that are numbered as objects;
-            the rest is unlabelled, and so is each pixel that no class fills to 55 %. 1.0 labels
-            every pixel with the class that fills most of it: the complete truth.
+    seed           what to simulate
+    height, width  of a part, in pixels
+    bands          of `hsi`, 400 to 2450 nm without the atmosphere's water-vapour bands
+    pixel          side of a pixel in metres
+    parts          how many places, each with a layout of its own
+    rgb            2 or 4 adds a layer `rgb` (uint8) with pixels so many times finer; 0 none
+    labelled       share of pixels with a label, in compact pieces that are numbered as objects;
+                   the rest is unlabelled, and so is each pixel that no class fills to 55 %; 1.0
+                   labels every pixel with the class that fills most of it: the complete truth
 
-    Returns:
-        A scene with 10 classes (codes 1 to 10) in UTM 32N.
+    The scene has 10 classes (codes 1 to 10) in UTM 32N.
 
     >>> scene = simulated_scene(seed=1, height=48, width=64, bands=64)
     >>> {name: layer.bands for name, layer in scene.layers.items()}
@@ -137,7 +135,7 @@ def _simulate_part(
 def _observe(
     layout: Layout, seed: int, part: int, nm: np.ndarray, ratio: int, sensor: str
 ) -> np.ndarray:
-    """What a sensor sees with pixels `ratio` times finer than the scene's: (bands, h, w)."""
+    """Observe as a sensor (bands, h, w) with pixels `ratio` times finer than the scene's."""
     basis = spectra(nm).reshape(-1, len(nm)).T.astype(np.float32)  # (bands, materials · 3)
     share = _shares(layout, seed, part, FINE // ratio)  # (2, materials, 3, h, w): sun and shadow
     shape = share.shape[-2:]

@@ -1,4 +1,4 @@
-"""How the roles of a split are drawn, and when that is refused."""
+"""The drawing of a split's roles, and the reasons to refuse it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bandweave.data.splits.roles import (
 )
 from bandweave.data.splits.stratify import (
     NO_UNIT,
-    balanced_sides,
+    balance_sides,
     count_units,
-    drawn_sides,
-    neighbouring_blocks,
+    draw_sides,
+    find_neighbours,
     number_blocks,
     number_objects,
     number_parts,
@@ -45,26 +45,26 @@ class Drawing:
         self.labelled = self._count([value != IGNORED for value in self.values])
         self.units = self._units()
 
-    def roles(self) -> list[np.ndarray]:
-        """The role of every label pixel, one uint8 array a part."""
+    def draw_roles(self) -> list[np.ndarray]:
+        """Draw the role of every label pixel, one uint8 array a part."""
         protocol = self.config.protocol
         roles = protocol.assign(self)
         if not protocol.by_unit:
-            roles = _guarded(roles, TEST, self.config.test_guard)
+            roles = _apply_guard(roles, TEST, self.config.test_guard)
         if self.config.validation:
-            roles = self._with_validation(roles)
+            roles = self._add_validation(roles)
         self._assert_apart(roles)
         return roles
 
-    def counts(self, roles: list[np.ndarray]) -> np.ndarray:
-        """Label pixels of each role and class, (5, classes) int64; see Split."""
+    def count_roles(self, roles: list[np.ndarray]) -> np.ndarray:
+        """Count label pixels of each role and class, (5, classes) int64; see Split."""
         counts = np.stack([self._count([role == r for role in roles]) for r in range(len(ROLES))])
         counts[UNUSED] = self.labelled - counts[1:].sum(axis=0)
         self._note_counts(counts)
         return counts
 
-    def units_with_labels(self) -> int:
-        """How many units hold labels that are used."""
+    def count_units_with_labels(self) -> int:
+        """Count the units that hold labels in use."""
         table = count_units(self.units, self.values, len(self.scene.classes))
         return int((table > 0).any(axis=1).sum())
 
@@ -129,7 +129,7 @@ class Drawing:
         return units
 
     def _count(self, masks: list[np.ndarray]) -> np.ndarray:
-        """Label pixels of each class under masks."""
+        """Count label pixels of each class under masks."""
         counts = np.zeros(len(self.scene.classes), np.int64)
         for value, mask in zip(self.values, masks, strict=True):
             here = value[mask]
@@ -157,8 +157,8 @@ class Drawing:
 
     # the sides
 
-    def by_unit(self) -> list[np.ndarray]:
-        """Whole units on either side, so that each class stands on both, and the guard."""
+    def assign_units(self) -> list[np.ndarray]:
+        """Assign whole units to either side, so that each class stands on both, and the guard."""
         config, classes = self.config, len(self.scene.classes)
         table = count_units(self.units, self.values, classes)
         single = (table > 0).sum(axis=0) == 1
@@ -171,8 +171,8 @@ class Drawing:
                 "use smaller blocks" if config.unit == "block" else "use another split",
             )
         table = count_units(self.units, self.values, classes)
-        roles, lost = self._best(
-            self._candidates(table, config.train), [TRAIN, TEST], None, config.test_guard
+        roles, lost = self._choose_best(
+            self._draw_candidates(table, config.train), [TRAIN, TEST], None, config.test_guard
         )
         for index in lost:
             self.drop(
@@ -185,26 +185,26 @@ class Drawing:
             role[value == IGNORED] = UNUSED
         return roles
 
-    def _candidates(
+    def _draw_candidates(
         self, table: np.ndarray, fraction: float, both: bool = True
     ) -> Iterator[np.ndarray]:
-        """Assignments of units to the first side, to be tried in this order."""
+        """Draw assignments of units to the first side, to be tried in this order."""
         if self.config.unit == "object":
-            yield from drawn_sides(table, fraction, self.rng, both)
+            yield from draw_sides(table, fraction, self.rng, both)
             return
-        yield from balanced_sides(table, fraction, self.rng, both)
+        yield from balance_sides(table, fraction, self.rng, both)
         if self.config.unit == "block":
-            pairs = neighbouring_blocks(self.units)
-            yield from balanced_sides(table, fraction, self.rng, both, pairs)
+            pairs = find_neighbours(self.units)
+            yield from balance_sides(table, fraction, self.rng, both, pairs)
 
-    def _best(
+    def _choose_best(
         self,
         candidates: Iterable[np.ndarray],
         sides: list[int],
         base: list[np.ndarray] | None,
         width: int,
     ) -> tuple[list[np.ndarray], list[int]]:
-        """The first assignment after whose guard no class lacks a side, or that which loses least.
+        """Choose the first assignment after whose guard no class lacks a side, or the best.
 
         sides  the roles of the first and the second side
         base   roles to divide (those of the first side), or None for all labels
@@ -220,7 +220,7 @@ class Drawing:
                     role = np.where(base[part] == sides[0], role, base[part])
                 roles.append(role)
             needed = self._count([(role == sides[0]) | (role == sides[1]) for role in roles]) > 0
-            roles = _guarded(roles, sides[1], width)
+            roles = _apply_guard(roles, sides[1], width)
             missing = needed & (self._count([role == sides[0] for role in roles]) == 0)
             if base is None:
                 missing |= needed & (self._count([role == sides[1] for role in roles]) == 0)
@@ -232,17 +232,17 @@ class Drawing:
         assert best is not None  # both ways of drawing give at least one assignment
         return best
 
-    def official(self) -> list[np.ndarray]:
-        """The masks that the benchmark publishes. Raises SplitError where there are none."""
+    def assign_official(self) -> list[np.ndarray]:
+        """Assign the masks that the benchmark publishes. Raises SplitError where there are none."""
         if not self.scene.official:
             raise SplitError(
                 f"scene {self.scene.name!r} has no official masks; use 'given' for the roles that "
                 "came with its labels, or 'blocks'"
             )
-        return self.given()
+        return self.assign_given()
 
-    def given(self) -> list[np.ndarray]:
-        """The roles that came with the labels. Raises SplitError where nothing trains."""
+    def assign_given(self) -> list[np.ndarray]:
+        """Assign the roles that came with the labels. Raises SplitError where nothing trains."""
         roles = []
         for part, value in zip(self.scene.parts, self.values, strict=True):
             role = np.zeros(value.shape, np.uint8)
@@ -259,8 +259,8 @@ class Drawing:
             )
         return roles
 
-    def by_pixel(self) -> list[np.ndarray]:
-        """Single pixels of each class, at random."""
+    def assign_pixels(self) -> list[np.ndarray]:
+        """Assign single pixels of each class, at random."""
         flat = np.concatenate([value.ravel() for value in self.values])
         roles = np.zeros(flat.size, np.uint8)
         asked = self.config.per_class
@@ -286,11 +286,11 @@ class Drawing:
             for role, value in zip(np.split(roles, sizes), self.values, strict=True)
         ]
 
-    def training_alone(self) -> list[np.ndarray]:
-        """Every labelled pixel trains."""
+    def assign_all(self) -> list[np.ndarray]:
+        """Let every labelled pixel train."""
         return [np.where(value == IGNORED, UNUSED, TRAIN).astype(np.uint8) for value in self.values]
 
-    def _with_validation(self, roles: list[np.ndarray]) -> list[np.ndarray]:
+    def _add_validation(self, roles: list[np.ndarray]) -> list[np.ndarray]:
         config = self.config
         if any((role == VALIDATION).any() for role in roles):
             raise SplitError(
@@ -309,8 +309,8 @@ class Drawing:
                 "least two; "
                 + ("use smaller blocks" if config.unit == "block" else "set validation: 0")
             )
-        roles, lost = self._best(
-            self._candidates(table, 1 - config.validation, both=False),
+        roles, lost = self._choose_best(
+            self._draw_candidates(table, 1 - config.validation, both=False),
             [TRAIN, VALIDATION],
             roles,
             config.validation_guard,
@@ -331,7 +331,7 @@ class Drawing:
     # what is asserted and said
 
     def _assert_apart(self, roles: list[np.ndarray]) -> None:
-        """No block, object or part of a split by units has pixels on two sides."""
+        """Raise SplitError where a block, object or part has pixels on two sides."""
         if not self.config.protocol.by_unit:
             return
         sides = np.zeros((1 + max(int(unit.max(initial=NO_UNIT)) for unit in self.units), 3), bool)
@@ -369,7 +369,7 @@ class Drawing:
         shares = [counts[role].sum() / total for role in (TRAIN, TEST)]
         shapes = [value.shape for value in self.values]
         narrow = [edge for shape in shapes for n in shape if 0 < (edge := n % size) < size / 4]
-        few = self.units_with_labels()
+        few = self.count_units_with_labels()
         if min(shares) >= SMALL_SIDE and few >= FEW_BLOCKS:
             return
         height, width = min(shapes, key=lambda shape: shape[0] * shape[1])
@@ -383,8 +383,8 @@ class Drawing:
         )
 
 
-def _guarded(roles: list[np.ndarray], role: int, width: int) -> list[np.ndarray]:
-    """Roles with the training pixels within `width` px of a pixel of `role` made GUARD."""
+def _apply_guard(roles: list[np.ndarray], role: int, width: int) -> list[np.ndarray]:
+    """Make training pixels within `width` px of a pixel of `role` GUARD."""
     if not width:
         return roles
     guarded = []

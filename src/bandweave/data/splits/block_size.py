@@ -15,7 +15,7 @@ SIZES = (64, 48, 32, 24, 16, 12, 8, 6, 4)  # px of the label grid, tried in plac
 
 
 def draw(scene: Scene, config: SplitConfig) -> tuple[Drawing, list[np.ndarray]]:
-    """A drawing and its roles; the drawing's config states the side of the blocks used.
+    """Draw a split and its roles; the drawing's config states the side of the blocks used.
 
     Without a size, blocks are of 64 px where at least 6 of them hold labels and are half as high
     and wide or more; else of the largest smaller side of which that is true and which loses the
@@ -26,33 +26,33 @@ def draw(scene: Scene, config: SplitConfig) -> tuple[Drawing, list[np.ndarray]]:
     resolved = replace(config, size=config.side)
     drawing = Drawing(scene, resolved)
     if not config.has_blocks:
-        return drawing, drawing.roles()
+        return drawing, drawing.draw_roles()
     if config.size is None and not _has_enough(drawing.values, BLOCK):
         enough = [size for size in SIZES if size < BLOCK and _has_enough(drawing.values, size)]
-        if found := _first_that_loses_least(scene, resolved, enough):
+        if found := _find_least_loss(scene, resolved, enough):
             return found
     try:
-        return drawing, drawing.roles()
+        return drawing, drawing.draw_roles()
     except SplitError as error:
         smaller = [size for size in SIZES if size < config.side]
         if not smaller:
             raise
-        found = _first_that_loses_least(scene, resolved, smaller)
+        found = _find_least_loss(scene, resolved, smaller)
         if found is None:
             tried = ", ".join(map(str, sorted(smaller)))
             raise SplitError(f"{error} (blocks of {tried} px cannot be drawn either)") from None
         raise SplitError(f"{error}; a size of {found[0].config.side} px can be drawn") from None
 
 
-def _first_that_loses_least(
+def _find_least_loss(
     scene: Scene, config: SplitConfig, sizes: list[int]
 ) -> tuple[Drawing, list[np.ndarray]] | None:
-    """The first drawing with blocks of one of these sizes among those that drop fewest classes."""
+    """Find the first drawing with blocks of these sizes among those that drop fewest classes."""
     best: tuple[Drawing, list[np.ndarray]] | None = None
     for size in sizes:
         drawing = Drawing(scene, replace(config, size=size))
         try:
-            roles = drawing.roles()
+            roles = drawing.draw_roles()
         except SplitError:
             continue
         if best is None or len(drawing.dropped) < len(best[0].dropped):
@@ -63,7 +63,7 @@ def _first_that_loses_least(
 
 
 def _has_enough(values: list[np.ndarray], size: int) -> bool:
-    """Whether FEW_BLOCKS blocks hold labels and are at least half a block high and wide.
+    """Tell whether FEW_BLOCKS blocks hold labels and are at least half a block high and wide.
 
     Blocks end where the labels of their part end; one of all a part's labels is a whole one.
     """

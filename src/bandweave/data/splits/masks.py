@@ -10,7 +10,7 @@ from bandweave.data.scene import IGNORED, Part
 
 
 def regrid(mask: np.ndarray, ratio: int, to: int, every: bool = False) -> np.ndarray:
-    """A mask (H·ratio, W·ratio) as (H·to, W·to), both `ratio` and `to` times finer than one grid.
+    """Bring a mask (H·ratio, W·ratio) to (H·to, W·to); both ratios are to one grid.
 
     A pixel is set where any pixel of the mask that it touches is, or with `every`, where all are.
     """
@@ -28,7 +28,7 @@ def regrid(mask: np.ndarray, ratio: int, to: int, every: bool = False) -> np.nda
 
 
 def labels_with_data(part: Part, reference: str, ratio: int, size: int = 256) -> np.ndarray:
-    """A part's label values (H·ratio, W·ratio) int16, IGNORED where the reference layer is invalid.
+    """Get a part's labels (H·ratio, W·ratio) int16, IGNORED where the reference is invalid.
 
     Only windows that hold labels are read. A part without labels is all IGNORED.
     """
@@ -46,7 +46,7 @@ def labels_with_data(part: Part, reference: str, ratio: int, size: int = 256) ->
 
 
 def distance(mask: np.ndarray) -> np.ndarray:
-    """Chebyshev distance (H, W) int32 to the nearest set pixel, 0 on it; huge if none is set."""
+    """Measure the Chebyshev distance (H, W) int32 to the nearest set pixel; huge if none is set."""
     if not mask.any():
         return np.full(mask.shape, np.iinfo(np.int32).max, np.int32)
     from scipy.ndimage import distance_transform_cdt  # half a second, not for `--help`

@@ -45,47 +45,38 @@ class Protocol:
 
     @property
     def by_block(self) -> bool:
-        """Whether both sides are whole blocks."""
+        """Both sides are whole blocks."""
         return self.by_unit and self.unit == "block"
-
-
-def assign_units(drawing: Drawing) -> list[np.ndarray]:
-    """Whole units on either side, so that each class stands on both."""
-    return drawing.by_unit()
-
-
-def assign_official(drawing: Drawing) -> list[np.ndarray]:
-    """The masks that the benchmark publishes."""
-    return drawing.official()
-
-
-def assign_given(drawing: Drawing) -> list[np.ndarray]:
-    """The roles that came with the labels."""
-    return drawing.given()
-
-
-def assign_random(drawing: Drawing) -> list[np.ndarray]:
-    """Single pixels of each class, at random."""
-    return drawing.by_pixel()
-
-
-def assign_all(drawing: Drawing) -> list[np.ndarray]:
-    """Every labelled pixel trains."""
-    return drawing.training_alone()
 
 
 _SHARED = frozenset({"train", "drop"})
 
 SPLITS: dict[str, Protocol] = {
-    "official": Protocol(assign_official),
-    "given": Protocol(assign_given),
+    "official": Protocol(lambda drawing: drawing.assign_official()),
+    "given": Protocol(lambda drawing: drawing.assign_given()),
     "blocks": Protocol(
-        assign_units, by_unit=True, guard=GUARD_WIDTH, options=_SHARED | {"size"}, drawn=True
+        lambda drawing: drawing.assign_units(),
+        by_unit=True,
+        guard=GUARD_WIDTH,
+        options=_SHARED | {"size"},
+        drawn=True,
     ),
     "objects": Protocol(
-        assign_units, "object", by_unit=True, guard=GUARD_WIDTH, options=_SHARED, drawn=True
+        lambda drawing: drawing.assign_units(),
+        "object",
+        by_unit=True,
+        guard=GUARD_WIDTH,
+        options=_SHARED,
+        drawn=True,
     ),
-    "parts": Protocol(assign_units, "part", by_unit=True, options=_SHARED, drawn=True),
-    "random": Protocol(assign_random, options=_SHARED | {"per_class"}, drawn=True, apart=False),
-    "all": Protocol(assign_all, tested=False),
+    "parts": Protocol(
+        lambda drawing: drawing.assign_units(), "part", by_unit=True, options=_SHARED, drawn=True
+    ),
+    "random": Protocol(
+        lambda drawing: drawing.assign_pixels(),
+        options=_SHARED | {"per_class"},
+        drawn=True,
+        apart=False,
+    ),
+    "all": Protocol(lambda drawing: drawing.assign_all(), tested=False),
 }

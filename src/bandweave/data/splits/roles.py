@@ -39,7 +39,7 @@ Context = Literal["transductive", "inductive"]
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How label pixels are shared out.
+    """The options of a split.
 
     name        official: a benchmark's masks; given: the roles that came with the labels; blocks:
                 square blocks, objects: polygons, parts: whole parts of a scene, each shared out so
@@ -102,7 +102,7 @@ class SplitConfig:
 
     @property
     def protocol(self) -> Protocol:
-        """Its row in SPLITS."""
+        """The split's row in SPLITS."""
         return SPLITS[self.name]
 
     @property
@@ -112,7 +112,7 @@ class SplitConfig:
 
     @property
     def has_blocks(self) -> bool:
-        """Whether sides or validation are drawn by block, so that `size` matters."""
+        """Sides or validation are drawn by block, so that `size` matters."""
         return "size" in self.protocol.options or (self.unit == "block" and self.validation > 0)
 
     @property
@@ -129,5 +129,5 @@ class SplitConfig:
 
     @property
     def unit(self) -> str:
-        """What stays together when the training side is drawn or divided."""
+        """The unit that stays together when the training side is drawn or divided."""
         return self.protocol.unit

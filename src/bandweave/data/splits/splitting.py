@@ -1,4 +1,4 @@
-"""Which label pixels train, validate and test: chosen by name, disjoint, hashed, and declared.
+"""Splits of label pixels for training, validation and test: disjoint, hashed, and declared.
 
 Distances are Chebyshev distances in pixels: neighbours, diagonal ones too, are 1 apart. A guard of
 g removes every training pixel at a distance of g or less from a test pixel, and from a validation
@@ -95,7 +95,7 @@ class Split:
         return near / total if total else float("nan")
 
     def distance_report(self, reach: int) -> dict[str, Any]:
-        """How much of the test a model of this reach (px of the scene's grid) saw in training."""
+        """Report the share of the test that a model of this reach (grid px) saw in training."""
         share = self.share_within(reach)
         return {
             "reach_px": reach,
@@ -105,7 +105,7 @@ class Split:
         }
 
     def protocol(self, reach: int | None = None) -> dict[str, Any]:
-        """What must stand beside every score, ready for JSON; with the model's reach if known."""
+        """List what must stand beside every score, for JSON; with the model's reach if known."""
         config = self.config
         facts: dict[str, Any] = {
             "split": config.name,
@@ -148,9 +148,9 @@ def split(scene: Scene, name: str = "blocks", **options: Any) -> Split:
     Labelled pixels where the reference layer has no data are not used, and counted in the notes.
     The same scene and options give the same split. The guard does not reach from part to part.
 
-    Raises ConfigError for an option that does not exist or fits not, LabelError where the scene has
-    no labelled pixel or its classes are in doubt, and SplitError where the split does not exist for
-    the scene or cannot be drawn, with the class and the numbers.
+    Raises ConfigError for an option that does not exist or does not fit, LabelError where the scene
+    has no labelled pixel or its classes are in doubt, and SplitError where the split does not exist
+    for the scene or cannot be drawn, with the class and the numbers.
     """
     known = {option.name for option in fields(SplitConfig)}
     if unknown := sorted(set(options) - known):
@@ -165,8 +165,8 @@ def split(scene: Scene, name: str = "blocks", **options: Any) -> Split:
         roles=tuple(roles),
         classes=scene.classes,
         dropped=tuple(sorted(drawing.dropped)),
-        counts=drawing.counts(roles),
-        units=drawing.units_with_labels(),
+        counts=drawing.count_roles(roles),
+        units=drawing.count_units_with_labels(),
         ratio=scene.label_ratio,
         metres=_metres(scene.parts[0], scene.label_ratio),
         notes=drawing.notes,

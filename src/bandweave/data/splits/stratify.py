@@ -22,7 +22,7 @@ STEPS = 500  # flips a start may take
 
 
 def number_blocks(shapes: list[tuple[int, int]], size: int) -> list[np.ndarray]:
-    """Square blocks of `size` px from each part's first corner; (H, W) int32 a part."""
+    """Number square blocks of `size` px from each part's first corner; (H, W) int32 a part."""
     units, first = [], 0
     for height, width in shapes:
         rows, cols = np.arange(height) // size, np.arange(width) // size
@@ -33,12 +33,12 @@ def number_blocks(shapes: list[tuple[int, int]], size: int) -> list[np.ndarray]:
 
 
 def number_parts(shapes: list[tuple[int, int]]) -> list[np.ndarray]:
-    """One unit a part."""
+    """Number one unit a part."""
     return [np.full(shape, number, np.int32) for number, shape in enumerate(shapes)]
 
 
 def number_objects(objects: list[np.ndarray]) -> list[np.ndarray]:
-    """One unit an object of a part; objects are numbered from 1 in the input, 0 is none."""
+    """Number one unit an object of a part; objects are numbered from 1 in the input, 0 is none."""
     units, first = [], 0
     for numbers in objects:
         found, inverse = np.unique(numbers, return_inverse=True)
@@ -53,7 +53,7 @@ def number_objects(objects: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def count_units(units: list[np.ndarray], values: list[np.ndarray], classes: int) -> np.ndarray:
-    """Pixels of each class in each unit: (units, classes) int64."""
+    """Count the pixels of each class in each unit: (units, classes) int64."""
     number = 1 + max((int(unit.max(initial=NO_UNIT)) for unit in units), default=NO_UNIT)
     table = np.zeros(number * classes, np.int64)
     for unit, value in zip(units, values, strict=True):
@@ -63,8 +63,8 @@ def count_units(units: list[np.ndarray], values: list[np.ndarray], classes: int)
     return table.reshape(number, classes)
 
 
-def neighbouring_blocks(units: list[np.ndarray]) -> np.ndarray:
-    """Pairs (P, 2) of blocks that touch, at a corner too; `units` as number_blocks gives them."""
+def find_neighbours(units: list[np.ndarray]) -> np.ndarray:
+    """Find pairs (P, 2) of blocks that touch, at a corner too; `units` are of `number_blocks`."""
     pairs = []
     for unit in units:
         starts = [np.flatnonzero(np.diff(line, prepend=-1)) for line in (unit[:, 0], unit[0])]
@@ -79,14 +79,14 @@ def neighbouring_blocks(units: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(pairs)
 
 
-def balanced_sides(
+def balance_sides(
     table: np.ndarray,
     fraction: float,
     rng: np.random.Generator,
     both: bool = True,
     pairs: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """Assignments (units,) bool of units to the first side, the best first.
+    """Find assignments (units,) bool of units to the first side, the best first.
 
     From random starts, the unit whose flip helps most is flipped until none does. What is minimised
     is the squared deviation of each class's share of pixels, and of the share of units, from
@@ -131,7 +131,7 @@ def _descend(
     absence: float,
     touching: csr_array,
 ) -> tuple[np.ndarray, float]:
-    """One descent from a random start: the first side (n,) bool, and its cost.
+    """Descend from a random start: the first side (n,) bool, and its cost.
 
     absence   cost of a class that misses on the second side
     touching  (n, n) cost of two units on different sides
@@ -160,10 +160,10 @@ def _descend(
     return first, cost
 
 
-def drawn_sides(
+def draw_sides(
     table: np.ndarray, fraction: float, rng: np.random.Generator, both: bool = True
 ) -> Iterator[np.ndarray]:
-    """Assignments (units,) bool to the first side: `fraction` of each class's units, at random.
+    """Draw assignments (units,) bool to the first side: `fraction` of each class's units.
 
     A unit's class is that of most of its pixels. A class of two or more units has at least one on
     the first side and, with `both`, one on the second; a class of one has it on the first.

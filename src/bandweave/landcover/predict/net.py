@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import gcd
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import Part
+from bandweave.data.splits.masks import regrid
 from bandweave.errors import ConfigError, RunError
 from bandweave.models.contract import LandCoverModel
 from bandweave.raster.grid import Window
@@ -178,7 +178,7 @@ class Slab:
         """Where the reference layer has data in a row of windows, on the output grid."""
         top = (row - self.ground.row) * self.reference_ratio
         rows = self.data[top : top + window * self.reference_ratio]
-        return _resample(rows, self.reference_ratio, output_ratio)
+        return regrid(rows, self.reference_ratio, output_ratio)
 
     def windows(self, row: int, cols: list[int], window: int) -> dict[str, np.ndarray]:
         """Windows of every layer, (B, C, h·r, w·r)."""
@@ -190,14 +190,3 @@ class Slab:
     def _cut(self, array: np.ndarray, ratio: int, row: int, col: int, window: int) -> np.ndarray:
         top, left = (row - self.ground.row) * ratio, (col - self.ground.col) * ratio
         return array[..., top : top + window * ratio, left : left + window * ratio]
-
-
-def _resample(valid: np.ndarray, ratio: int, output_ratio: int) -> np.ndarray:
-    """A mask `ratio` times finer than the grid, on the output grid: a pixel there has data where
-    any pixel of the mask that it touches has.
-    """
-    common = gcd(ratio, output_ratio)
-    repeat, reduce = output_ratio // common, ratio // common
-    valid = valid.repeat(repeat, axis=0).repeat(repeat, axis=1)
-    height, width = valid.shape[0] // reduce, valid.shape[1] // reduce
-    return np.logical_or.reduce(valid.reshape(height, reduce, width, reduce), axis=(1, 3))

@@ -50,7 +50,7 @@ _ROWS = 512  # of a mask, compared at a time
 
 @dataclass(frozen=True)
 class RasterForm:
-    """What a raster file holds beside its pixels and their place.
+    """The form of a raster file: all that it holds beside pixels and their place.
 
     bands      number of bands
     dtype      of the stored values

@@ -50,10 +50,12 @@ class Hdf5File(ArrayFile):
         """All arrays, by their keys."""
         for name in self._file:
             if not name.startswith("#"):  # MATLAB's store of what cells refer to
-                yield from self._walk(name, self._own(self._file, name), {self._file.id.__hash__()})
+                yield from self._walk(
+                    name, self._get_own(self._file, name), {self._file.id.__hash__()}
+                )
 
-    def _own(self, group: Any, name: str) -> Any:
-        """What a group holds under a name; None for a link, which may lead to another file."""
+    def _get_own(self, group: Any, name: str) -> Any:
+        """Get what a group holds under a name; None for a link, which may lead to another file."""
         if isinstance(group.get(name, getlink=True), h5py.HardLink):
             return group[name]
         return None
@@ -68,7 +70,7 @@ class Hdf5File(ArrayFile):
                 yield Entry(key, _read_sparse_shape(item), "sparse")
             elif address not in above:
                 for name in item:
-                    child = self._own(item, name)
+                    child = self._get_own(item, name)
                     yield from self._walk(f"{key}/{name}", child, above | {address}, depth + 1)
         elif isinstance(item, h5py.Dataset):
             if h5py.check_ref_dtype(item.dtype) is not None:
