@@ -11,7 +11,7 @@ from bandweave.data.scene import ClassInfo
 from bandweave.data.scenefile.open import open_scene
 from bandweave.data.splits.splitting import split
 from bandweave.errors import LabelError, SceneMismatch
-from bandweave.landcover.mapping import file_names
+from bandweave.landcover.map_writing import name_files
 from bandweave.raster.writing.style import aux_xml
 
 CODES = np.array([[1, 2, 5, 5], [1, 2, 2, 0], [1, 1, 5, 0]], np.uint8)
@@ -393,7 +393,7 @@ def test_maps_of_parts_have_names_of_their_own(tmp_path, write_geotiff):
         write_geotiff(f"{name}.tif", np.ones((1, 3, 4), np.float32))
     layers = {"a": str(tmp_path / "{part}.tif")}
     scene = open_scene({"layers": layers, "parts": names})
-    mapped = file_names(scene)
+    mapped = name_files(scene)
     assert len({name.casefold() for name in mapped}) == len(names)
 
 

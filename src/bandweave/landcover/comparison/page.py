@@ -19,7 +19,7 @@ from bandweave.data.scenefile.argument import scene_from
 from bandweave.data.splits.splitting import TEST, TRAIN, split
 from bandweave.landcover.comparison.plan import Plan
 from bandweave.landcover.map_files import read_map
-from bandweave.landcover.mapping import file_names
+from bandweave.landcover.map_writing import name_files
 from bandweave.landcover.report.colours import colour_classes
 from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_labels
 from bandweave.report.pictures import Picture, photograph, picture
@@ -154,7 +154,7 @@ def _show_maps(root: Path, panel: Panel, scene: Scene) -> tuple[list[Picture], s
         count = f"{format_count(int((side != IGNORED).sum()))} px, seed {first.cell.seed}"
         rgba = colour_classes(reduce_labels(side, LONGEST), scene.classes)
         made.append(picture(title, count, rgba))
-    codes, name = [each.code for each in scene.classes], file_names(scene)[index]
+    codes, name = [each.code for each in scene.classes], name_files(scene)[index]
     for model, results in panel.results.items():
         for result in results:
             folder = root / result.cell.place

@@ -24,7 +24,8 @@ from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split
 from bandweave.errors import BandweaveError, ConfigError, LabelError, SceneMismatch, SplitError
 from bandweave.landcover.config import ClassicalConfig
 from bandweave.landcover.map_files import RIGHT, WRONG
-from bandweave.landcover.mapping import file_names, map_scene
+from bandweave.landcover.map_writing import name_files
+from bandweave.landcover.mapping import map_scene
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
 from bandweave.landcover.predict.classify import predict_classes
 from bandweave.landcover.report.interval import UnitCounts, number_units
@@ -134,7 +135,7 @@ def find_baseline(
 def find_baseline_maps(folder: RunFolder, scene: Scene) -> tuple[Path, ...]:
     """Find the baseline's map of each part; empty where there is none."""
     place = _map_path(folder, scene)
-    paths = [place / name if name else place for name in file_names(scene)]
+    paths = [place / name if name else place for name in name_files(scene)]
     return tuple(paths) if all(path.exists() for path in paths) else ()
 
 

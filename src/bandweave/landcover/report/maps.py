@@ -9,7 +9,7 @@ from pathlib import Path
 from bandweave.data.scene import Scene
 from bandweave.errors import FileError, SceneMismatch
 from bandweave.landcover.map_files import check_map
-from bandweave.landcover.mapping import file_names
+from bandweave.landcover.map_writing import name_files
 from bandweave.landcover.run import Run
 from bandweave.training.folder import RunFolder
 
@@ -32,7 +32,7 @@ def find_maps(
 ) -> MapFiles:
     """Find the rasters of each part; one that was not named and does not fit is noted instead."""
     grids = [part.grid.finer(run.output_ratio) for part in scene.parts]
-    names = file_names(scene)
+    names = name_files(scene)
 
     def files_at(place: Path) -> list[Path]:
         files = [place / name if name else place for name in names]
