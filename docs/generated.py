@@ -13,6 +13,7 @@ A line of a page that is one of these is replaced when the pages are built:
     {{ errors }}                                     the errors a user can meet
     {{ plan idtrees }}                               scores and gains of a plan in benchmarks/plans
     {{ plan idtrees svm m3amba_small }}              those of some of its models
+    {{ pairs landsat7 gsa mmmamba_small }}           scores of some methods of a sharpening plan
     {{ campaign }}                                   what the campaigns counted so far
     {{ help map }}                                   what `bandweave map --help` prints
 
@@ -27,12 +28,15 @@ import importlib
 import inspect
 import io
 import json
+import math
 import os
 import re
 import types
 import typing
 from pathlib import Path
 from typing import Any
+
+SHOWN_SCORES = ("psnr", "sam_degrees", "ergas", "q2n", "qnr", "hqnr")  # of sharpening
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -264,6 +268,45 @@ def plan(name: str, *models: str) -> str:
     return "\n".join(lines)
 
 
+def pairs(name: str, *models: str) -> str:
+    """A table of a sharpening plan, from the results that benchmarks/results keeps; best in bold.
+
+    models  the first words of the rows to show; all where none is named
+    """
+    from bandweave.pansharp.scores.names import SCORES
+
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / f"{name}.jsonl"
+    cells = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    means = {
+        cell["model"]: {score: _mean(cell["values"], score) for score in SHOWN_SCORES}
+        for cell in cells
+        if not models or cell["model"].split(",")[0] in models
+    }
+    shown = [
+        score for score in SHOWN_SCORES if not all(math.isnan(m[score]) for m in means.values())
+    ]
+    best = {
+        score: (max if SCORES[score].higher else min)(row[score] for row in means.values())
+        for score in shown
+    }
+    heads = ["", *(SCORES[score].head for score in shown)]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for model, row in sorted(means.items(), key=lambda one: -one[1][shown[0]]):
+        texts = [SCORES[score].text(row[score], unit=False) for score in shown]
+        texts = [
+            f"**{text}**" if row[score] == best[score] else text
+            for score, text in zip(shown, texts, strict=True)
+        ]
+        lines.append(f"| {model} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[dict[str, Any]], score: str) -> float:
+    """The mean of a score over the pairs; NaN where it was not measured."""
+    found = [row[score] for row in values if row.get(score) is not None]
+    return sum(found) / len(found) if found else math.nan
+
+
 WRITERS = {
     "options": options,
     "presets": presets,
@@ -274,5 +317,6 @@ WRITERS = {
     "errors": errors,
     "campaign": campaign,
     "plan": plan,
+    "pairs": pairs,
     "help": command_help,
 }
