@@ -297,4 +297,4 @@ def test_files_of_pairs_from_python(off, tmp_path):
     made = train_sharpener(listed, "mmmamba_tiny", tmp_path / "run", **options)
     assert made.config.pairs[0].pan == str(off[0])
     scores = bw.score_sharpeners(listed, ["bicubic"], peak=9999, quiet=True)
-    assert [facts.name for facts in scores.scenes] == ["a"]
+    assert [facts.name for facts in scores.pairs] == ["a"]

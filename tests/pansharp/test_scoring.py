@@ -17,7 +17,7 @@ from bandweave.pansharp.pair.resample import upsample
 from bandweave.pansharp.pair.wald import ReducedPair, reduce_window
 from bandweave.pansharp.scores.full import full_scores
 from bandweave.pansharp.scores.reduced import reduced_scores
-from bandweave.pansharp.scores.tables import ScoreRow, all_tables, csv_text, tables
+from bandweave.pansharp.scores.tables import ScoreRow, format_scores, format_tables, make_tables
 from bandweave.pansharp.scoring import score_sharpeners
 from bandweave.pansharp.sensors import find_sensor
 from bandweave.pansharp.simulate import simulated_pair
@@ -83,7 +83,7 @@ def test_windows_change_nothing(pair):
     for one, other in zip(whole.rows, tiled.rows, strict=True):
         assert one.method == other.method
         assert other.scores == pytest.approx(one.scores, rel=2e-4, abs=2e-5)
-    assert whole.scenes[0].counted == tiled.scenes[0].counted
+    assert whole.pairs[0].counted == tiled.pairs[0].counted
 
 
 @pytest.mark.parametrize("ratio", [2, 3])
@@ -122,7 +122,7 @@ def test_what_lies_in_holes_counts_nowhere(pair):
     ms[:, 10:14, 10:16] = np.nan
     other = pan.copy(), ms.copy()
     found = score({"a": arrays_pair(pan, ms)}, ["bicubic", "hpf"], peak=2047.0)
-    counted = found.scenes[0].counted
+    counted = found.pairs[0].counted
     height, width = pan.shape
     assert counted["full"]["pixels"] == height * width - 20 * 20 - 16 * 24
     assert counted["reduced"]["pixels"] < ms[0].size - 20 * 20 // 16 - 24
@@ -143,9 +143,9 @@ def test_every_method_gets_the_registered_pair(tmp_path):
     assert wrong.scores["psnr"] < right.scores["psnr"] - 0.5
     assert mended.scores["psnr"] > right.scores["psnr"] - 0.5
     told = score({"a": off}, ["gsa"], protocols=["reduced"], register=True)
-    assert told.scenes[0].registered
-    assert told.scenes[0].shift_rows == pytest.approx(-1.5, abs=0.2)
-    assert told.scenes[0].shift_cols == pytest.approx(2.0, abs=0.2)
+    assert told.pairs[0].registered
+    assert told.pairs[0].shift_rows == pytest.approx(-1.5, abs=0.2)
+    assert told.pairs[0].shift_cols == pytest.approx(2.0, abs=0.2)
     assert "; registered: on PAN" in str(told)
     assert "; not registered: on PAN" in str(score({"a": off}, ["gsa"], protocols=["full"]))
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_scored_is_said(pair):
 
 
 def test_the_peak_is_declared(pair):
-    assert score({"a": pair}, protocols=["full"]).scenes[0].peak == 2047  # the sensor's 11 bits
+    assert score({"a": pair}, protocols=["full"]).pairs[0].peak == 2047  # the sensor's 11 bits
     bright = score({"a": pair}, ["bicubic"], protocols=["reduced"], peak=4095.0)
     usual = score({"a": pair}, ["bicubic"], protocols=["reduced"])
     gained = 20 * math.log10(4095 / 2047)
@@ -196,7 +196,7 @@ REDUCED = {"psnr": 30.0, "ssim": 0.9, "sam": 0.05, "sam_degrees": 3.0, "ergas": 
 
 def rows_of(*given):
     return [
-        ScoreRow(method, scene, "reduced", REDUCED | scores, 1.0) for method, scene, scores in given
+        ScoreRow(method, pair, "reduced", REDUCED | scores, 1.0) for method, pair, scores in given
     ]
 
 
@@ -204,35 +204,35 @@ def test_the_best_of_each_column_is_marked_both_ways():
     rows = rows_of(
         ("a", "x", {"psnr": 31.0, "ergas": 5.0, "ssim": math.nan}), ("b", "x", {"ergas": 3.0})
     )
-    (table,) = all_tables(rows)
+    (table,) = make_tables(rows)
     best = dict(zip(table.heads, table.best.T.tolist(), strict=True))
     assert best["PSNR dB"] == [True, False]
     assert best["ERGAS"] == [False, True]
     assert best["SSIM"] == [False, True]
     assert best["Q"] == [True, True]
-    text = tables(rows)[0].splitlines()
+    text = format_tables(rows)[0].splitlines()
     assert "31.00*" in text[3]
     assert "3.000*" in text[4]
     assert "–" in text[3]
     assert len({line.index("Q2ⁿ") for line in text if "Q2ⁿ" in line}) == 1
 
 
-def test_several_scenes_are_averaged_and_shown_side_by_side():
+def test_several_pairs_are_averaged_and_shown_side_by_side():
     rows = rows_of(
         ("a", "x", {"psnr": 30.0}), ("b", "x", {"psnr": 31.0}),
         ("a", "y", {"psnr": 36.0}), ("b", "y", {"psnr": 32.0}),
     )  # fmt: skip
-    mean, by_scene = all_tables(rows)
-    assert "mean of 2 scenes" in mean.title
+    mean, by_pair = make_tables(rows)
+    assert "mean of 2 pairs" in mean.title
     assert [text[0] for text in mean.texts] == ["33.00", "31.50"]
-    assert by_scene.heads == ["x", "y"]
-    assert by_scene.best.tolist() == [[False, True], [True, False]]
+    assert by_pair.heads == ["x", "y"]
+    assert by_pair.best.tolist() == [[False, True], [True, False]]
 
 
-def test_csv_has_a_line_for_each_method_scene_and_protocol():
+def test_csv_has_a_line_for_each_method_pair_and_protocol():
     rows = rows_of(("a", 'x, "y"', {"scc": math.nan, "psnr": math.inf}))
-    (read,) = csv.DictReader(io.StringIO(csv_text(rows, {'x, "y"': {"peak": 255.0}})))
-    assert read["scene"] == 'x, "y"'
+    (read,) = csv.DictReader(io.StringIO(format_scores(rows, {'x, "y"': {"peak": 255.0}})))
+    assert read["pair"] == 'x, "y"'
     assert float(read["psnr"]) == math.inf
     assert read["scc"] == read["qnr"] == ""
     assert float(read["sam"]) == 0.05
@@ -309,6 +309,6 @@ def test_scores_do_not_depend_on_scale_and_offset(made, tmp_path):
         pairs[name] = open_pair(made.pan, path)
     stated = score({"p": pairs["floats"]}, peak=2047e-3 - 0.5).rows
     found = score({"p": pairs["integers"]})
-    assert found.scenes[0].peak == pytest.approx(2047e-3 - 0.5)
+    assert found.pairs[0].peak == pytest.approx(2047e-3 - 0.5)
     for one, other in zip(stated, found.rows, strict=True):
         assert other.scores == pytest.approx(one.scores, rel=1e-4)

@@ -15,7 +15,7 @@ Score sharpening methods on pairs of PAN and MS files, every method on the same 
 at reduced resolution (Wald's protocol: both are degraded by the sensor's MTF, and the observed MS
 is the truth) and at full resolution, without a reference.
 
-Prints the tables. With --out DIR it also writes scores.csv (a line for each method, scene and
+Prints the tables. With --out DIR it also writes scores.csv (a line for each method, pair and
 protocol), report.html and picture strips, all of them or none."""
 
 EPILOG = """\

@@ -5,7 +5,7 @@ observed MS; at full resolution the pair is sharpened as it is and judged withou
 method gets the same pairs, registered or not, the same windows and the same pixels. What is scored
 is in float, as the method made it, before rounding to the file's type.
 
-Definitions are those of scores/reduced.py and scores/full.py; scenes are gone through by window.
+Definitions are those of scores/reduced.py and scores/full.py; pairs are gone through by window.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from bandweave.pansharp.pair.files import Files, pair_files, split_key
 from bandweave.pansharp.pair.open import open_pair
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.scores.block_quality import BLOCK
-from bandweave.pansharp.scores.pairs import SceneFacts, peak_of, prepared
-from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW
+from bandweave.pansharp.scores.pairs import PairFacts, find_peak, prepare_pair
+from bandweave.pansharp.scores.protocols import PROTOCOLS, WINDOW
 from bandweave.pansharp.scores.samples import Sample, take_sample
-from bandweave.pansharp.scores.tables import ScoreRow, csv_text, tables
+from bandweave.pansharp.scores.tables import ScoreRow, format_scores, format_tables
 from bandweave.pansharp.sensors import find_sensor
 from bandweave.pansharp.sharpener import MakeSharpener
 from bandweave.pansharp.sharpening import open_run
@@ -44,32 +44,32 @@ BLOCKS = (
     "border; SSIM: windows inside the image."
 )
 Hqnr = Literal["ours", "toolbox"]
-SAMPLES = 3  # scenes of which pictures are kept
+SAMPLES = 3  # pairs of which pictures are kept
 
 
 @dataclass
 class SharpeningScores:
-    """Scores of methods on scenes.
+    """Scores of methods on pairs.
 
-    rows     one a method, scene and protocol, in the order they were measured
-    scenes   their facts, in order
-    samples  arrays for pictures, of the first scenes
+    rows     one a method, pair and protocol, in the order they were measured
+    pairs    their facts, in order
+    samples  arrays for pictures, of the first pairs
     written  files that were asked for
     """
 
     rows: list[ScoreRow] = field(default_factory=list)
-    scenes: list[SceneFacts] = field(default_factory=list)
+    pairs: list[PairFacts] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
 
     def csv(self) -> str:
-        """One line a method, scene and protocol, with what it depends on."""
-        return csv_text(self.rows, {facts.name: facts.columns() for facts in self.scenes})
+        """The scores as CSV: a line for each method, pair and protocol, with what it depends on."""
+        return format_scores(self.rows, {facts.name: facts.columns() for facts in self.pairs})
 
     def __str__(self) -> str:
-        lines = [facts.line() for facts in self.scenes]
+        lines = [facts.line() for facts in self.pairs]
         lines.append(f"{BLOCKS} Values in float, before rounding.")
-        return "\n\n".join([*tables(self.rows), "\n".join(lines)])
+        return "\n\n".join([*format_tables(self.rows), "\n".join(lines)])
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class ScoreOptions(PairOptions):
     hqnr       'toolbox' adds D_λᴷ, D_s and HQNR as the toolbox of Vivone et al. (2021) takes them
     window     PAN pixels scored at a time; what is scored does not depend on it
     device     of runs: 'cpu', 'cuda', …; by default a GPU where there is one
-    samples    scenes of which pictures are kept for the report
+    samples    pairs of which pictures are kept for the report
     quiet      no progress
     """
 
     sensor: str = "generic"
     register: bool = False
     peak: float | None = None
-    protocols: Sequence[str] = PROTOCOLS
+    protocols: Sequence[str] = tuple(PROTOCOLS)
     hqnr: Hqnr = "ours"
     window: int = WINDOW
     device: str | None = None
@@ -151,24 +151,22 @@ def score_sharpeners(
     if not pairs:
         raise ConfigError("no pair to score; give a PAN and an MS file")
     known = {name: find_sensor(sensor, pair.names, pair.ratio) for name, pair in pairs.items()}
-    peaks = {name: peak_of(name, pair, known[name], asked.peak) for name, pair in pairs.items()}
+    peaks = {name: find_peak(name, pair, known[name], asked.peak) for name, pair in pairs.items()}
     result = SharpeningScores()
     steps = len(pairs) * len(makers) * len(asked.protocols)
     with Progress("scoring, methods", steps, quiet=asked.quiet) as bar:
         for number, (name, pair) in enumerate(pairs.items()):
-            pair, facts = prepared(name, pair, known[name], peaks[name], asked.register)
-            result.scenes.append(facts)
+            pair, facts = prepare_pair(name, pair, known[name], peaks[name], asked.register)
+            result.pairs.append(facts)
             for protocol in asked.protocols:
-                stage = STAGES[protocol](
+                scored = PROTOCOLS[protocol](
                     pair, known[name], facts.peak, asked.window, asked.hqnr == "toolbox"
                 )
-                sample = (
-                    take_sample(stage.scene, stage.shape, facts) if number < asked.samples else None
-                )
+                sample = take_sample(scored.pair, facts) if number < asked.samples else None
                 for method, make in makers.items():
                     began = time.monotonic()
-                    sharpener = stage.fit(make)
-                    scores, counted = stage.score(sharpener)
+                    sharpener = scored.fit(make)
+                    scores, counted = scored.score(sharpener)
                     if not counted["pixels"]:
                         raise FileError(
                             f"{name}: PAN and MS have no valid pixel in common to be scored"
@@ -177,7 +175,7 @@ def score_sharpeners(
                     seconds = time.monotonic() - began
                     result.rows.append(ScoreRow(method, name, protocol, scores, seconds))
                     if sample is not None:
-                        sample.images[method] = stage.sharpen(sharpener, sample.place)
+                        sample.images[method] = scored.sharpen(sharpener, sample.place)
                     bar.advance()
                 if sample is not None:
                     result.samples.append(sample)

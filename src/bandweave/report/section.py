@@ -6,7 +6,7 @@ Section, or None where there is nothing; a row that is added is shown like the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,15 +28,19 @@ class Section:
     style: str = ""
 
 
-def fill_section(title: str, template: str, style: str = "", **values: Any) -> Section:
+def fill_section(
+    title: str, template: str, style: str = "", packages: Sequence[str] = (), **values: Any
+) -> Section:
     """Fill a template, and the style if there is one.
 
     Both are in Jinja; the macros of `blocks.html.j2` are there, and texts are escaped.
 
+    packages   parts of bandweave in which templates are looked for, as in `page.render`
+
     >>> fill_section("Sizes", "<p>{{ size | counted }} px & {{ word }}</p>", size=1200, word="<b>")
     Section(title='Sizes', html='<p>1,200 px & &lt;b&gt;</p>', style='')
     """
-    environment = template_environment()
+    environment = template_environment(*packages)
     html, css = (environment.from_string(text).render(values).strip() for text in (template, style))
     return Section(title, html, css)
 

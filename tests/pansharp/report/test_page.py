@@ -101,7 +101,7 @@ def test_files_are_written_together_or_not_at_all(scores, written, tmp_path):
             assert pixels(path.read_bytes()).std() > 20
     rows = list(csv.DictReader(written[0].open()))
     assert len(rows) == 2 * len(METHODS)
-    assert [r["scene"] for r in rows] == ["north <b>"] * len(rows)
+    assert [r["pair"] for r in rows] == ["north <b>"] * len(rows)
     (tmp_path / "report.html").write_text("old")
     (tmp_path / "strip-north-b-full.png").mkdir()  # the last of the files cannot be written
     with pytest.raises(OutputError):
@@ -113,7 +113,7 @@ def test_files_are_written_together_or_not_at_all(scores, written, tmp_path):
 
 
 def test_a_page_without_pictures_has_its_tables(scores, tmp_path):
-    bare = SharpeningScores(rows=scores.rows, scenes=scores.scenes)
+    bare = SharpeningScores(rows=scores.rows, pairs=scores.pairs)
     paths = write_scores(bare, tmp_path)
     assert [path.name for path in paths] == ["scores.csv", "report.html"]
     assert "PSNR" in paths[1].read_text(encoding="utf-8")
@@ -168,7 +168,7 @@ def test_a_region_is_where_the_detail_is(made):
     pan[:, 800:, 800:] += np.random.default_rng(0).normal(0, 20, (224, 224))
     ms = np.full((4, 256, 256), 50, np.float32)
     sources = (ArraySource(a, Grid(*a.shape[1:], PIXELS)) for a in (pan, ms))
-    sample = take_sample(Pair(*sources, Nesting(4)), (1024, 1024), None)
+    sample = take_sample(Pair(*sources, Nesting(4)), None)
     assert sample.place == Window(768, 768, 256, 256)
     assert sample.truth is None
     assert sample.crops[0].row >= 24
@@ -212,11 +212,11 @@ def test_the_command_scores_a_list_of_pairs(made, tmp_path):
     command += ["--register", "--reduced-only", "--out", str(tmp_path / "out"), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "mean of 2 scenes" in done.stdout
+    assert "mean of 2 pairs" in done.stdout
     assert "Full resolution" not in done.stdout
     assert (tmp_path / "out" / "report.html").exists()
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
-    assert {(r["method"], r["scene"]) for r in rows} == {
+    assert {(r["method"], r["pair"]) for r in rows} == {
         (m, s) for m in ("bicubic", "gsa") for s in ("one", "pan")
     }
     assert {r["registered"] for r in rows} == {"True"}

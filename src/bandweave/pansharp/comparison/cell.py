@@ -137,7 +137,7 @@ def _read_scores(folder: RunFolder, cell: Cell) -> dict[str, Any]:
 
 def _plain_scores(scores: SharpeningScores) -> dict[str, Any]:
     """Scores of one method on one pair as JSON holds them."""
-    (facts,) = scores.scenes
+    (facts,) = scores.pairs
     return {
         "facts": {
             **facts.columns(),

@@ -24,8 +24,8 @@ from bandweave.pansharp.pair.files import Files, pair_files, pairs_to_train
 from bandweave.pansharp.pair.open import open_pair
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.survey import survey_pair
-from bandweave.pansharp.scores.pairs import peak_of
-from bandweave.pansharp.scores.protocols import STAGES, WINDOW
+from bandweave.pansharp.scores.pairs import find_peak
+from bandweave.pansharp.scores.protocols import PROTOCOLS, WINDOW
 from bandweave.pansharp.sensors import find_sensor
 from bandweave.pansharp.training import common_sensor
 from bandweave.raster.open import PathLike
@@ -154,9 +154,9 @@ def _open_pairs(plan: Plan) -> tuple[list[Pair], dict[str, Pair]]:
     test = {name: open_test_pair(to_dict(files), asked) for name, files in plan.test.items()}
     for name, pair in test.items():
         known = find_sensor(plan.options.sensor, pair.names, pair.ratio)
-        peak = peak_of(name, pair, known, plan.options.peak)
-        for stage in STAGES.values():
-            stage(pair, known, peak, WINDOW)
+        peak = find_peak(name, pair, known, plan.options.peak)
+        for protocol in PROTOCOLS.values():
+            protocol(pair, known, peak, WINDOW)
         try:
             survey_pair(pair, choosable=False)
         except FileError as error:

@@ -15,10 +15,10 @@ from bandweave.comparison.results import Result
 from bandweave.pansharp.comparison.cell import image_file
 from bandweave.pansharp.comparison.plan import Plan
 from bandweave.pansharp.pair.pair import Pair
-from bandweave.pansharp.report.page import plate_of, strip_name
+from bandweave.pansharp.report.page import draw_sample, strip_name
 from bandweave.pansharp.report.pictures import FRAME_COLOURS, Plate, error_ramp
-from bandweave.pansharp.scores.pairs import peak_of, prepared
-from bandweave.pansharp.scores.protocols import PROTOCOLS, STAGES, WINDOW
+from bandweave.pansharp.scores.pairs import find_peak, prepare_pair
+from bandweave.pansharp.scores.protocols import PROTOCOLS, WINDOW
 from bandweave.pansharp.scores.samples import take_sample
 from bandweave.pansharp.scores.tables import NAMES, ScoreRow
 from bandweave.pansharp.scoring import BLOCKS, SAMPLES
@@ -147,18 +147,18 @@ def _draw_pictures(
     for name in list(opened)[:SAMPLES]:
         pair = opened[name]
         sensor = find_sensor(plan.options.sensor, pair.names, pair.ratio)
-        peak = peak_of(name, pair, sensor, plan.options.peak)
+        peak = find_peak(name, pair, sensor, plan.options.peak)
         shown = {p: _find_images(root, results, name, p) for p in PROTOCOLS}
         if not any(shown.values()):
             continue
-        pair, facts = prepared(name, pair, sensor, peak, plan.options.register)
+        pair, facts = prepare_pair(name, pair, sensor, peak, plan.options.register)
         for panel in summary.panels:
             (protocol,) = panel.case
             own = shown[protocol]
             if not own:
                 continue
-            stage = STAGES[protocol](pair, sensor, peak, WINDOW)
-            sample = take_sample(stage.scene, stage.shape, facts)
+            scored = PROTOCOLS[protocol](pair, sensor, peak, WINDOW)
+            sample = take_sample(scored.pair, facts)
             rows = []
             for result, path in own:
                 image = np.load(path, allow_pickle=False)
@@ -168,7 +168,7 @@ def _draw_pictures(
                 rows.append(ScoreRow(result.cell.model, name, protocol, scores, seconds))
             seeds = [r.cell.seed for r, _ in own if r.cell.seed is not None]
             trained = [r.cell.model for r, _ in own if r.cell.seed is not None]
-            plate = plate_of(sample, rows, trained)
+            plate = draw_sample(sample, rows, trained)
             made.append(Pictures(plate, panel.line, seeds[0] if seeds else None))
     return made
 

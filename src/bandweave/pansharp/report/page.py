@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from bandweave.errors import OutputError
-from bandweave.pansharp.report.pictures import FRAME_COLOURS, Plate, draw_plate, error_ramp
+from bandweave.pansharp.report.pictures import Plate, draw_plate, error_ramp
+from bandweave.pansharp.report.sections import Shown, show_plate, show_protocol, show_scores
 from bandweave.pansharp.scores.names import SCORES
 from bandweave.pansharp.scores.samples import Sample
-from bandweave.pansharp.scores.tables import LEADING, ScoreRow, all_tables, names_of, shown
-from bandweave.pansharp.scoring import BLOCKS, SharpeningScores
+from bandweave.pansharp.scores.tables import LEADING, ScoreRow
+from bandweave.pansharp.scoring import SharpeningScores
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.report.page import render
-from bandweave.report.words import format_count
+from bandweave.report.section import make_sections
 
 LEADERS = 4  # methods whose spectra have colours of their own
 
@@ -47,8 +49,8 @@ def write_scores(
     check_folder(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    plates = [plate_of(sample, scores.rows, trained) for sample in scores.samples]
-    texts = {"scores.csv": scores.csv(), "report.html": _page(scores, plates)}
+    plates = [draw_sample(sample, scores.rows, trained) for sample in scores.samples]
+    texts = {"scores.csv": scores.csv(), "report.html": _fill_page(scores, plates)}
     strips: dict[str, bytes] = {}
     for number, plate in enumerate(plates, 1):
         name = strip_name(plate.sample)
@@ -62,65 +64,49 @@ def write_scores(
 
 
 def strip_name(sample: Sample) -> str:
-    """The file of its strip."""
+    """The name of the file that holds the strips of a sample."""
     name = re.sub(r"[^\w.]+", "-", sample.facts.name).strip("-")
     return f"strip-{name}-{sample.protocol}.png"
 
 
-def plate_of(sample: Sample, rows: Sequence[ScoreRow], trained: Sequence[str]) -> Plate:
-    """The pictures of a sample, each with its method's leading score.
+def draw_sample(sample: Sample, rows: Sequence[ScoreRow], trained: Sequence[str]) -> Plate:
+    """Draw a sample, the picture of each method with its leading score.
 
     rows     the scores of all methods on it
     trained  methods whose spectra are shown in any case
     """
     protocol = sample.protocol
-    own = [row for row in rows if (row.scene, row.protocol) == (sample.facts.name, protocol)]
     name = LEADING[protocol]
     score = SCORES[name]
-    captions = {row.method: _caption(name, row.scores[name]) for row in own}
-    ranked = sorted(own, key=lambda row: row.scores[name], reverse=score.higher)
-    leaders = [*trained, *(row.method for row in ranked if row.method not in trained)][:LEADERS]
+    found = {
+        row.method: row.scores[name]
+        for row in rows
+        if (row.pair, row.protocol) == (sample.facts.name, protocol)
+    }
+    captions = {
+        method: f"{score.table_text(value)} {score.unit}"
+        if score.unit
+        else f"{score.symbol} {score.table_text(value)}"
+        for method, value in found.items()
+    }
+    ranked = sorted(found, key=lambda method: found[method], reverse=score.higher)
+    leaders = [*trained, *(method for method in ranked if method not in trained)][:LEADERS]
     return draw_plate(sample, captions, leaders)
 
 
-def _caption(name: str, value: float) -> str:
-    score = SCORES[name]
-    text = shown(name, value)
-    return f"{text} {score.unit}" if score.unit else f"{score.symbol} {text}"
-
-
-def _page(scores: SharpeningScores, plates: Sequence[Plate]) -> str:
-    tables = all_tables(scores.rows)
-    protocols = list(dict.fromkeys(row.protocol for row in scores.rows))
-    notes = [note for facts in scores.scenes for note in facts.notes]
+def _fill_page(scores: SharpeningScores, plates: Sequence[Plate]) -> str:
+    shown = Shown(scores, plates)
     methods = list(dict.fromkeys(row.method for row in scores.rows))
-    number = len(scores.scenes)
-    title = scores.scenes[0].name if number == 1 else f"{number} scenes"
+    notes = [note for facts in scores.pairs for note in facts.notes]
     return render(
         "pansharp/report",
         "report.html.j2",
-        title=title,
-        subtitle=f"Pan-sharpening: {len(methods)} methods, {' and '.join(protocols)} resolution",
+        title=scores.pairs[0].name if len(scores.pairs) == 1 else f"{len(scores.pairs)} pairs",
+        subtitle=f"Pan-sharpening: {len(methods)} methods, "
+        f"{' and '.join(shown.protocols)} resolution",
         notes=list(dict.fromkeys(notes)),
-        tables=tables,
-        scenes=[
-            (facts, [(name, _counted(found)) for name, found in facts.counted.items()])
-            for facts in scores.scenes
-        ],
-        blocks=BLOCKS,
-        formulas=[
-            (score, protocol)
-            for protocol in protocols
-            for score in names_of(scores.rows, protocol).values()
-        ],
-        plates=plates,
-        frames=FRAME_COLOURS,
+        sections=make_sections(
+            (show_scores, *(partial(show_plate, plate) for plate in plates), show_protocol), shown
+        ),
         ramp=error_ramp(),
-        full="full" in protocols,
-    )
-
-
-def _counted(found: dict[str, int]) -> str:
-    return ", ".join(
-        f"{format_count(value)} {name.replace('_', ' ')}" for name, value in found.items()
     )

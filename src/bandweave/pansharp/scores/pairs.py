@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SceneFacts:
-    """What the scores of a scene depend on.
+class PairFacts:
+    """What the scores of a pair depend on.
 
     shift     measured, in words; None where it was not asked for
     counted   valid pixels, windows and blocks, by protocol
@@ -76,8 +76,8 @@ class SceneFacts:
         }
 
 
-def peak_of(name: str, pair: Pair, sensor: Sensor, given: float | None) -> float:
-    """What is declared: by the user, by the sensor's bits, or by eight bits.
+def find_peak(name: str, pair: Pair, sensor: Sensor, given: float | None) -> float:
+    """The largest value the data can take: the user's, or by the sensor's bits, or by eight bits.
 
     Raises ConfigError where nothing is.
     """
@@ -87,9 +87,9 @@ def peak_of(name: str, pair: Pair, sensor: Sensor, given: float | None) -> float
         return float(given)
     whole = pair.ms_dtype.kind in "iu"
     if whole and sensor.bits is not None:
-        return _meant(pair, min(2**sensor.bits - 1, np.iinfo(pair.ms_dtype).max))
+        return _convert(pair, min(2**sensor.bits - 1, np.iinfo(pair.ms_dtype).max))
     if pair.ms_dtype == np.uint8:
-        return _meant(pair, 255)
+        return _convert(pair, 255)
     raise ConfigError(
         f"{name}: nothing tells the largest value that {pair.ms_dtype} of the sensor "
         f"{sensor.name!r} can take, on which PSNR and SSIM depend; state `peak` (2047 for 11 bits, "
@@ -97,17 +97,17 @@ def peak_of(name: str, pair: Pair, sensor: Sensor, given: float | None) -> float
     )
 
 
-def _meant(pair: Pair, stored: int) -> float:
-    """The largest value that a stored one means in any band."""
+def _convert(pair: Pair, stored: int) -> float:
+    """The largest value that a stored value means in any band."""
     scales = pair.scales or (1.0,) * pair.bands
     offsets = pair.offsets or (0.0,) * pair.bands
     return max(scale * stored + offset for scale, offset in zip(scales, offsets, strict=True))
 
 
-def prepared(
+def prepare_pair(
     name: str, pair: Pair, sensor: Sensor, peak: float, register: bool
-) -> tuple[Pair, SceneFacts]:
-    """The pair as all methods get it, and its facts."""
+) -> tuple[Pair, PairFacts]:
+    """Survey and register a pair: as all methods get it, with its facts."""
     doubts = list(sensor.doubts)
     try:
         doubts += survey_pair(pair)
@@ -121,7 +121,7 @@ def prepared(
     if register:
         pair = correct_shift(pair, shift)
     corrected = register and shift.measured
-    facts = SceneFacts(
+    facts = PairFacts(
         name=name,
         size=(pair.grid.height, pair.grid.width),
         ratio=pair.ratio,

@@ -19,32 +19,30 @@ from bandweave.pansharp.sharpener import MakeSharpener, Sharpener
 from bandweave.pansharp.threads import map_ordered
 from bandweave.raster.grid import Window
 
-REDUCED_RESOLUTION, FULL_RESOLUTION = "reduced", "full"
-PROTOCOLS = (REDUCED_RESOLUTION, FULL_RESOLUTION)
 WINDOW = 1024  # PAN pixels scored at a time
 
 
-class _Stage(ABC):
+class Protocol(ABC):
     """A pair as a protocol has it, and how a sharpener is scored on it.
 
-    scene   the pair that is sharpened
+    pair    the pair that is sharpened
     window  PAN pixels scored at a time
     """
 
-    def __init__(self, scene: PairSource, sensor: Sensor, window: int) -> None:
-        self.scene, self.sensor, self.window = scene, sensor, window
-        self.shape = scene.grid.height, scene.grid.width
+    def __init__(self, pair: PairSource, sensor: Sensor, window: int) -> None:
+        self.pair, self.sensor, self.window = pair, sensor, window
+        self.shape = pair.grid.height, pair.grid.width
 
     def fit(self, make: MakeSharpener) -> Sharpener:
         """Make a sharpener and let it look at the pair."""
-        sharpener = make(self.scene, self.sensor)
-        places = self.scene.grid.window.divide(self.window)
-        sharpener.fit(map_ordered(lambda at: self.scene.read(at, sharpener.margin), places))
+        sharpener = make(self.pair, self.sensor)
+        places = self.pair.grid.window.divide(self.window)
+        sharpener.fit(map_ordered(lambda at: self.pair.read(at, sharpener.margin), places))
         return sharpener
 
     def sharpen(self, sharpener: Sharpener, window: Window) -> np.ndarray:
         """(C, H, W) of a window."""
-        seen = self.scene.read(window, sharpener.margin)
+        seen = self.pair.read(window, sharpener.margin)
         return sharpener.apply(seen)[:, *seen.core]
 
     @abstractmethod
@@ -52,21 +50,21 @@ class _Stage(ABC):
         """The scores of a sharpener that was fitted, and what was counted."""
 
 
-class ReducedStage(_Stage):
+class ReducedProtocol(Protocol):
     """A pair at reduced resolution. Raises GridMismatch for one that is too small."""
 
     def __init__(
         self, pair: Pair, sensor: Sensor, peak: float, window: int, toolbox: bool = False
     ) -> None:
         try:
-            self.coarser, self.peak = ReducedPair(pair, sensor), peak
+            self._coarser, self.peak = ReducedPair(pair, sensor), peak
         except ValueError as error:
             raise GridMismatch(str(error)) from None
-        super().__init__(self.coarser, sensor, max(window // pair.ratio, BLOCK))
+        super().__init__(self._coarser, sensor, max(window // pair.ratio, BLOCK))
 
     def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
         """Compare with the observed MS."""
-        pair = self.coarser
+        pair = self._coarser
         scorer = ReducedScorer(self.shape, pair.bands, pair.ratio, self.peak)
 
         def make(window: Window) -> tuple[Window, tuple[np.ndarray, ...]]:
@@ -80,21 +78,21 @@ class ReducedStage(_Stage):
         return scorer.result(), scorer.counted
 
 
-class FullStage(_Stage):
+class FullProtocol(Protocol):
     """A pair as it is."""
 
     def __init__(
         self, pair: Pair, sensor: Sensor, peak: float, window: int, toolbox: bool = False
     ) -> None:
         super().__init__(pair, sensor, window)
-        self.pair, self.toolbox = pair, toolbox
+        self._whole, self.toolbox = pair, toolbox
         self._reach = low_pass_reach(pair.ratio, (*sensor.mtf, sensor.mtf_pan))
         if toolbox:
             self._reach = max(self._reach, toolbox_reach(pair.ratio, sensor.mtf))
 
     def score(self, sharpener: Sharpener) -> tuple[dict[str, float], dict[str, int]]:
         """Compare with PAN and MS as they are."""
-        pair, r = self.pair, self.pair.ratio
+        pair, r = self._whole, self.pair.ratio
         scorer = FullScorer(self.shape, pair.ms_shape, pair.bands, r, toolbox=self.toolbox)
         pixels = 0
 
@@ -137,7 +135,7 @@ class FullStage(_Stage):
         return tuple(array[..., *cut] for array in made)
 
 
-STAGES: dict[str, type[ReducedStage] | type[FullStage]] = {
-    REDUCED_RESOLUTION: ReducedStage,
-    FULL_RESOLUTION: FullStage,
+PROTOCOLS: dict[str, type[ReducedProtocol] | type[FullProtocol]] = {
+    "reduced": ReducedProtocol,
+    "full": FullProtocol,
 }

@@ -1,4 +1,4 @@
-"""Places of a scored scene that a report shows: what each method made of them."""
+"""Places of a scored pair that a report shows: what each method made of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bandweave.pansharp.pair.window import PairSource
 from bandweave.raster.grid import Window, spread_windows
 
 if TYPE_CHECKING:
-    from bandweave.pansharp.scores.pairs import SceneFacts
+    from bandweave.pansharp.scores.pairs import PairFacts
 
 REGION = 256  # pixels of the PAN that is scored
 CROP = 64
-LOOKED = 5  # regions along each side of a scene that are compared
+LOOKED = 5  # regions along each side of a pair that are compared
 
 
 @dataclass
 class Sample:
-    """A region of a scene, at reduced resolution or at full.
+    """A region of a pair, at reduced resolution or at full.
 
     place    of the region on the scored PAN grid
     crops    of the region: where PAN has the most detail, and where colours differ most
@@ -33,7 +33,7 @@ class Sample:
     images   (C, H, W) of each method
     """
 
-    facts: SceneFacts
+    facts: PairFacts
     place: Window
     crops: tuple[Window, ...]
     pan: np.ndarray
@@ -48,22 +48,22 @@ class Sample:
         return "full" if self.truth is None else "reduced"
 
 
-def take_sample(scene: PairSource, shape: tuple[int, int], facts: SceneFacts) -> Sample:
-    """The region of a scene where PAN has the most detail, of 25 at most that are looked at."""
+def take_sample(pair: PairSource, facts: PairFacts) -> Sample:
+    """Take the region of a pair where PAN has the most detail, of 25 at most that are looked at."""
     best, place = -1.0, None
-    for window in _choose_regions(shape):
-        seen = scene.read(window)
+    for window in _choose_regions((pair.grid.height, pair.grid.width)):
+        seen = pair.read(window)
         share = float(seen.pan_valid.mean())
         found = share * float(_detail(seen.pan)[seen.pan_valid].mean()) if share > 0 else 0.0
         if found > best:
             best, place = found, window
     assert place is not None
-    seen = scene.read(place, 4 * scene.ratio)
+    seen = pair.read(place, 4 * pair.ratio)
     rows, cols = seen.core
     ms = seen.interpolate()[:, rows, cols]
     truth, valid = None, seen.valid[rows, cols]
-    if isinstance(scene, ReducedPair):
-        truth, valid = scene.read_truth(place)
+    if isinstance(pair, ReducedPair):
+        truth, valid = pair.read_truth(place)
     pan = seen.pan[rows, cols]
     crops = choose_crops(pan, ms if truth is None else truth, valid)
     return Sample(facts, place, crops, pan, ms, truth, valid)

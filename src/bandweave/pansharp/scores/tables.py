@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.csv_text import format_csv_cell
+from bandweave.csv_text import format_csv
 from bandweave.pansharp.scores.names import FULL, REDUCED, SCORES, TOOLBOX
 from bandweave.report.metric import Metric
 
@@ -24,17 +22,17 @@ NAMES: dict[str, dict[str, Metric]] = {
     "full": FULL,
 }
 OPTIONAL: dict[str, dict[str, Metric]] = {"reduced": {}, "full": TOOLBOX}  # where rows have them
-LEADING = {"reduced": "psnr", "full": "hqnr"}  # of the table by scene
-SCENES = 6  # side by side in a table
+LEADING = {"reduced": "psnr", "full": "hqnr"}  # of the table by pair
+PAIRS = 6  # side by side in a table
 BEST = "*"
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """Scores of a method on a scene by a protocol; seconds are of fitting, sharpening, scoring."""
+    """Scores of a method on a pair by a protocol; seconds are of fitting, sharpening, scoring."""
 
     method: str
-    scene: str
+    pair: str
     protocol: str
     scores: dict[str, float]
     seconds: float
@@ -52,78 +50,66 @@ class Table:
     values: np.ndarray
 
 
-def tables(rows: Sequence[ScoreRow]) -> list[str]:
-    """Text tables of all protocols: means over the scenes, and the leading score by scene."""
-    return [text for table in all_tables(rows) for text in _texts(table)]
+def format_tables(rows: Sequence[ScoreRow]) -> list[str]:
+    """Text tables of all protocols: means over the pairs, and the leading score by pair."""
+    return [text for table in make_tables(rows) for text in _format_table(table)]
 
 
-def all_tables(rows: Sequence[ScoreRow]) -> list[Table]:
-    """For each protocol a table of means, and one by scene where there are several."""
+def make_tables(rows: Sequence[ScoreRow]) -> list[Table]:
+    """Make for each protocol a table of means, and one by pair where there are several."""
     found = []
     for protocol in dict.fromkeys(row.protocol for row in rows):
         own = [row for row in rows if row.protocol == protocol]
-        scenes = list(dict.fromkeys(row.scene for row in own))
-        found.append(_means(own, protocol, len(scenes)))
-        if len(scenes) > 1:
-            found.append(_by_scene(own, protocol, scenes))
+        methods = list(dict.fromkeys(row.method for row in own))
+        pairs = list(dict.fromkeys(row.pair for row in own))
+        by_method = [[row.scores for row in own if row.method == method] for method in methods]
+        names = list_scores(rows, protocol)
+        means = [[_mean([one[name] for one in each]) for name in names] for each in by_method]
+        title = TITLES[protocol] + (f", mean of {len(pairs)} pairs" if len(pairs) > 1 else "")
+        heads = [score.head for score in names.values()]
+        found.append(_make_table(title, methods, heads, means, list(names.values())))
+        if len(pairs) > 1:
+            score = SCORES[LEADING[protocol]]
+            title = f"{score.head} by pair, {protocol} resolution"
+            values = [[one[LEADING[protocol]] for one in each] for each in by_method]
+            found.append(_make_table(title, methods, pairs, values, [score] * len(pairs)))
     return found
 
 
-def names_of(rows: Sequence[ScoreRow], protocol: str) -> dict[str, Metric]:
+def list_scores(rows: Sequence[ScoreRow], protocol: str) -> dict[str, Metric]:
     """The scores of a protocol, with those that were asked for besides."""
     found = {name for row in rows if row.protocol == protocol for name in row.scores}
     more = {name: score for name, score in OPTIONAL[protocol].items() if name in found}
     return {**NAMES[protocol], **more}
 
 
-def _means(rows: Sequence[ScoreRow], protocol: str, scenes: int) -> Table:
-    names = names_of(rows, protocol)
-    methods = list(dict.fromkeys(row.method for row in rows))
-    values = np.full((len(methods), len(names)), math.nan)
-    for i, method in enumerate(methods):
-        for j, name in enumerate(names):
-            own = np.array([row.scores[name] for row in rows if row.method == method])
-            own = own[~np.isnan(own)]
-            values[i, j] = own.mean() if own.size else math.nan
-    title = TITLES[protocol] + (f", mean of {scenes} scenes" if scenes > 1 else "")
-    return _table(title, methods, [score.head for score in names.values()], values, list(names))
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what is a number."""
+    known = np.array(values)[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
-def _by_scene(rows: Sequence[ScoreRow], protocol: str, scenes: Sequence[str]) -> Table:
-    name = LEADING[protocol]
-    methods = list(dict.fromkeys(row.method for row in rows))
-    found = {(row.method, row.scene): row.scores[name] for row in rows}
-    values = np.array([[found[method, scene] for scene in scenes] for method in methods])
-    title = f"{SCORES[name].head} by scene, {protocol} resolution"
-    return _table(title, methods, list(scenes), values, [name] * len(scenes))
-
-
-def _table(
-    title: str, methods: list[str], heads: list[str], values: np.ndarray, names: Sequence[str]
+def _make_table(
+    title: str,
+    methods: list[str],
+    heads: list[str],
+    values: list[list[float]],
+    scores: Sequence[Metric],
 ) -> Table:
-    best = np.zeros(values.shape, bool)
-    for j, name in enumerate(names):
-        column = values[:, j]
+    array = np.array(values)
+    best = np.zeros(array.shape, bool)
+    for j, score in enumerate(scores):
+        column = array[:, j]
         if len(methods) > 1 and not np.isnan(column).all():
-            top = np.nanmax(column) if SCORES[name].higher else np.nanmin(column)
-            best[:, j] = column == top
-    texts = [[shown(name, value) for name, value in zip(names, row, strict=True)] for row in values]
-    return Table(title, methods, heads, texts, best, values)
+            best[:, j] = column == (np.nanmax(column) if score.higher else np.nanmin(column))
+    texts = [[s.table_text(value) for s, value in zip(scores, row, strict=True)] for row in values]
+    return Table(title, methods, heads, texts, best, array)
 
 
-def shown(name: str, value: float) -> str:
-    """A score with the digits that matter.
-
-    >>> shown("psnr", 34.0512), shown("q2n", 0.98765), shown("sam", math.nan)
-    ('34.05', '0.9877', '–')
-    """
-    return SCORES[name].table_text(value)
-
-
-def _texts(table: Table) -> list[str]:
+def _format_table(table: Table) -> list[str]:
     """The table as text, in pieces where it has many columns."""
     pieces = []
-    step = len(table.heads) if len(table.heads) <= 8 else SCENES
+    step = len(table.heads) if len(table.heads) <= 8 else PAIRS
     for start in range(0, len(table.heads), step):
         stop = start + step
         lines = [["", *table.heads[start:stop]]]
@@ -143,21 +129,24 @@ def _texts(table: Table) -> list[str]:
     return pieces
 
 
-def csv_text(rows: Sequence[ScoreRow], facts: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line a row; what a protocol does not have is empty, NaN too.
+def format_scores(rows: Sequence[ScoreRow], facts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The rows as CSV; what a protocol does not have is empty.
 
-    facts   columns of each scene
+    facts   columns of each pair
     """
-    file = io.StringIO()
-    columns = list(next(iter(facts.values()), {}))
-    writer = csv.writer(file, lineterminator="\n")
     names = [n for n in SCORES if n not in TOOLBOX or any(n in row.scores for row in rows)]
-    writer.writerow(["method", "scene", "protocol", *names, "seconds", *columns])
-    for row in rows:
-        values = [row.scores.get(name, math.nan) for name in names]
-        writer.writerow(
-            [format_csv_cell(row.method), format_csv_cell(row.scene), row.protocol]
-            + ["" if math.isnan(value) else repr(float(value)) for value in values]
-            + [f"{row.seconds:.3f}", *(format_csv_cell(facts[row.scene][name]) for name in columns)]
-        )
-    return file.getvalue()
+    columns = ["method", "pair", "protocol", *names, "seconds", *next(iter(facts.values()), {})]
+    return format_csv(
+        columns,
+        (
+            {
+                "method": row.method,
+                "pair": row.pair,
+                "protocol": row.protocol,
+                **row.scores,
+                "seconds": f"{row.seconds:.3f}",
+                **facts[row.pair],
+            }
+            for row in rows
+        ),
+    )
