@@ -1,0 +1,76 @@
+"""Every network of a release gives the release's numbers on the release's weights."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from parity_release import Numbers, find_files, run_release, too_far
+
+
+def _load(path):
+    """The RELEASE of a file; pytest puts no folder of tests on the path."""
+    spec = importlib.util.spec_from_file_location(f"parity_of_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.RELEASE
+
+
+RELEASES = [_load(path) for path in sorted(Path(__file__).parent.glob("releases/*.py"))]
+CASES = [
+    pytest.param(release, path, id=path.stem)
+    for release in RELEASES
+    for path in find_files(f"{release.name}-[0-9]*")
+]
+if not CASES:
+    CASES = [pytest.param(None, None, marks=pytest.mark.skip("BANDWEAVE_DATA has no parity/"))]
+
+pytestmark = pytest.mark.parametrize(("release", "path"), CASES)
+precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["64", "32"])
+
+
+def limits(release, dtype):
+    return release.double if dtype == torch.float64 else release.single
+
+
+@precision
+@pytest.mark.parametrize("train", [False, True], ids=["evaluation", "training"])
+def test_parity_of_outputs_and_gradients(release, path, dtype, train):
+    numbers = Numbers(path, dtype)
+    stored = numbers.under("out_train.", "train.out.") if train else numbers.under("out.")
+    if not stored:
+        pytest.skip("the file has no numbers of this mode")
+    found = run_release(release, numbers, train)
+    near, near_gradients = limits(release, dtype)
+    assert set(found.outputs) <= set(stored)
+    assert not too_far(found.outputs, stored, near)
+    gradients = {n: g for n, g in numbers.gradients(train).items() if not release.free(n)}
+    assert not too_far(found.gradients, gradients, near_gradients)
+    if not train:
+        assert not too_far(found.middle, numbers.under("mid."), near)
+        return
+    after = numbers.under("after.", "train.buf.")
+    if after:
+        buffers = release.translate({**numbers.weights, **after}, numbers)
+        moved = {name: value for name, value in buffers.items() if "running_" in name}
+        assert not too_far(found.buffers, moved, near)
+
+
+def test_parity_takes_every_weight_that_has_influence(release, path):
+    numbers = Numbers(path)
+    theirs = {
+        name: value.requires_grad_(value.is_floating_point())
+        for name, value in numbers.weights.items()
+    }
+    ours = release.translate(theirs, numbers)
+    net = release.build(numbers)
+    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    assert {name: tuple(value.shape) for name, value in ours.items()} == expected
+    reached = torch.autograd.grad(
+        torch.stack([value.sum() for value in ours.values() if value.requires_grad]).sum(),
+        [value for value in theirs.values() if value.requires_grad],
+        allow_unused=True,
+    )
+    names = [name for name, value in theirs.items() if value.requires_grad]
+    left = {n for n, g in zip(names, reached, strict=True) if g is None or not g.any()}
+    assert left <= numbers.unused | {n for n in left if "running_" in n}
