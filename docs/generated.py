@@ -83,6 +83,8 @@ def presets(model: str = "") -> str:
         if model and name != model and not name.startswith(f"{model}_"):
             continue
         differing = _differences(preset.config, type(preset.config)())
+        if preset.components:
+            differing.append(f"{preset.components} components of the first layer")
         other = [f"`{key}` {value}" for key, value in {**preset.train, **preset.samples}.items()]
         lines.append(
             f"| `{name}` | {', '.join(differing) or 'the paper’s'} | "

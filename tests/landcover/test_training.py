@@ -14,6 +14,7 @@ from bandweave.data.splits.splitting import TEST, TRAIN, VALIDATION
 from bandweave.errors import ConfigError, RunError, SceneMismatch, SplitError, WeightsError
 from bandweave.landcover.predict.classify import labelled_logits, predict_classes, predict_part
 from bandweave.landcover.scoring import SceneScores
+from bandweave.models import LAND_COVER
 from bandweave.raster.formats.arrays import ArraySource
 
 TINY = {"width": 8, "depth": 2, "state": 2, "crop": 8, "batch": 4, "steps": 3, "quiet": True}
@@ -58,6 +59,20 @@ def test_a_run_opened_again_maps_what_it_mapped(scene, tmp_path):
     np.testing.assert_array_equal(classes_of(run, scene), classes_of(again, scene))
     (path,) = bw.map_scene(tmp_path / "run", scene, tmp_path / "map.tif", quiet=True)
     assert path.exists()
+
+
+def test_a_preset_with_components_reduces_the_first_layer(scene, tmp_path, monkeypatch):
+    reduced = dataclasses.replace(LAND_COVER["m3amba_tiny"], components=3)
+    monkeypatch.setitem(LAND_COVER, "m3amba_tiny", reduced)
+    split = small_split(scene)
+    assert scene.layers["hsi"].bands > 3 >= scene.layers["lidar"].bands
+    run = train(scene, split, tmp_path / "run", steps=1)
+    assert (run.config.pca, run.scaling.bands("hsi")) == ({"hsi": 3}, 3)
+    assert bw.Run.open(tmp_path / "run").config.pca == {"hsi": 3}
+    train(scene, split, tmp_path / "run", steps=1, resume=True)
+    assert train(scene, split, tmp_path / "own", steps=1, pca={"hsi": 2}).config.pca == {"hsi": 2}
+    assert train(scene, split, tmp_path / "whole", steps=1, pca={"hsi": 0}).config.pca == {}
+    assert train(scene, split, tmp_path / "few", steps=1, layers=["lidar"]).config.pca == {}
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(scene, tmp_path):

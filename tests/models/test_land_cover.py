@@ -8,6 +8,7 @@ import torch
 from bandweave.errors import BandweaveError, RunError
 from bandweave.landcover.predict.feeding import FEEDS
 from bandweave.models import LAND_COVER
+from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.nn.clip.provenance import frozen_names
 from bandweave.nn.experts import RoutedExperts
@@ -29,6 +30,8 @@ def shrunk(name, **options):
     values = {key: value for key, value in (SMALL | options).items() if key in known}
     if isinstance(getattr(config, "clip", None), PromptedClipConfig):
         values["clip"] = tiny_clip(len(CLASSES))
+    if isinstance(getattr(config, "clip", None), ClipConfig):
+        values["clip"] = ClipConfig(mode="none")  # adapters start as the identity, unlearnt
     return replace(config, **values)
 
 

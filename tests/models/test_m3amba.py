@@ -1,7 +1,6 @@
 """M³amba's own: its losses by hand, its ablations, its refusals, and how large it is."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -18,12 +17,14 @@ BANDS = {"hsi": 6, "lidar": 1}
 CLASSES = ["grass", "tree", "roof"]
 SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0, "drop_path": 0.0}
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+NO_CLIP = ClipConfig(mode="none")
 TOWER |= {"num_attention_heads": 2, "patch_size": 8, "image_size": 16, "projection_dim": 12}
 
 
 def build(bands=BANDS, ratios=None, output_ratio=1, seed=0, **options):
     torch.manual_seed(seed)
-    return M3amba(bands, CLASSES, M3ambaConfig(**SMALL | options), ratios, output_ratio)
+    options = {"clip": NO_CLIP, **SMALL, **options}
+    return M3amba(bands, CLASSES, M3ambaConfig(**options), ratios, output_ratio)
 
 
 def crops(bands=BANDS, size=(4, 6), batch=2, seed=0):
@@ -276,7 +277,7 @@ def test_the_models_inits_leave_clip_as_it_is():
 
 def test_linear_layers_start_small_and_without_bias():
     model = build(width=64, state=4)
-    for module in model.modules():
+    for module in model.iterations.modules():
         if isinstance(module, torch.nn.Linear):
             assert module.weight.std().item() == pytest.approx(0.02, rel=0.25)
             assert module.weight.mean().abs() < 0.005
@@ -338,7 +339,7 @@ def test_impossible_scenes_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         build(**options)
     with pytest.raises(ConfigError, match="0 classes"):
-        M3amba(BANDS, [], M3ambaConfig(**SMALL))
+        M3amba(BANDS, [], M3ambaConfig(**SMALL, clip=NO_CLIP))
 
 
 @pytest.mark.parametrize("name", LAND_COVER)
@@ -352,6 +353,7 @@ def test_a_preset_survives_its_file(name):
 
 def counts(**options):
     """Numbers that training may change, and all of them; Houston2013: 144 + 1 bands, 15 classes."""
+    options = {"clip": NO_CLIP, **options}
     with torch.device("meta"):
         model = M3amba(
             {"hsi": 144, "lidar": 1}, [str(k) for k in range(15)], M3ambaConfig(**options)
@@ -369,7 +371,15 @@ def test_the_paper_is_the_default():
     assert M3ambaConfig() == LAND_COVER["m3amba"].config
     config = M3ambaConfig()
     assert (config.width, config.depth, config.state, config.mlp_ratio) == (384, 9, 16, 4.0)
-    assert replace(config).clip.mode == "none"
+    assert config.clip.mode == "adapters"  # scheme D of Table I; scheme A is mode none
+
+
+def test_heads_start_as_convolutions_do():
+    """The released heads are 1×1 convolutions with PyTorch's own start: uniform, ±1/√width."""
+    torch.manual_seed(0)
+    weight = build(BANDS, width=192).fusion_head[2].weight
+    assert weight.abs().max() <= 192**-0.5
+    assert weight.std().item() == pytest.approx((3 * 192) ** -0.5, rel=0.1)  # 0.04, not 0.02
 
 
 def test_parameters_of_the_full_model():

@@ -17,7 +17,7 @@ from bandweave.cli.run_options import (
     trained_lines,
 )
 from bandweave.errors import ConfigError
-from bandweave.models import SHARPENERS
+from bandweave.models import SHARPENERS, describe_presets
 from bandweave.pansharp.config import DEFAULT, SharpenConfig
 from bandweave.pansharp.pair.files import listed_pairs
 from bandweave.pansharp.sensors import SENSORS
@@ -44,10 +44,12 @@ A file of pairs lists them, by paths from its own folder; `validation` may be le
   validation:
   - {{pan: c_pan.tif, ms: c_ms.tif}}
 
-Models: {", ".join(SHARPENERS)}. Values not given are those of --config, or of the model's preset,
-which are the defaults shown here. A flag may be shortened to any end of its name where that is
-clear: --steps is --train.steps, --patch is --samples.patch. The same names are the keys of a
-configuration file."""
+Models:
+{describe_presets(SHARPENERS)}
+
+Values not given are those of --config, or of the model's preset, which are the defaults shown here.
+A flag may be shortened to any end of its name where that is clear: --steps is --train.steps,
+--patch is --samples.patch. The same names are the keys of a configuration file."""
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -112,7 +114,7 @@ def _parser(config: SharpenConfig) -> ConfigParser:
     add("--pan", type=str, nargs="+", default=[], help="PAN files; FILE:KEY where one holds more")
     add("--ms", type=str, nargs="+", default=[], help="MS files, one a PAN file, or one a band")
     add("--pairs", type=str, help="a YAML file that lists pairs, in place of --pan and --ms")
-    add("--model.name", type=str, default=config.name, help=f"one of {', '.join(SHARPENERS)}")
+    add("--model.name", type=str, default=config.name, help="one of those above")
     add("--sensor", type=str, default=config.sensor, help=f"one of {', '.join(SENSORS)}")
     add(
         "--register",

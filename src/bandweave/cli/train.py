@@ -28,7 +28,7 @@ from bandweave.landcover.config import (
     read_config,
 )
 from bandweave.landcover.training import train
-from bandweave.models import LAND_COVER
+from bandweave.models import LAND_COVER, describe_presets
 from bandweave.training.processes import is_main
 from bandweave.training.sections import merged
 
@@ -38,7 +38,8 @@ USAGE = "--scene S --out RUN [--model M] [--split NAME] [any option below]"
 DESCRIPTION = f"""\
 Train a model on a scene, into a run folder.
 
-Models: {", ".join(LAND_COVER)}.
+Models:
+{describe_presets(LAND_COVER)}
 Classical methods, trained and used the same way: {", ".join(METHODS)}
 (their options: --model svm --help).
 
@@ -143,18 +144,18 @@ def _has_flag(parser: ConfigParser, word: str) -> bool:
 def _parser(config: AnyConfig) -> ConfigParser:
     parser = ConfigParser("train", USAGE, DESCRIPTION)
     add = parser.parser.add_argument
-    models = ", ".join([*LAND_COVER, *METHODS])
     add("--scene", type=str, help=SCENE)
     add_folder(parser.parser)
     add_run_options(parser, isinstance(config, LandCoverConfig))
-    add("--model.name", type=str, default=config.name, help=f"one of {models}")
+    add("--model.name", type=str, default=config.name, help="one of those above")
     add("--layers", type=list[str], default=config.layers, help="layers to use, as in hsi,lidar")
     if isinstance(config, LandCoverConfig):
         add(
             "--pca",
             type=dict[str, int],
             default=config.pca,
-            help="components that a layer is reduced to, by its name, as in --pca.hsi 30",
+            help="components that a layer is reduced to, by its name, as in --pca.hsi 30; 0: its "
+            "bands as they are",
         )
         add(
             "--temperature",

@@ -23,7 +23,7 @@ class LandCoverConfig(RunConfig):
     scene    path, benchmark name or simulation that the run was trained on
     model    name of a preset, and its options
     layers   names of the layers that are used; empty for all
-    pca      principal components a layer is reduced to, by layer name
+    pca      principal components a layer is reduced to, by layer name; 0: its bands as they are
     temperature  fit what logits are divided by for probabilities, to the validation pixels
     """
 

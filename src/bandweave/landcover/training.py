@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,8 @@ def train(
     out      the run folder, which must not hold another run
     config   all options at once, in place of those by name
     layers   names of the layers to use; all by default
-    pca      principal components a layer is reduced to, by its name
+    pca      principal components a layer is reduced to, by its name; 0: its bands as they are. By
+             default those of the preset, where it has any, of the first layer
     temperature     fit one to the validation pixels: the map's confidence is then as often right
     resume   continue an interrupted run of the same configuration
     overwrite       replace a run that stands in `out`
@@ -85,6 +86,8 @@ def train(
         raise ConfigError("give options either in `config` or by name, not both")
     config = replace(config, scene=scene.origin or scene.name, split=split.config)
     described = describe_layers(scene, config.layers)
+    if isinstance(config, LandCoverConfig):
+        config = replace(config, pca=choose_components(config, described))
     launch = Launch(resume, overwrite, quiet, accelerator, devices, nodes)
 
     def prepare(folder: RunFolder) -> Callable[[], Run]:
@@ -98,6 +101,19 @@ def train(
         return prepare_net(config, scene, split, described, folder, launch, self_contained)
 
     return train_run(config, out, launch, prepare)
+
+
+def choose_components(
+    config: LandCoverConfig, layers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, int]:
+    """Components by layer: those asked for, or the preset's of a first layer with more bands.
+
+    layers  as describe_layers gives them
+    """
+    components, first = config.preset(config.name).components, next(iter(layers))
+    if not config.pca and 0 < components < layers[first]["bands"]:
+        return {first: components}
+    return {name: number for name, number in config.pca.items() if number}
 
 
 def prepare_net(

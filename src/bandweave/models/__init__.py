@@ -14,6 +14,7 @@ from bandweave.models.contract import LandCoverModel, SharpeningModel
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
+from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.schema import nearest
 
@@ -25,11 +26,16 @@ P = TypeVar("P")
 class Preset(Generic[M]):
     """A model, its config, and the training options that suit its size.
 
+    about           what it is, in a line
+    components      principal components that the first layer is reduced to where it has more
+                    bands; 0: bands as they are
     samples, train  values of the sample and training options that differ from their defaults
     """
 
     model: Callable[..., M]
     config: Any
+    about: str = ""
+    components: int = 0
     samples: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
 
@@ -42,22 +48,33 @@ class Preset(Generic[M]):
 DEFAULT_MODEL = "m3amba_small"  # of land cover: a laptop trains it in minutes
 
 LAND_COVER: dict[str, Preset[LandCoverModel]] = {
-    "m3amba": Preset(M3amba, M3ambaConfig()),
+    "m3amba": Preset(
+        M3amba,
+        M3ambaConfig(),
+        about="M³amba as in its paper: CLIP with adapters steers the scans of each layer",
+    ),
     "m3amba_small": Preset(
         M3amba,
-        M3ambaConfig(width=64, depth=3, state=4, mlp_ratio=2.0, average="rate"),
+        M3ambaConfig(
+            width=64, depth=3, state=4, mlp_ratio=2.0, average="rate", clip=ClipConfig(mode="none")
+        ),
+        about="M³amba, 64 wide and 3 deep, without CLIP (scheme A of its paper)",
         samples={"crop": 16, "batch": 16},
         train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 300},
     ),
     "m3amba_tiny": Preset(
         M3amba,
-        M3ambaConfig(width=32, depth=2, state=4, mlp_ratio=2.0, average="rate"),
+        M3ambaConfig(
+            width=32, depth=2, state=4, mlp_ratio=2.0, average="rate", clip=ClipConfig(mode="none")
+        ),
+        about="M³amba, 32 wide and 2 deep, without CLIP: for demos and tests",
         samples={"crop": 16, "batch": 16},
         train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 200},
     ),
     "mambamoe": Preset(
         MambaMoE,
         MambaMoEConfig(),
+        about="MambaMoE as in its paper: whole scenes, by experts that scan one way each",
         samples={"crop": 0, "batch": 1},
         train={
             "lr": 5e-4,
@@ -73,24 +90,29 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         MambaMoEConfig(
             width=32, class_balance=0.5, dropout=0.2, drop_path=0.1, label_smoothing=0.05
         ),
+        about="MambaMoE, 32 wide, with what helps it on few labels",
         samples={"crop": 0, "batch": 1},
         train={"lr": 4e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 250},
     ),
     "mambamoe_tiny": Preset(
         MambaMoE,
         MambaMoEConfig(width=16, mlp_ratio=2.0),
+        about="MambaMoE, 16 wide: for demos and tests",
         samples={"crop": 0, "batch": 1},
         train={"lr": 5e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 100},
     ),
     "cf_ipt": Preset(
         CFIPT,
         CFIPTConfig(),
+        components=30,
+        about="CF-IPT as in its paper: patches of 7 px through a frozen CLIP with prompts",
         samples={"crop": 7, "batch": 64},
         train={"lr": 5e-4, "weight_decay": 1e-2, "steps": 2_500},  # 100 epochs of 40 × 15 classes
     ),
     "cf_ipt_small": Preset(
         CFIPT,
         CFIPTConfig(patch=3, width=64, clip=PromptedClipConfig(weights="embedded")),
+        about="CF-IPT, patches of 3 px, with the small CLIP that comes along",
         samples={"crop": 3, "batch": 32},
         train={"lr": 1e-2, "weight_decay": 1e-2, "steps": 800},
     ),
@@ -103,6 +125,7 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             prompts=2,
             clip=PromptedClipConfig(weights="embedded"),
         ),
+        about="CF-IPT, 16 wide, with the small CLIP that comes along: for demos and tests",
         samples={"crop": 3, "batch": 32},
         train={"lr": 5e-3, "weight_decay": 1e-2, "steps": 100},
     ),
@@ -112,18 +135,21 @@ SHARPENERS: dict[str, Preset[SharpeningModel]] = {  # patch: pixels of the MS im
     "mmmamba": Preset(
         MMMamba,
         MMMambaConfig(),
+        about="MMMamba as in its paper",
         samples={"patch": 32, "batch": 4},
         train={"lr": 5e-4, "weight_decay": 0.0, "clip": 4.0, "steps": 50_000},
     ),
     "mmmamba_small": Preset(
         MMMamba,
         MMMambaConfig(width=16, depth=2, residuals=1, state=4, expand=1.5, mlp_ratio=2.0),
+        about="MMMamba, 16 wide and 2 deep",
         samples={"patch": 32, "batch": 4},
         train={"lr": 3e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 2_500},
     ),
     "mmmamba_tiny": Preset(
         MMMamba,
         MMMambaConfig(width=8, depth=1, residuals=1, state=2, expand=1.0, mlp_ratio=2.0),
+        about="MMMamba, 8 wide and 1 deep: for demos and tests",
         samples={"patch": 8, "batch": 4},
         train={"lr": 5e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 200},
     ),
@@ -135,3 +161,9 @@ def find_preset(name: object, presets: Mapping[str, P]) -> P:
     if not isinstance(name, str) or name not in presets:
         raise ConfigError(f"there is no model {name!r}{nearest(str(name), presets)}")
     return presets[name]
+
+
+def describe_presets(presets: Mapping[str, Preset[Any]]) -> str:
+    """A line on each preset: its name and what it is."""
+    width = max(map(len, presets))
+    return "\n".join(f"  {name:<{width}}  {preset.about}" for name, preset in presets.items())

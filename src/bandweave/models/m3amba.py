@@ -55,7 +55,7 @@ class M3ambaConfig:
     detail: int = 1  # tokens per pixel of the grid, along each side
     upsample: Literal["bilinear", "shuffle"] = "bilinear"  # of logits to finer labels; 'shuffle':
     # each token's head gives the logits of all the finer pixels it covers
-    clip: ClipConfig = field(default_factory=lambda: ClipConfig(mode="none"))  # none is scheme A
+    clip: ClipConfig = field(default_factory=ClipConfig)  # mode none is scheme A
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -115,8 +115,8 @@ class M3amba(LandCoverModel):
         )
         self.heads = nn.ModuleDict({name: self._head(len(classes)) for name in bands})
         self.fusion_head = self._head(len(classes))
-        self.apply(_initialise)
-        self.guidance = (  # CLIP's weights are not initialised above
+        self.iterations.apply(_initialise)  # stems and heads start as convolutions do
+        self.guidance = (
             Stem(bands, width, self.ratios, detail)
             if config.clip.mode == "none"
             else ClipGuidance(bands, width, config.clip)
@@ -139,8 +139,19 @@ class M3amba(LandCoverModel):
         Labels are class indices, or IGNORED (unlabelled), or HIDDEN (no data, padding, or not to
         be learnt from in any loss).
         """
-        size = self.grid.tokens(layers, labels)
-        x = {name: stem(layers) for name, stem in self.stems.items()}  # each (B, H, W, D)
+        x, z = self.fuse(layers, self.grid.tokens(layers, labels))
+        if labels is None:
+            return Output(self.head_logits(self.fusion_head, z))
+        return self._loss(x, z, labels)
+
+    def fuse(
+        self, layers: Mapping[str, Tensor], size: tuple[int, int]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Layers to the last tokens of each modality and of the fusion, (B, H, W, D).
+
+        size  H, W of the tokens
+        """
+        x = {name: stem(layers) for name, stem in self.stems.items()}
         if isinstance(self.guidance, ClipGuidance):
             first = self.guidance(layers, size)  # (B, H, W, D)
         else:
@@ -149,13 +160,11 @@ class M3amba(LandCoverModel):
         for i, iteration in enumerate(self.iterations):
             again = self.config.guidance_at == "every" and i > 0
             x, z = iteration(x, z + first if again else z)
-        if labels is None:
-            return Output(self._classify(self.fusion_head, z))
-        return self._loss(x, z, labels)
+        return x, z
 
     def _loss(self, x: dict[str, Tensor], fused: Tensor, labels: Tensor) -> Output:
-        logits = self._classify(self.fusion_head, fused)
-        branches = {name: self._classify(head, x[name]) for name, head in self.heads.items()}
+        logits = self.head_logits(self.fusion_head, fused)
+        branches = {name: self.head_logits(head, x[name]) for name, head in self.heads.items()}
         supervised = torch.stack(
             [
                 cross_entropy(each, labels, self.config.label_smoothing)
@@ -175,7 +184,8 @@ class M3amba(LandCoverModel):
         parts["accuracy"] = accuracy(logits, labels)
         return Output(logits, loss, parts)
 
-    def _classify(self, head: nn.Module, tokens: Tensor) -> Tensor:
+    def head_logits(self, head: nn.Module, tokens: Tensor) -> Tensor:
+        """A head's logits (B, K, H·R, W·R) of tokens (B, H, W, D)."""
         logits = head(tokens).permute(0, 3, 1, 2)  # (B, K, H, W)
         finer = self.output_ratio // self.config.detail
         if finer == 0:  # finer tokens than labels: the mean of those that one label covers

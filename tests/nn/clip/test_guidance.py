@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -433,3 +434,18 @@ def test_training_in_mixed_precision(config, mode):
     z.float().square().mean().backward()
     assert model.inputs["hsi"].weight.grad.isfinite().all()
     assert model.inputs["hsi"].weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("side", [16, 32])
+def test_the_kernel_that_enlarges_a_crop_hardly_moves_its_embedding(side):
+    """The release enlarges crops by another cubic kernel (a = -¾) than the antialiased one."""
+    encoder = ClipEncoder(["a"], ClipConfig(mode="frozen", weights="embedded", guidance="pooled"))
+    size = (encoder.architecture.image_size,) * 2
+    crops = torch.randn(4, 3, side, side).cumsum(2).cumsum(3)
+    crops = (crops - crops.mean()) / crops.std()
+    with torch.no_grad():
+        ours, released = (
+            encoder.eval()(F.interpolate(crops, size, mode="bicubic", antialias=antialias), "a")
+            for antialias in (True, False)
+        )
+    assert 0 < (ours - released).norm() < 0.03 * released.norm()

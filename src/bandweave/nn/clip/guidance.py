@@ -38,7 +38,7 @@ __all__ = [
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of red, green, blue in 0..1: CLIP's own
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-POOLED_SIDE = 32  # px: the release re-lays its embedding as 32×32
+POOLED_SIZE = (32, 32)  # px: the release re-lays its embedding so
 
 
 class FixedProjection(nn.Module):
@@ -104,18 +104,24 @@ class TokenHead(nn.Module):
 
 
 class PooledHead(nn.Module):
-    """Image embedding (B, P) → map (B, H, W, D), through C channels and a stem, as released."""
+    """Image embedding (B, P) → map (B, H, W, D), through C channels and a stem, as released.
 
-    def __init__(self, width_in: int, bands: int, width: int) -> None:
+    laid  rows and columns that the embedding is re-laid in
+    """
+
+    def __init__(
+        self, width_in: int, bands: int, width: int, laid: tuple[int, int] = POOLED_SIZE
+    ) -> None:
         super().__init__()
-        self.unfold = _linear(width_in, POOLED_SIDE**2)
+        self.laid = laid
+        self.unfold = _linear(width_in, laid[0] * laid[1])
         self.spread = nn.Conv2d(1, bands, 1)
         self.stem = nn.Conv2d(bands, width, 1)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, embedding: Tensor, size: tuple[int, int]) -> Tensor:
-        x = self.unfold(embedding).unflatten(1, (1, POOLED_SIDE, POOLED_SIDE))
-        if size != (POOLED_SIDE, POOLED_SIDE):
+        x = self.unfold(embedding).unflatten(1, (1, *self.laid))
+        if size != self.laid:
             x = F.interpolate(x.float(), size, mode="bilinear")
         return self.norm(self.stem(self.spread(x)).permute(0, 2, 3, 1))
 
