@@ -5,7 +5,7 @@ from parity_release import Release
 from torch import nn
 
 from bandweave.models.m3amba import M3amba, M3ambaConfig
-from bandweave.nn.clip.guidance import ClipGuidance, PooledHead
+from bandweave.nn.clip.guidance import ClipConfig, ClipGuidance, PooledHead
 
 STREAMS = {"hsi": ("hsi", "x"), "x": ("lidar", "y")}  # our name: the release's, and of its layers
 
@@ -36,6 +36,7 @@ def build(numbers):
         expand=weights["layers_z.0.0.op.out_norm.weight"].shape[0] / width,
         drop_path=0.0,
         average="rate",
+        clip=ClipConfig(mode="none"),
     )
     bands = {"hsi": meta["in_chans_hsi"], "x": meta["in_chans_lidar"]}
     net = M3amba(bands, [f"class {k}" for k in range(meta["num_classes"])], config)
