@@ -17,6 +17,7 @@ weights are leaves, and ours are computed of them, so gradients come out under t
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -97,7 +98,8 @@ class Release:
     build      ours, of a file's configuration and shapes
     translate  weights under our names of weights under theirs; differentiable
     run        outputs by the file's names, of our network and the file's inputs
-    middle     names of activations: our module's path, and how its output lies in the file
+    middle     names of activations, NAME.callN of the N-th call: our module's path, and how its
+               output lies in the file
     free       parameters whose gradient is rounding alone: a bias before a BatchNorm in training
     double, single     largest deviations of outputs and of gradients in float64, and in float32
     """
@@ -146,9 +148,7 @@ def run_release(release: Release, numbers: Numbers, train: bool) -> Pass:
     ours = {name: value.clone() for name, value in release.translate(theirs, numbers).items()}
     middle: Tensors = {}
     hooks = [
-        net.net.get_submodule(path).register_forward_hook(
-            lambda _module, _given, output, name=name, lay=lay: middle.setdefault(name, lay(output))
-        )
+        net.net.get_submodule(path).register_forward_hook(keep_call(middle, name, lay))
         for name, (path, lay) in release.middle.items()
         if f"mid.{name}" in numbers.tensors
     ]
@@ -165,6 +165,20 @@ def run_release(release: Release, numbers: Numbers, train: bool) -> Pass:
             leaf = inputs[name[3:]] if name.startswith("in.") else theirs[name]
             gradients[name] = leaf.grad
     return Pass(outputs, middle, gradients, ours, theirs, ours)
+
+
+def keep_call(
+    middle: Tensors, name: str, lay: Callable[[Any], Tensor]
+) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that keeps a module's output under that name: of its first call, or of NAME.callN."""
+    _, _, number = name.partition(".call")
+    calls = itertools.count()
+
+    def keep(_module: nn.Module, _given: Any, output: Any) -> None:
+        if next(calls) == int(number or 0):
+            middle[name] = lay(output)
+
+    return keep
 
 
 def deviation(found: Tensor | None, stored: Tensor) -> float:
