@@ -14,6 +14,7 @@ from bandweave.models.contract import LandCoverModel, SharpeningModel
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
+from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
 from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.schema import nearest
@@ -128,6 +129,19 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         about="CF-IPT, 16 wide, with the small CLIP that comes along: for demos and tests",
         samples={"crop": 3, "batch": 32},
         train={"lr": 5e-3, "weight_decay": 1e-2, "steps": 100},
+    ),
+    "s2mamba": Preset(
+        S2Mamba,
+        S2MambaConfig(),
+        about="S²Mamba as in its release: a scan over a patch, and one over its hidden channels",
+        samples={"crop": 9, "batch": 64},
+        train={  # 100 epochs of Houston's 2,832 pixels
+            "lr": 1e-4,
+            "weight_decay": 5e-3,
+            "warmup": 0.0,
+            "clip": 0.0,
+            "steps": 4_400,
+        },
     ),
 }
 

@@ -16,6 +16,7 @@ Everything a direction needs is computed once per token; only the scan follows t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -27,6 +28,7 @@ from bandweave.scan import cross_order, selective_scan
 ORDERS = 4  # row-major, column-major, and the reverse of each
 
 Average = Literal["transition", "rate"]
+Activation = Callable[[Tensor], Tensor]
 
 
 class StreamParameters(nn.Module):
@@ -81,15 +83,20 @@ class StreamParameters(nn.Module):
 class SS2D(nn.Module):
     """Selective scan of an image along rows and columns, both ways (VMamba).
 
-    Takes and returns (B, H, W, D). `rank` defaults to ⌈D/16⌉.
+    Takes and returns (B, H, W, D). `rank` defaults to ⌈D/16⌉; `gate` is what the gate goes through.
     """
 
     def __init__(
-        self, width: int, state: int = 16, expand: float = 2.0, rank: int | None = None
+        self,
+        width: int,
+        state: int = 16,
+        expand: float = 2.0,
+        rank: int | None = None,
+        gate: Activation = F.silu,
     ) -> None:
         super().__init__()
         channels = int(expand * width)
-        self.in_proj = InputProjection(width, channels)
+        self.in_proj = InputProjection(width, channels, gate)
         self.stream = StreamParameters(channels, state, rank or math.ceil(width / 16))
         self.out_proj = OutputProjection(channels, width)
 
@@ -156,16 +163,20 @@ class CrossSS2D(nn.Module):
 
 
 class InputProjection(nn.Module):
-    """Project (B, H, W, D) to tokens (B, T, E) and a gate: linear, depthwise 3×3, SiLU."""
+    """Project (B, H, W, D) to tokens (B, T, E) and a gate: linear, depthwise 3×3, SiLU.
 
-    def __init__(self, width: int, channels: int) -> None:
+    gate  what the gate goes through
+    """
+
+    def __init__(self, width: int, channels: int, gate: Activation = F.silu) -> None:
         super().__init__()
+        self.gate = gate
         self.project = nn.Linear(width, 2 * channels, bias=False)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         gate = F.linear(x, self.project.weight[self.conv.out_channels :])
-        return self.tokens(x), F.silu(gate).flatten(1, 2)  # (B, T, E) each
+        return self.tokens(x), self.gate(gate).flatten(1, 2)  # (B, T, E) each
 
     def tokens(self, x: Tensor) -> Tensor:
         """The tokens alone, where no gate is needed."""
