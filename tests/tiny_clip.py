@@ -22,4 +22,5 @@ def tiny_clip(classes=3, layers=(2, 2), scale=10.0, tokens=None):
     if tokens is None:
         tokens = [[START, 1, 2, 3, *range(4, 5 + i % 4), 5 + i % 12, END] for i in range(classes)]
     shape = {"vision": asdict(vision), "text": asdict(text), "scale": scale, "tokens": tokens}
+    shape["template"] = [1, 2, 3]
     return PromptedClipConfig(architecture=shape)

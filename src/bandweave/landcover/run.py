@@ -125,7 +125,7 @@ class NetRun(Run):
         cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
     ) -> NetRun:
         """The run that `metadata` and `tensors` told of."""
-        config = LandCoverConfig.read(stored["config"])
+        config = LandCoverConfig.of_run(stored["config"])
         architecture = (stored.get("clip") or {}).get("architecture")
         if architecture and stored["self_contained"]:
             config.model.clip.architecture = architecture

@@ -12,7 +12,8 @@ chosen here, and said where it is.
     at layer i: P_TV = P_T + f(P_V; P_sp, P_sa) joins the text, P_VT = P_V + g(P_T; …) the image
 
 Logits are τ·cos(image, text) for the sentences "A multisource fusion patch of [class]", τ as CLIP
-has it. The loss is L_CRC + λ·L_TRD.
+has it. The template is soft: P_T stands for its words, and the first layer's starts from their
+embeddings. The loss is L_CRC + λ·L_TRD.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import Stem
-from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig
+from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig, Sentences
 from bandweave.nn.layer_grid import LayerGrid
 from bandweave.nn.mfpg import (
     AMFF,
@@ -47,7 +48,7 @@ from bandweave.schema import check_choices
 
 logger = logging.getLogger(__name__)
 
-TEMPLATE = "A multisource fusion patch of {}"
+TEMPLATE = "A multisource fusion patch of"
 NAMELESS = re.compile(r"(c|class|label|category|type)?[\s_-]*\d*", re.IGNORECASE)
 FINER = 16  # channels that a layer finer than the grid becomes
 MOMENTUM = 0.1  # of the running means of the matrices, as of a batch norm
@@ -58,7 +59,9 @@ class CFIPTConfig:
     """The paper's model, where it says; each of its ablations is a value here."""
 
     patch: int = 7  # px: the side that strides and matrices are made for; others are brought to it
-    prompts: int = 4  # n, of each layer of each tower; ours
+    template: Literal["soft", "fixed"] = "soft"  # 'fixed': its words stay, after prompts that all
+    # start at random
+    prompts: int = 0  # n, of each layer of each tower; 0: one for each token of the template
     width: int = 192  # E, channels of the transfer between prompts; ours
     state: int = 16  # N of its scan; ours
     fusion: Literal["guided", "concat"] = "guided"  # 'concat' is variant 2
@@ -73,9 +76,11 @@ class CFIPTConfig:
     dropout: float = 0.0  # of the fused patch; the paper uses none
     clip: PromptedClipConfig = field(default_factory=PromptedClipConfig)
 
+    former: ClassVar[dict[str, Any]] = {"template": "fixed"}  # of runs from before the option
+
     def __post_init__(self) -> None:
         check_choices(self)
-        for name, least in {"patch": 1, "prompts": 1, "width": 4, "state": 1}.items():
+        for name, least in {"patch": 1, "prompts": 0, "width": 4, "state": 1}.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be {least} or more")
         if self.exchange == "transformer" and self.width % HEADS:
@@ -134,9 +139,10 @@ class CFIPT(LandCoverModel):
         self.config, self.output_ratio = config, output_ratio
         self.grid = LayerGrid(bands, classes, ratios, output_ratio)
         _warn_of_nameless(tuple(classes))
-        sentences = [TEMPLATE.format(name.replace("_", " ")) for name in classes]
+        names = [name.replace("_", " ") for name in classes]
+        sentences = Sentences(names, TEMPLATE, soft=config.template == "soft")
         self.clip = PromptedClip(
-            sentences, 0 if config.exchange == "vision" else config.prompts, config.clip
+            sentences, config.prompts, config.clip, in_text=config.exchange != "vision"
         )
         finer = {name: ratio for name, ratio in self.grid.ratios.items() if ratio > 1}
         self.stems = nn.ModuleDict(
@@ -238,16 +244,16 @@ class Prompts(nn.Module):
     def __init__(self, bands: int, config: CFIPTConfig, clip: PromptedClip) -> None:
         super().__init__()
         self.config = config
-        vision, text = clip.vision, clip.text
+        vision, text, count = clip.vision, clip.text, clip.count
         if config.exchange != "text":
-            self.vision = _make_parameter(
-                vision.num_hidden_layers, config.prompts, vision.hidden_size
-            )
+            self.vision = _make_parameter(vision.num_hidden_layers, count, vision.hidden_size)
         if config.exchange != "vision":
-            self.text = _make_parameter(text.num_hidden_layers, config.prompts, text.hidden_size)
+            self.text = _make_parameter(text.num_hidden_layers, count, text.hidden_size)
+            words = clip.template_words()
+            self.text.data[0, : len(words)] = words
         pixels = config.patch**2
         if config.exchange == "mamba" or config.exchange == "transformer":
-            sizes = {"prompts": config.prompts, "width": config.width, "state": config.state}
+            sizes = {"prompts": count, "width": config.width, "state": config.state}
             sizes |= {"bands": bands, "pixels": pixels}
             widths = vision.hidden_size, text.hidden_size
             self.to_text = PromptTransfer(*widths, **sizes, mixing=config.exchange)

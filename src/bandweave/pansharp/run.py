@@ -54,7 +54,7 @@ class SharpenRun(TrainedRun):
         cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
     ) -> SharpenRun:
         """The run that `metadata` and `tensors` told of."""
-        config = SharpenConfig.read(stored["config"])
+        config = SharpenConfig.of_run(stored["config"])
         names, ratio = tuple(stored["bands"]), stored["ratio"]
         run = cls(
             folder=folder,

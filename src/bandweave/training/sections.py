@@ -70,6 +70,16 @@ class RunConfig(ABC):
         return replace(config, **made)
 
     @classmethod
+    def of_run(cls, stored: Mapping[str, Any]) -> Self:
+        """That of a run folder: an option that is newer than the run is what it was made with.
+
+        A model's config names such options, and their values, in `former`.
+        """
+        model = stored["model"]
+        former = getattr(cls.preset(model["name"]).config, "former", {})
+        return cls.read({**stored, "model": {**former, **model}})
+
+    @classmethod
     def from_options(cls, name: str, options: Mapping[str, Any]) -> Self:
         """On top of a preset, of options by their bare name, whatever their section."""
         plain = {key: value for key, value in options.items() if key in cls.plain_options()}

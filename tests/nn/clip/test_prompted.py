@@ -1,22 +1,26 @@
 """The prompted towers against transformers' own and against a slow form that shares nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from bandweave.errors import ConfigError, WeightsError
-from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig
+from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig, Sentences
 from bandweave.nn.clip.provenance import frozen_names, weights_fingerprint
 from bandweave.nn.clip.text import causal_mask, run_layer
 from tiny_clip import END, START, tiny_clip
 
 TOKENS = [[START, 1, 2, 3, END], [START, 1, 2, 4, 5, 6, END], [START, 1, 2, END]]
-SENTENCES = ["a", "b", "c"]
+SENTENCES = Sentences(["a", "b", "c"], "template")
 
 
-def clip(prompts=2, tokens=TOKENS, **options):
+def clip(prompts=2, tokens=TOKENS, soft=False, **options):
     torch.manual_seed(0)
-    model = PromptedClip(SENTENCES[: len(tokens)], prompts, tiny_clip(tokens=tokens, **options))
+    sentences = replace(SENTENCES, classes=SENTENCES.classes[: len(tokens)], soft=soft)
+    config = tiny_clip(tokens=tokens, **options)
+    model = PromptedClip(sentences, prompts, config, in_text=prompts > 0)
     for name, p in model.named_parameters():  # transformers' own are so small that all texts agree
         if "norm" not in name:
             nn.init.normal_(p, std=0.3 if p.ndim > 1 else 0.1)
@@ -132,7 +136,7 @@ def test_a_class_whose_name_is_too_long_is_refused():
     long = [TOKENS[0], [START, *[3] * 10, END]]
     clip(tokens=long)  # 12 tokens and 2 prompts are all that there is room for
     with pytest.raises(
-        ConfigError, match=r"'b' takes 12 tokens and there are 3 prompts.* takes 14"
+        ConfigError, match=r"'template b' takes 12 tokens and there are 3 prompts.* takes 14"
     ):
         clip(prompts=3, tokens=long)
 
@@ -142,3 +146,33 @@ def test_a_tower_without_the_embedding_is_refused():
     config.architecture["vision"]["projection_dim"] = 0
     with pytest.raises(WeightsError, match="no projection"):
         PromptedClip(SENTENCES, 2, config)
+
+
+def test_a_soft_template_is_the_sentence_that_stands_there():
+    """Its words' embeddings as prompts of the first layer, and none deeper, give the sentence."""
+    soft = clip(0 + 2, tokens=[[START, 4, 5, END], [START, 6, END]], soft=True)
+    fixed = clip(0, tokens=[[START, *soft.template[:2], 4, 5, END], [START, 1, 2, 6, END]])
+    assert soft.template[:2] == [1, 2]
+    words = soft.template_words()
+    table = soft.text_tower.text_model.embeddings.token_embedding.weight
+    assert torch.equal(words, table[[1, 2]])
+    fixed.load_state_dict(soft.state_dict())
+    tower = soft.text_tower.text_model
+    tower.encoder.layers = tower.encoder.layers[:1]  # deeper layers would have their own prompts
+    fixed.text_tower.text_model.encoder.layers = tower.encoder.layers
+    torch.testing.assert_close(soft.embed_texts(words[None, None]), fixed.embed_texts(None))
+
+
+def test_prompts_are_as_many_as_the_words_of_the_template_where_no_number_is_given():
+    names = Sentences(["a", "b", "c"], "template", soft=True)
+    assert PromptedClip(names, 0, tiny_clip()).prompts == 3
+    assert len(PromptedClip(names, 5, tiny_clip()).template_words()) == 3  # two start at random
+    assert len(PromptedClip(names, 2, tiny_clip()).template_words()) == 2
+    assert len(PromptedClip(replace(names, soft=False), 0, tiny_clip()).template_words()) == 0
+    without = PromptedClip(names, 0, tiny_clip(), in_text=False)
+    assert (without.count, without.prompts, without.soft) == (3, 0, False)
+    older = tiny_clip()
+    del older.architecture["template"]
+    assert PromptedClip(names, 4, older).count == 4
+    with pytest.raises(ConfigError, match="prompts is 0, and the template has no tokens"):
+        PromptedClip(names, 0, older)

@@ -1,11 +1,13 @@
 """A frozen CLIP, both towers, with prompts that every layer replaces by its own.
 
 Source: CF-IPT (CVPR 2026), V-TPI; prompts per layer as in MaPLe (Khattak et al. 2023). The text is
-a sentence a class, the prompts stand after its start token; in the image they follow the patches.
+a sentence a class: a template and the class's name. The prompts stand after its start token; in a
+soft template they stand for the template's words, whose embeddings are what those of the first
+layer may start from. In the image they follow the patches.
 
     images   (B, 3, S, S)     → embeddings (B, E)
     texts    K sentences      → embeddings (B, K, E)
-    prompts  (B, L, n, M)     of a tower of L layers and width M
+    prompts  (B, L, n, M)     of a tower of L layers and width M; n prompts
 
 A layer's prompts are seen by its tokens and then dropped, so a layer computes keys and values of
 them and nothing else, and the last layer only what becomes the embedding. A text token sees those
@@ -49,7 +51,7 @@ class PromptedClipConfig:
     download: bool = False  # fetch weights that are not on this machine
     activation: str = "auto"  # gelu or quick_gelu; auto: as the weights say
     architecture: dict[str, Any] | None = (
-        None  # kept in self-contained runs: the towers' shapes and the classes' tokens
+        None  # kept in self-contained runs: the towers' shapes, and the tokens of the texts
     )
 
     def __post_init__(self) -> None:
@@ -59,11 +61,30 @@ class PromptedClipConfig:
             )
 
 
+@dataclass(frozen=True)
+class Sentences:
+    """The texts of the classes.
+
+    classes   names
+    template  what stands before a name
+    soft      whether prompts stand for the template's words
+    """
+
+    classes: Sequence[str]
+    template: str
+    soft: bool = False
+
+
 class PromptedClip(FrozenClip):
     """CLIP's two towers, whose tensors never train, and the classes' sentences as tokens.
 
+    sentences     the texts
+    prompts       n; 0: one for each token of the template
+    in_text       whether the text has prompts; without, its template is never soft
+
     vision, text  the towers' architectures
     scale         what cosines are multiplied by
+    count         n
 
     Raises WeightsError for weights that are not there or not a whole CLIP, and ConfigError for
     sentences that are too long together with the prompts.
@@ -72,9 +93,17 @@ class PromptedClip(FrozenClip):
     ids: Tensor
     ends: Tensor
 
-    def __init__(self, sentences: Sequence[str], prompts: int, config: PromptedClipConfig) -> None:
+    def __init__(
+        self,
+        sentences: Sentences,
+        prompts: int,
+        config: PromptedClipConfig,
+        in_text: bool = True,
+    ) -> None:
         super().__init__()
-        self.prompts = prompts
+        soft = sentences.soft and in_text
+        before = "" if soft else f"{sentences.template} "
+        texts = [f"{before}{name}" for name in sentences.classes]
         self.vision_tower: Any
         self.text_tower: Any
         if config.architecture is None:
@@ -85,19 +114,25 @@ class PromptedClip(FrozenClip):
             self.scale = text.logit_scale
             self.vision_tower, self.text_tower = load_tower(vision), load_text_tower(text)
             tokenizer = load_tokenizer(config.weights, text.architecture, config.download)
-            tokens = tokenizer(sentences).tolist()
+            tokens = tokenizer(texts).tolist()
+            self.template = tokenizer([sentences.template]).tolist()[0][1:-1]
         else:
             self.vision = VisionArchitecture(**config.architecture["vision"])
             self.text = TextArchitecture(**config.architecture["text"])
             self.scale, tokens = config.architecture["scale"], config.architecture["tokens"]
+            self.template = config.architecture.get("template", [])
             self.vision_tower = build_tower(self.vision)
             self.text_tower = build_text_tower(self.text)
         if not self.vision.projection_dim:
             raise WeightsError(
                 f"{config.weights!r} has no projection to the image embedding: give a whole CLIP"
             )
+        self.count = prompts or len(self.template)
+        if not self.count:
+            raise ConfigError("prompts is 0, and the template has no tokens; give a number of them")
+        self.prompts, self.soft = self.count if in_text else 0, soft
         ids, ends = _pad_sentences(tokens, self.text.eos_token_id)
-        self._check_length(sentences, ends)
+        self._check_length(texts, ends)
         self.register_buffer("ids", ids, persistent=False)
         self.register_buffer("ends", ends, persistent=False)
         self.shared = _count_shared(ids, ends)
@@ -118,7 +153,14 @@ class PromptedClip(FrozenClip):
             "text": asdict(self.text),
             "scale": self.scale,
             "tokens": tokens,
+            "template": self.template,
         }
+
+    def template_words(self) -> Tensor:
+        """Embeddings (n or fewer, M) of a soft template's first n tokens; (0, M) of a fixed one."""
+        ids = torch.tensor(self.template[: self.count] if self.soft else [], dtype=torch.int64)
+        embedding = self.text_tower.text_model.embeddings.token_embedding
+        return embedding(ids.to(embedding.weight.device)).detach()
 
     def embed_images(self, images: Tensor, prompts: Tensor | None) -> Tensor:
         """Unit embeddings (B, E) of images under prompts (B or 1, L, n, M), or none."""
@@ -163,12 +205,12 @@ class PromptedClip(FrozenClip):
         embedded = tower.final_layer_norm(tail[:, :, 0])  # (B, K, M)
         return _project_unit(self.text_tower.text_projection, embedded)
 
-    def _check_length(self, sentences: Sequence[str], ends: Tensor) -> None:
+    def _check_length(self, texts: Sequence[str], ends: Tensor) -> None:
         room = self.text.max_position_embeddings - self.prompts
         longest = int(ends.argmax())
         if int(ends[longest]) + 1 > room:
             raise ConfigError(
-                f"{sentences[longest]!r} takes {int(ends[longest]) + 1} tokens and there are "
+                f"{texts[longest]!r} takes {int(ends[longest]) + 1} tokens and there are "
                 f"{self.prompts} prompts; the text tower takes {room + self.prompts} together: "
                 f"give the class a shorter name, or use fewer prompts"
             )
