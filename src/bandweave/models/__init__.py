@@ -12,6 +12,7 @@ from bandweave.errors import ConfigError
 from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
 from bandweave.models.contract import LandCoverModel, SharpeningModel
 from bandweave.models.m3amba import M3amba, M3ambaConfig
+from bandweave.models.mambahsi import MambaHSI, MambaHSIConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
@@ -141,6 +142,19 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             "warmup": 0.0,
             "clip": 0.0,
             "steps": 4_400,
+        },
+    ),
+    "mambahsi": Preset(
+        MambaHSI,
+        MambaHSIConfig(),
+        about="MambaHSI as in its release: whole scenes, by scans over pixels and over channels",
+        samples={"crop": 0, "batch": 1},
+        train={  # Adam, at one rate; a step a half of the scene in 200 epochs
+            "lr": 3e-4,
+            "weight_decay": 0.0,
+            "warmup": 0.0,
+            "clip": 0.0,
+            "steps": 400,
         },
     ),
 }

@@ -14,6 +14,7 @@ from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.predict.net import Net
 from bandweave.landcover.predict.whole_scene import ScenePredictor
 from bandweave.landcover.predict.windows import WindowPredictor
+from bandweave.models.mambahsi import MambaHSI, MambaHSIConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.nn.window_statistics import freeze_statistics
 from bandweave.raster.formats.arrays import ArraySource
@@ -68,10 +69,16 @@ def stream(model, part, window=0, **options):
     return ScenePredictor(net, **own).strips(part)
 
 
-def model(seed=0):
-    torch.manual_seed(seed)
-    config = MambaMoEConfig(width=8, mlp_ratio=2.0, state=4)
-    return MambaMoE({"hsi": 3}, CLASSES, config).eval()
+MODELS = {  # that are fed with scenes
+    "mambamoe": (MambaMoE, MambaMoEConfig(width=8, mlp_ratio=2.0, state=4)),
+    "mambahsi": (MambaHSI, MambaHSIConfig(width=8, head_width=8, state=4)),
+}
+
+
+def model(name="mambamoe"):
+    torch.manual_seed(0)
+    make, config = MODELS[name]
+    return make({"hsi": 3}, CLASSES, config).eval()
 
 
 @pytest.mark.parametrize(("window", "size"), [(0, (30, 700)), (24, (9, 24)), (0, (1, 1))])
@@ -145,10 +152,10 @@ def test_views_of_a_part_that_is_not_square_are_turned_back():
     np.testing.assert_allclose(found, values, rtol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def tilings():
+@pytest.fixture(scope="module", params=MODELS)
+def tilings(request):
     """A part at once, and in windows whose tilings are shifted: frozen, and each by itself."""
-    net, part, side = model(), make_part(64, 88), 32
+    net, part, side = model(request.param), make_part(64, 88), 32
     options = {"reference": "hsi", "classes": 3, "window": 0}
     statistics = ScenePredictor(Net(net, ["hsi"], UNSCALED, **options)).statistics(part, side)
 
