@@ -77,6 +77,22 @@ def check_choices(config: Any, prefix: str = "") -> None:
             raise ConfigError(f"{prefix}{name} is {getattr(config, name)!r}; it is one of {names}")
 
 
+def check_ranges(
+    config: Any, least: Mapping[str, float] | None = None, shares: Iterable[str] = ()
+) -> None:
+    """Raise ConfigError where a number of a dataclass is out of its range, or not finite.
+
+    least   the least value of a field, by its name
+    shares  fields that are from 0 to below 1
+    """
+    for name, lowest in (least or {}).items():
+        if not lowest <= getattr(config, name) < math.inf:
+            raise ConfigError(f"{name} is {getattr(config, name)}; it must be {lowest} or more")
+    for name in shares:
+        if not 0 <= getattr(config, name) < 1:
+            raise ConfigError(f"{name} is {getattr(config, name)}; it must be from 0 to below 1")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The dataclass as plain mappings, lists, texts and numbers; `from_dict` reads it back."""
     return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}

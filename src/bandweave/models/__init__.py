@@ -10,12 +10,16 @@ from torch import nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
+from bandweave.models.cnn2d import CNN2D, CNN2DConfig
+from bandweave.models.cnn3d import CNN3D, CNN3DConfig
 from bandweave.models.contract import LandCoverModel, SharpeningModel
+from bandweave.models.hybridsn import HybridSN, HybridSNConfig
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambahsi import MambaHSI, MambaHSIConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
+from bandweave.models.unet import UNet, UNetConfig
 from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.schema import nearest
@@ -156,6 +160,35 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             "clip": 0.0,
             "steps": 400,
         },
+    ),
+    "unet": Preset(
+        UNet,
+        UNetConfig(),
+        about="a small, plain U-Net on crops",
+        samples={"crop": 32, "batch": 16},
+        train={"lr": 1e-3, "weight_decay": 1e-2, "steps": 500},
+    ),
+    "cnn2d": Preset(
+        CNN2D,
+        CNN2DConfig(),
+        about="a plain convolutional network on patches of 9 px",
+        samples={"crop": 9, "batch": 64},
+        train={"lr": 1e-3, "weight_decay": 1e-2, "steps": 1_000},
+    ),
+    "cnn3d": Preset(
+        CNN3D,
+        CNN3DConfig(),
+        about="convolutions over bands and pixels of patches of 7 px",
+        samples={"crop": 7, "batch": 64},
+        train={"lr": 1e-3, "weight_decay": 1e-2, "steps": 1_000},
+    ),
+    "hybridsn": Preset(
+        HybridSN,
+        HybridSNConfig(),
+        about="HybridSN as in its paper: 3-D and 2-D convolutions on patches of 25 px",
+        components=30,
+        samples={"crop": 25, "batch": 256},
+        train={"lr": 1e-3, "weight_decay": 1e-6, "steps": 1_200},  # 100 epochs of 3,000 pixels
     ),
 }
 

@@ -3,7 +3,7 @@
     layers   (B, C, h·r, w·r)   patches of each layer; r of a layer that is finer than the grid
     sources  (B, S, p, p)       layers on the grid: the r² finer pixels of a band are as many bands;
                                 p the patch that the model is made for
-    logits   (B, K)             of the pixel in row and column ⌊p / 2⌋
+    logits   (B, K, R, R)       of the labels in the pixel in row and column ⌊p / 2⌋; R × R of them
 
 Of the sources there is one, with all layers side by side, or there are two: the first layer, and
 the others side by side (the first once more where it is alone).
@@ -33,7 +33,10 @@ class PatchModel(LandCoverModel):
     patch         p, px
     sources       1 or 2
     ratios        how many times finer than the grid each layer is (1 where not named)
-    output_ratio  R: how many times finer the labels are; all R² in a pixel have its logits
+    output_ratio  R: how many times finer the labels are
+
+    outputs       numbers that a subclass gives for a pixel: K·R², logits of each label in it; or K,
+                  logits that all labels in it share
 
     A patch of another side than p is cut about its middle, or has zeros around it.
     """
@@ -54,7 +57,7 @@ class PatchModel(LandCoverModel):
             raise ConfigError(f"patch is {patch}; it must be 1 or more")
         self.grid = LayerGrid(bands, classes, ratios, output_ratio)
         self.patch, self.sources, self.output_ratio = patch, sources, output_ratio
-        self.classes = len(classes)
+        self.classes, self.outputs = len(classes), len(classes) * output_ratio**2
         counts = [count * self.grid.ratios[name] ** 2 for name, count in bands.items()]
         self.source_bands = (
             [sum(counts)] if sources == 1 else [counts[0], sum(counts[1:]) or counts[0]]
@@ -62,7 +65,7 @@ class PatchModel(LandCoverModel):
 
     @abstractmethod
     def classify_patch(self, *sources: Tensor) -> Tensor:
-        """Logits (B, K) of sources (B, S, p, p)."""
+        """Logits (B, K·R²) or (B, K) of sources (B, S, p, p)."""
 
     def reach(self, window: int) -> int:
         """Pixels of the grid by which an input can lie away and still matter: half the patch."""
@@ -93,8 +96,14 @@ class PatchModel(LandCoverModel):
         return [each[0], torch.cat(each[1:] or each[:1], dim=1)]
 
     def answer(self, logits: Tensor) -> Tensor:
-        """Logits (B, K) of pixels of the grid as those of their labels, (B, K, R, R)."""
-        return logits[:, :, None, None].expand(-1, -1, self.output_ratio, self.output_ratio)
+        """Logits (B, K·R²) or (B, K) of pixels of the grid as those of their labels, (B, K, R, R).
+
+        K·R² are ordered by class, then row by row.
+        """
+        R = self.output_ratio
+        if logits.shape[1] == self.classes:
+            return logits[:, :, None, None].expand(-1, -1, R, R)
+        return logits.view(-1, self.classes, R, R)
 
     def check_labels(self, labels: Tensor) -> None:
         """Raise GridMismatch for labels that are not those of one pixel of the grid."""

@@ -1,0 +1,65 @@
+"""A convolutional network over the bands and pixels of a patch: 3-D convolutions.
+
+    source  (B, 1, C, p, p)        all layers side by side, their bands as depth
+    x       (B, D·2^i, C/2^i, …)   depth × {convolution 7×3×3 at every other band, batch norm, ReLU}
+    logits  W mean(x)
+
+Source of the idea: Li, Zhang & Shen, "Spectral-Spatial Classification of Hyperspectral Imagery with
+3D Convolutional Neural Network" (Remote Sensing 2017). The sizes are ours, and so is the padding,
+with which any number of bands will do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bandweave.models.patch_model import PatchModel
+from bandweave.schema import check_ranges
+
+BANDS = 7  # of a convolution
+
+
+@dataclass
+class CNN3DConfig:
+    """A small network."""
+
+    patch: int = 7  # px, p
+    width: int = 8  # D: channels of the first convolution; each further one has twice as many
+    depth: int = 3  # convolutions
+    dropout: float = 0.0  # of the mean that is classified
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"patch": 1, "width": 1, "depth": 1}, shares=["dropout"])
+
+
+class CNN3D(PatchModel):
+    """A 3-D convolutional network on the patch around a pixel; arguments as of `PatchModel`."""
+
+    def __init__(
+        self,
+        bands: dict[str, int],
+        classes: list[str],
+        config: CNN3DConfig,
+        ratios: dict[str, int] | None = None,
+        output_ratio: int = 1,
+    ) -> None:
+        super().__init__(bands, classes, config.patch, 1, ratios, output_ratio)
+        self.config = config
+        widths = [1, *(config.width * 2**i for i in range(config.depth))]
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            conv = nn.Conv3d(
+                before, after, (BANDS, 3, 3), (2, 1, 1), (BANDS // 2, 1, 1), bias=False
+            )
+            layers += [conv, nn.BatchNorm3d(after), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(widths[-1], self.outputs)
+
+    def classify_patch(self, *sources: Tensor) -> Tensor:
+        """Logits (B, K·R²) of all layers side by side, (B, C, p, p)."""
+        x = self.convolutions(sources[0][:, None]).mean((2, 3, 4))
+        return self.head(self.dropout(x))
