@@ -53,10 +53,11 @@ class MMMambaConfig:
     upsampling: Kernel = "bicubic"  # U; the release: nearest
     instance_norm: bool = True  # in the encoders, on half of the channels (release)
     channel_attention: bool = True  # in the tail (release); False: its convolutions alone
+    attention_width: int = 8  # channels between, in it; the release: a quarter of the width
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("width", "depth", "state", "window"):
+        for name in ("width", "depth", "state", "window", "attention_width"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("residuals", self.residuals >= 0, "0 or more")
         channels = self.expand * self.width
@@ -256,7 +257,9 @@ class Tail(nn.Module):
     def __init__(self, bands: int, config: MMMambaConfig) -> None:
         super().__init__()
         self.refine = nn.Conv2d(config.width, config.width, 3, padding=1)
-        self.attention = ChannelAttention(config.width, means=config.channel_attention)
+        self.attention = ChannelAttention(
+            config.width, config.attention_width, means=config.channel_attention
+        )
         self.out_proj = nn.Conv2d(config.width, bands, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -272,7 +275,7 @@ def _block(config: MMMambaConfig, streams: int, outputs: int) -> FusionBlock:
             config.width, streams, outputs, state=config.state, expand=config.expand,
             walk=Walk(config.window, config.order, config.directions),
         )  # fmt: skip
-    return FusionBlock(config.width, fuse, config.mlp_ratio)
+    return FusionBlock(config.width, fuse, config.mlp_ratio, streams, outputs)
 
 
 def _size(image: Tensor) -> str:

@@ -78,17 +78,36 @@ class CrossAttention(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """x ← x + fuse(LN x) over all streams; x ← x + network(LN x) in each, with the same weights.
+    """x ← x + fuse(LN x) over all streams; x ← x + network(LN x) in each, with the same network.
 
-    fuse  takes the streams and returns those that leave the block
+    The norms are each stream's own, before `fuse` and before the network.
+
+    fuse     takes the streams and returns those that leave the block
+    streams  the most streams that come in
+    outputs  the number of streams that come out, the first ones; None: all
     """
 
-    def __init__(self, width: int, fuse: nn.Module, ratio: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        fuse: nn.Module,
+        ratio: float,
+        streams: int = 2,
+        outputs: int | None = None,
+    ) -> None:
         super().__init__()
-        self.fuse_norm, self.fuse = BiasFreeNorm(width), fuse
-        self.network_norm, self.network = BiasFreeNorm(width), GatedNetwork(width, ratio)
+        leaving = streams if outputs is None else outputs
+        self.fuse_norms = nn.ModuleList(BiasFreeNorm(width) for _ in range(streams))
+        self.fuse = fuse
+        self.network_norms = nn.ModuleList(BiasFreeNorm(width) for _ in range(leaving))
+        self.network = GatedNetwork(width, ratio)
 
     def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
-        fused = self.fuse([self.fuse_norm(x) for x in streams])
+        fused = self.fuse(_norm_each(self.fuse_norms, streams))
         fused = [x + y for x, y in zip(streams, fused, strict=False)]
-        return [x + self.network(self.network_norm(x)) for x in fused]
+        normed = _norm_each(self.network_norms, fused)
+        return [x + self.network(y) for x, y in zip(fused, normed, strict=True)]
+
+
+def _norm_each(norms: nn.ModuleList, streams: Sequence[Tensor]) -> list[Tensor]:
+    return [norm(x) for norm, x in zip(norms, streams, strict=False)]
