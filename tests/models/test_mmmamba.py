@@ -1,6 +1,7 @@
 """MMMamba's own: its size, its ablations, sharpening without PAN, and what a window changes."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ ABLATIONS = [
     {"upsampling": "nearest"},
     {"instance_norm": False},
     {"channel_attention": False},
+    {"attention_width": 2},
     {"residuals": 0},
 ]
 
@@ -54,7 +56,7 @@ def named(options):
 def test_the_papers_size():
     model = MMMamba(4, MMMambaConfig(), 4)
     parts = {n: sum(p.numel() for p in part.parameters()) for n, part in model.named_children()}
-    assert parts == {"encoders": 112_672, "blocks": 152_400, "merge": 2_080, "tail": 29_452}
+    assert parts == {"encoders": 112_672, "blocks": 152_720, "merge": 2_080, "tail": 29_452}
     assert sum(parts.values()) == pytest.approx(0.30e6, rel=0.02)
 
 
@@ -92,6 +94,7 @@ def test_every_ablation_learns_with_all_it_has(options):
         ({"expand": 0.1}, "expand is 0.1"),
         ({"mlp_ratio": math.inf}, "mlp_ratio is inf"),
         ({"residuals": -1}, "residuals is -1"),
+        ({"attention_width": 0}, "attention_width is 0; it must be 1 or more"),
     ],
 )
 def test_impossible_configs_are_refused(options, said):
@@ -107,6 +110,24 @@ def test_the_answer_is_detail_on_top_of_the_interpolated_image():
     assert torch.equal(model(**given).image, coarse)
     mse = (coarse - given["target"]).square().mean()
     assert float(model(**given).parts["psnr"]) == pytest.approx(-10 * math.log10(mse), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"decode": "ms"}, {"fusion": "concatenation"}], ids=named
+)
+def test_weights_of_blocks_with_one_norm_for_both_streams_give_the_same_answer(options):
+    model, given = build(**options), pair()
+    former = {}
+    for name, tensor in model.state_dict().items():
+        shared = re.sub(r"_norms\.\d\.", "_norm.", name)
+        if shared not in former:
+            former[shared] = tensor + torch.rand_like(tensor) if shared != name else tensor
+        tensor.copy_(former[shared])
+    assert len(former) < len(model.state_dict()) or options
+    again = build(seed=1, **options)
+    again.load_state_dict(again.upgrade(former))
+    assert torch.equal(again(**given).image, model(**given).image)
+    assert again.upgrade(model.state_dict()).keys() == model.state_dict().keys()
 
 
 # Without PAN

@@ -53,9 +53,18 @@ class Swap(nn.Module):
 def test_a_block_adds_what_was_fused_and_then_its_network():
     torch.manual_seed(0)
     block = FusionBlock(4, Swap(), 2.0)
+    for norm in (*block.fuse_norms, *block.network_norms):
+        norm.weight.data.uniform_(0.5, 1.5)
+    (before_a, before_b), (after_a, after_b) = block.fuse_norms, block.network_norms
     a, b = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4)
     first, second = block([a, b])
-    fused = a + block.fuse_norm(b)
-    torch.testing.assert_close(first, fused + block.network(block.network_norm(fused)))
-    fused = b + block.fuse_norm(a)
-    torch.testing.assert_close(second, fused + block.network(block.network_norm(fused)))
+    fused = a + before_b(b)
+    torch.testing.assert_close(first, fused + block.network(after_a(fused)))
+    fused = b + before_a(a)
+    torch.testing.assert_close(second, fused + block.network(after_b(fused)))
+
+
+def test_only_streams_that_leave_have_a_norm_before_the_network():
+    block = FusionBlock(4, CrossAttention(4, 2, 1), 2.0, 2, 1)
+    assert (len(block.fuse_norms), len(block.network_norms)) == (2, 1)
+    assert len(block([torch.randn(1, 2, 3, 4)] * 2)) == 1

@@ -117,6 +117,13 @@ class SharpeningModel(nn.Module, ABC):
     unused_parameters: bool = False
     """Whether a training step may leave some parameters without a gradient."""
 
+    def upgrade(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that an earlier version of the model wrote, as this one has them.
+
+        By default they are as they were.
+        """
+        return dict(tensors)
+
     @property
     @abstractmethod
     def local_reach(self) -> int:

@@ -16,6 +16,8 @@ The loss is the mean absolute error.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -106,6 +108,16 @@ class MMMamba(SharpeningModel):
         )
         self.merge = nn.Linear(min(streams, decoded) * width, width)
         self.tail = Tail(bands, config)
+
+    def upgrade(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of versions whose blocks had one norm for both streams: the norm of each is that one."""
+        known = dict(tensors)
+        for name in self.state_dict():
+            shared = re.sub(r"_norms\.\d+\.", "_norm.", name)
+            if name not in tensors and shared in tensors:
+                known[name] = tensors[shared]
+                known.pop(shared, None)
+        return known
 
     @property
     def local_reach(self) -> int:
