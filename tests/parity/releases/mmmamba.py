@@ -24,7 +24,7 @@ def build(numbers):
         residuals=_count(w, "ms_encoder.{}.conv_1.weight", 1),
         state=state,
         expand=(channels + 0.5) / width,
-        mlp_ratio=w["mm_mamba.0.ffn.dwconv.weight"].shape[0] / width,
+        mlp_ratio=(w["mm_mamba.0.ffn.dwconv.weight"].shape[0] + 0.5) / width,
         upsampling="nearest",
         attention_width=w["ms_head.process.0.conv_du.0.weight"].shape[0],
     )
