@@ -6,6 +6,8 @@ import itertools
 import json
 import logging
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from bandweave.pansharp.simulate import simulated_pair
 from bandweave.pansharp.trained import Trained
 from bandweave.pansharp.training import train_sharpener
 from bandweave.raster.grid import Window
+from bandweave.training.checkpoint import load_model, save_model
 from bandweave.training.history import read_history
 
 STEPS = 40
@@ -90,6 +93,21 @@ def test_a_run_has_all_that_is_needed_to_use_it(run):
     assert again.config == run.config
     assert (again.names, again.ratio, again.scale) == (run.names, run.ratio, run.scale)
     assert same(again.model.state_dict(), run.model.state_dict())
+
+
+def test_runs_whose_blocks_had_one_norm_for_both_streams_open(run, tmp_path):
+    shutil.copytree(run.folder.path, tmp_path / "former")
+    tensors, stored = load_model(run.folder.model)
+    former = {}
+    for name, tensor in tensors.items():
+        former.setdefault(re.sub(r"_norms\.\d\.", "_norm.", name), tensor)
+    assert len(former) == len(tensors) - 2
+    save_model(tmp_path / "former" / "model.safetensors", former, stored)
+    again = SharpenRun.open(tmp_path / "former").model.state_dict()
+    assert again.keys() == tensors.keys()
+    for name in ("fuse_norms", "network_norms"):
+        weight = tensors[f"blocks.0.{name}.0.weight"]
+        assert all(torch.equal(again[f"blocks.0.{name}.{s}.weight"], weight) for s in (0, 1))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(pairs, tmp_path):
