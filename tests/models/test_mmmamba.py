@@ -112,9 +112,7 @@ def test_the_answer_is_detail_on_top_of_the_interpolated_image():
     assert float(model(**given).parts["psnr"]) == pytest.approx(-10 * math.log10(mse), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"decode": "ms"}, {"fusion": "concatenation"}], ids=named
-)
+@pytest.mark.parametrize("options", [{}, {"decode": "ms"}, {"fusion": "concatenation"}], ids=named)
 def test_weights_of_blocks_with_one_norm_for_both_streams_give_the_same_answer(options):
     model, given = build(**options), pair()
     former = {}
