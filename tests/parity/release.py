@@ -49,6 +49,9 @@ class Numbers:
         with safe_open(path, "pt") as file:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = file.metadata() or {}
+        for name in self.tensors:
+            if name.endswith("num_batches_tracked"):  # files cannot always hold a bare number
+                self.tensors[name] = self.tensors[name].reshape(())
         self.dtype = dtype
         self.meta: dict[str, Any] = json.loads(about.get("meta", "{}"))
         self.unused: set[str] = set(json.loads(about.get("unused", "[]")))
@@ -100,6 +103,7 @@ class Release:
     run        outputs by the file's names, of our network and the file's inputs
     middle     names of activations, NAME.callN of the N-th call: our module's path, and how its
                output lies in the file
+    idle       weights of the release that have no influence, where a file does not list them
     free       parameters whose gradient is rounding alone: a bias before a BatchNorm in training
     double, single     largest deviations of outputs and of gradients in float64, and in float32
     """
@@ -109,6 +113,7 @@ class Release:
     translate: Callable[[Tensors, Numbers], Tensors]
     run: Callable[[Any, Tensors], Tensors]
     middle: Mapping[str, tuple[str, Callable[[Any], Tensor]]] = field(default_factory=dict)
+    idle: Callable[[str], bool] = lambda name: False
     free: Callable[[str], bool] = lambda name: False
     double: tuple[float, float] = (1e-10, 1e-9)
     single: tuple[float, float] = (5e-5, 5e-4)
@@ -165,6 +170,16 @@ def run_release(release: Release, numbers: Numbers, train: bool) -> Pass:
             leaf = inputs[name[3:]] if name.startswith("in.") else theirs[name]
             gradients[name] = leaf.grad
     return Pass(outputs, middle, gradients, ours, theirs, ours)
+
+
+def rename(theirs: Tensors, prefixes: Mapping[str, str]) -> Tensors:
+    """Tensors under our names: all that are under a prefix of the release's, by our prefix."""
+    return {
+        ours + name[len(prefix) :]: value
+        for ours, prefix in prefixes.items()
+        for name, value in theirs.items()
+        if name == prefix or name.startswith(f"{prefix}.")
+    }
 
 
 def keep_call(

@@ -13,10 +13,13 @@ from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
 from bandweave.models.cnn2d import CNN2D, CNN2DConfig
 from bandweave.models.cnn3d import CNN3D, CNN3DConfig
 from bandweave.models.contract import LandCoverModel, SharpeningModel
+from bandweave.models.exvit import ExViT, ExViTConfig
+from bandweave.models.hct import HCT, HCTConfig
 from bandweave.models.hybridsn import HybridSN, HybridSNConfig
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambahsi import MambaHSI, MambaHSIConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
+from bandweave.models.mft import MFT, MFTConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
 from bandweave.models.unet import UNet, UNetConfig
@@ -189,6 +192,28 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         components=30,
         samples={"crop": 25, "batch": 256},
         train={"lr": 1e-3, "weight_decay": 1e-6, "steps": 1_200},  # 100 epochs of 3,000 pixels
+    ),
+    "mft": Preset(
+        MFT,
+        MFTConfig(),
+        about="MFT as in its paper: patches of 11 px, the second source is the class token",
+        samples={"crop": 11, "batch": 64},
+        train={"lr": 5e-4, "weight_decay": 5e-3, "clip": 0.0, "steps": 4_000},
+    ),
+    "exvit": Preset(
+        ExViT,
+        ExViTConfig(),
+        about="ExViT as in its release: patches of 13 px, a token a pixel of each source",
+        samples={"crop": 13, "batch": 64},
+        train={"lr": 5e-4, "weight_decay": 0.0, "clip": 0.0, "steps": 4_000},
+    ),
+    "hct": Preset(
+        HCT,
+        HCTConfig(),
+        about="HCT as in its release: patches of 11 px, class tokens that ask the other source's",
+        components=30,
+        samples={"crop": 11, "batch": 64},
+        train={"lr": 1e-3, "weight_decay": 0.0, "clip": 0.0, "steps": 2_500},
     ),
 }
 
