@@ -22,6 +22,7 @@ from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mft import MFT, MFTConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
+from bandweave.models.ssmamba import SSMamba, SSMambaConfig
 from bandweave.models.unet import UNet, UNetConfig
 from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
@@ -149,6 +150,19 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             "warmup": 0.0,
             "clip": 0.0,
             "steps": 4_400,
+        },
+    ),
+    "ssmamba": Preset(
+        SSMamba,
+        SSMambaConfig(),
+        about="SS-Mamba as in its release: scans over spatial and over spectral tokens of a patch",
+        samples={"crop": 27, "batch": 300},
+        train={  # 190 epochs of 20 pixels of each of Houston's 15 classes, in one batch
+            "lr": 5e-4,
+            "weight_decay": 1e-4,
+            "warmup": 0.0,
+            "clip": 0.0,
+            "steps": 190,
         },
     ),
     "mambahsi": Preset(

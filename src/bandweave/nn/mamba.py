@@ -1,23 +1,27 @@
-"""A plain Mamba layer over sequences.
+"""Mamba layers over sequences: the plain one, and one with a norm in place of the convolution.
 
-Source: Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), fig. 3.
+Sources: Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
+fig. 3, is the plain layer; NormedScan is what SS-Mamba (Huang et al. 2024), DualMamba (Sheng et al.
+2025) and MSFMamba (Gao et al. 2025) make for sequences of the scan of images (VMamba, Liu et al.
+2024).
 
     x      (B, T, D)   tokens
     u, g   (B, T, E)   halves of a projection; E = expand·D
     u      ← SiLU(depthwise causal convolution of u over `kernel` tokens, the last one the present)
     y      = selective scan of u with Δ, B and C of it; Δ of rank R = ⌈D/16⌉
-    out    = W (y · SiLU(g))
+    out    = W (y · SiLU(g)); of NormedScan W (LN y · SiLU(g))
 """
 
 from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.nn.ss2d import StreamParameters
-from bandweave.scan import forward_order, selective_scan
+from bandweave.nn.ss2d import OutputProjection, StreamParameters
+from bandweave.scan import ScanOrder, forward_order, selective_scan
 
 
 class MambaLayer(nn.Module):
@@ -54,3 +58,51 @@ class MambaLayer(nn.Module):
             delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
         )  # fmt: skip
         return self.out_proj(y * F.silu(gate))
+
+
+class NormedScan(nn.Module):
+    """A selective scan of tokens, normalised before its gate. Takes and returns (B, T, D).
+
+    width, channels  D, E
+    state, rank      N, R
+    sequences        K of the orders that it is called with; each sequence has its own weights
+    enter            what the scan's tokens go through first; SiLU by default
+    gated            False: there is no g
+    """
+
+    def __init__(
+        self,
+        width: int,
+        channels: int,
+        state: int,
+        rank: int,
+        *,
+        sequences: int = 1,
+        enter: nn.Module | None = None,
+        gated: bool = True,
+    ) -> None:
+        super().__init__()
+        self.gated = gated
+        self.in_proj = nn.Linear(width, channels * (1 + gated), bias=False)
+        self.enter = enter or nn.SiLU()
+        self.stream = StreamParameters(channels, state, rank, orders=sequences)
+        self.out_proj = OutputProjection(channels, width)
+
+    def forward(self, x: Tensor, *orders: ScanOrder) -> Tensor:
+        """Scan tokens (B, T, D) in an order of K sequences, which are summed.
+
+        Several orders share the weights; each is normalised by itself, and the mean is taken.
+        """
+        u, gate = self.in_proj(x), None
+        if self.gated:
+            u, gate = u.chunk(2, dim=-1)
+            gate = F.silu(gate)
+        u = self.enter(u)
+        delta, B, C = self.stream(u)
+        given = delta, self.stream.A, B, C, self.stream.D
+        steps = {"delta_weight": self.stream.step_weight, "delta_bias": self.stream.step_bias}
+        each = [
+            self.out_proj(selective_scan(u, *given, order, **steps, softplus=True), gate)
+            for order in orders
+        ]
+        return torch.stack(each).mean(0)

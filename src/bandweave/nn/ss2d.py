@@ -37,6 +37,8 @@ class StreamParameters(nn.Module):
     A stream owns only what the scan reads, so no parameter is without influence.
 
     steps, inputs, outputs   True where it gives Δ; B; C and D
+    source                   channels of the tokens that Δ, B and C are made of, where they are
+                             those of another stream; by default they are the scan's
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class StreamParameters(nn.Module):
         inputs: bool = True,
         outputs: bool = True,
         orders: int = ORDERS,
+        source: int | None = None,
     ) -> None:
         super().__init__()
+        source = source or channels
         self.sizes = [rank * steps, state * inputs, state * outputs]
-        bound = channels**-0.5
+        bound = source**-0.5
         self.project = nn.Parameter(
-            torch.empty(orders, sum(self.sizes), channels).uniform_(-bound, bound)
+            torch.empty(orders, sum(self.sizes), source).uniform_(-bound, bound)
         )
         if steps:
             self.step_weight = nn.Parameter(
@@ -186,15 +190,16 @@ class InputProjection(nn.Module):
 
 
 class OutputProjection(nn.Module):
-    """Normalise the scan's tokens (B, T, E), gate them, and project back to (B, T, D)."""
+    """Normalise the scan's tokens (B, T, E), gate them if there is a gate, project to (B, T, D)."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.project = nn.Linear(channels, width, bias=False)
 
-    def forward(self, y: Tensor, gate: Tensor) -> Tensor:
-        return self.project(self.norm(y) * gate)
+    def forward(self, y: Tensor, gate: Tensor | None = None) -> Tensor:
+        y = self.norm(y)
+        return self.project(y if gate is None else y * gate)
 
 
 def _initial_step_bias(
