@@ -22,7 +22,6 @@ from tiny_clip import tiny_clip
 
 CLASSES = ["grass", "tree", "roof"]
 SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0, "hidden": 8}
-PATCH = 9  # px: the largest
 
 
 def shrunk(name, **options):
@@ -30,8 +29,6 @@ def shrunk(name, **options):
     config = LAND_COVER[name].config
     known = {f.name for f in fields(config)}
     values = {key: value for key, value in (SMALL | options).items() if key in known}
-    if "patch" in known:
-        values["patch"] = min(config.patch, PATCH)
     if isinstance(getattr(config, "clip", None), PromptedClipConfig):
         values["clip"] = tiny_clip(len(CLASSES))
     if isinstance(getattr(config, "clip", None), ClipConfig):

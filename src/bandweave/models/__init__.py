@@ -13,6 +13,7 @@ from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
 from bandweave.models.cnn2d import CNN2D, CNN2DConfig
 from bandweave.models.cnn3d import CNN3D, CNN3DConfig
 from bandweave.models.contract import LandCoverModel, SharpeningModel
+from bandweave.models.dualmamba import DualMamba, DualMambaConfig
 from bandweave.models.exvit import ExViT, ExViTConfig
 from bandweave.models.hct import HCT, HCTConfig
 from bandweave.models.hybridsn import HybridSN, HybridSNConfig
@@ -21,6 +22,7 @@ from bandweave.models.mambahsi import MambaHSI, MambaHSIConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mft import MFT, MFTConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
+from bandweave.models.msfmamba import MSFMamba, MSFMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
 from bandweave.models.ssmamba import SSMamba, SSMambaConfig
 from bandweave.models.unet import UNet, UNetConfig
@@ -163,6 +165,33 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             "warmup": 0.0,
             "clip": 0.0,
             "steps": 190,
+        },
+    ),
+    "dualmamba": Preset(
+        DualMamba,
+        DualMambaConfig(),
+        about="DualMamba as in its release: light scans of a patch beside convolutions",
+        samples={"crop": 7, "batch": 64},
+        train={  # 300 epochs of a tenth of Indian Pines, 1,025 pixels
+            "lr": 1e-3,
+            "weight_decay": 1e-2,
+            "warmup": 0.0,
+            "clip": 0.0,
+            "steps": 4_800,
+        },
+    ),
+    "msfmamba": Preset(
+        MSFMamba,
+        MSFMambaConfig(),
+        components=30,
+        about="MSFMamba as in its release: scans of two scales, the spectrum and across sources",
+        samples={"crop": 11, "batch": 128},
+        train={  # 40 epochs of Houston's 2,832 pixels
+            "lr": 1e-4,
+            "weight_decay": 0.0,
+            "warmup": 0.0,
+            "clip": 0.0,
+            "steps": 920,
         },
     ),
     "mambahsi": Preset(
