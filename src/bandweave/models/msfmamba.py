@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
 from bandweave.nn.mamba import NormedScan
-from bandweave.nn.ss2d import InputProjection, OutputProjection, StreamParameters
-from bandweave.scan import ScanOrder, bidirectional_order, cross_order, selective_scan
+from bandweave.nn.ss2d import InputProjection, OutputProjection, StreamParameters, scan_tokens
+from bandweave.scan import ScanOrder, bidirectional_order, cross_order
 from bandweave.scan.order import keep_by_size
 
 MAPS = 8  # of the spectral source's first convolution
@@ -265,17 +265,6 @@ def scan_map(x: Tensor, stream: StreamParameters, order: ScanOrder) -> Tensor:
     """Scan a map (B, E, H, W) in an order of its pixels."""
     y = scan_tokens(x.flatten(2).transpose(1, 2), stream, order)
     return y.transpose(1, 2).view(x.shape)
-
-
-def scan_tokens(
-    u: Tensor, stream: StreamParameters, order: ScanOrder, guide: Tensor | None = None
-) -> Tensor:
-    """Scan tokens (B, T, E); what a guide's tokens give, in place of their own, drives the scan."""
-    delta, B, C = stream(u if guide is None else guide)
-    return selective_scan(
-        u, delta, stream.A, B, C, stream.D, order,
-        delta_weight=stream.step_weight, delta_bias=stream.step_bias, softplus=True,
-    )  # fmt: skip
 
 
 @keep_by_size

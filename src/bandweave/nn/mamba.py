@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.nn.ss2d import OutputProjection, StreamParameters
+from bandweave.nn.ss2d import OutputProjection, StreamParameters, scan_tokens
 from bandweave.scan import ScanOrder, forward_order, selective_scan
 
 
@@ -52,11 +52,7 @@ class MambaLayer(nn.Module):
         u, gate = self.in_proj(x).chunk(2, dim=-1)
         before = self.conv.kernel_size[0] - 1
         u = F.silu(self.conv(F.pad(u.transpose(1, 2), (before, 0))).transpose(1, 2))
-        delta, B, C = self.stream(u)
-        y = selective_scan(
-            u, delta, self.stream.A, B, C, self.stream.D, forward_order(u.shape[1]),
-            delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
-        )  # fmt: skip
+        y = scan_tokens(u, self.stream, forward_order(u.shape[1]))
         return self.out_proj(y * F.silu(gate))
 
 
@@ -99,10 +95,12 @@ class NormedScan(nn.Module):
             gate = F.silu(gate)
         u = self.enter(u)
         delta, B, C = self.stream(u)
-        given = delta, self.stream.A, B, C, self.stream.D
-        steps = {"delta_weight": self.stream.step_weight, "delta_bias": self.stream.step_bias}
-        each = [
-            self.out_proj(selective_scan(u, *given, order, **steps, softplus=True), gate)
-            for order in orders
-        ]
+        each = []
+        for order in orders:
+            y = selective_scan(
+                u, delta, self.stream.A, B, C, self.stream.D, order,
+                delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias,
+                softplus=True,
+            )  # fmt: skip
+            each.append(self.out_proj(y, gate))
         return torch.stack(each).mean(0)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.scan import cross_order, selective_scan
+from bandweave.scan import ScanOrder, cross_order, selective_scan
 
 ORDERS = 4  # row-major, column-major, and the reverse of each
 
@@ -84,6 +84,20 @@ class StreamParameters(nn.Module):
         return delta, B, C
 
 
+def scan_tokens(
+    u: Tensor, stream: StreamParameters, order: ScanOrder, guide: Tensor | None = None
+) -> Tensor:
+    """Scan tokens (B, T, E) in an order, by a stream that owns all the scan needs.
+
+    guide  (B, T, F): what step sizes, B and C are made of, where it is not the tokens
+    """
+    delta, B, C = stream(u if guide is None else guide)
+    return selective_scan(
+        u, delta, stream.A, B, C, stream.D, order,
+        delta_weight=stream.step_weight, delta_bias=stream.step_bias, softplus=True,
+    )  # fmt: skip
+
+
 class SS2D(nn.Module):
     """Selective scan of an image along rows and columns, both ways (VMamba).
 
@@ -107,11 +121,7 @@ class SS2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, breadth = x.shape[1:3]
         u, gate = self.in_proj(x)
-        delta, B, C = self.stream(u)
-        y = selective_scan(
-            u, delta, self.stream.A, B, C, self.stream.D, cross_order(height, breadth),
-            delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
-        )  # fmt: skip
+        y = scan_tokens(u, self.stream, cross_order(height, breadth))
         return self.out_proj(y, gate).unflatten(1, (height, breadth))
 
 
