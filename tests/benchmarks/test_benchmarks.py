@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -24,6 +25,19 @@ def run_script(name: str, out: Path, *options: str) -> tuple[str, dict[str, Any]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(out.read_text())
+
+
+@pytest.fixture
+def run_here(timing, monkeypatch, capsys):
+    """As `run_script`, in this process."""
+
+    def run(name: str, out: Path, *options: str) -> tuple[str, dict[str, Any]]:
+        monkeypatch.setattr(sys, "argv", [name, "--out", str(out), "--threads", "1", *options])
+        monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        runpy.run_path(str(FOLDER / name), run_name="__main__")
+        return capsys.readouterr().out, json.loads(out.read_text())
+
+    return run
 
 
 @pytest.fixture
@@ -56,9 +70,9 @@ def test_the_scan_against_its_peers(tmp_path):
     assert "loop reference" in text
 
 
-def test_a_models_step_and_map(tmp_path):
+def test_a_models_step_and_map(run_here, tmp_path):
     sizes = "--presets m3amba_tiny --crop 4 --batch 1 --repeats 1 --no-operators"
-    text, content = run_script("model.py", tmp_path / "model.json", *sizes.split())
+    text, content = run_here("model.py", tmp_path / "model.json", *sizes.split())
     (row,) = content["rows"]
     for part in ("step", "megapixel"):
         assert 0 < row[part]["scan_share"] < 1
@@ -68,9 +82,9 @@ def test_a_models_step_and_map(tmp_path):
     assert "training step" in text
 
 
-def test_a_sharpeners_step_and_map(tmp_path):
+def test_a_sharpeners_step_and_map(run_here, tmp_path):
     sizes = "--presets mmmamba_tiny --crop 4 --batch 1 --repeats 1 --no-operators"
-    _, content = run_script("model.py", tmp_path / "model.json", *sizes.split())
+    _, content = run_here("model.py", tmp_path / "model.json", *sizes.split())
     (row,) = content["rows"]
     assert row["key"] == {"preset": "mmmamba_tiny", "scene": "landsat7"}
     for part in ("step", "megapixel"):

@@ -19,6 +19,7 @@ import rasterio
 import torch
 from safetensors import safe_open
 
+from bandweave.cli.main import main
 from bandweave.errors import ConfigError, GridMismatch, RunError, SceneMismatch
 from bandweave.landcover.run import Run
 from bandweave.pansharp.pair.open import open_ms, open_pair
@@ -118,25 +119,17 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(pairs, tmp_pa
     assert not same(one, other)
 
 
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(pairs, tmp_path):
-    """Through the command, in a process of its own; then it is used, through the command too."""
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(pairs, tmp_path, capfd):
+    """Through the command, in a process of its own; then it goes on, through the command too."""
     pan, ms = ([str(getattr(pair, kind)) for pair in pairs[:2]] for kind in ("pan", "ms"))
     small = {"patch": 8, "batch": 2, "steps": 60, "checkpoint-every": 1}
-    words = [
-        sys.executable,
-        "-m",
-        "bandweave.cli.main",
-        "sharpen-train",
-        "--pan",
-        *pan,
-        "--ms",
-        *ms,
-    ]
+    words = ["sharpen-train", "--pan", *pan, "--ms", *ms]
     words += ["--model", "mmmamba_tiny", *(f"--{key}={value}" for key, value in small.items())]
     out = tmp_path / "killed"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*words, "--out", str(out)], env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "bandweave", *words, "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
     )
     began = time.monotonic()
     while not (out / "last.ckpt").exists() and time.monotonic() - began < 300:
@@ -144,14 +137,11 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(pairs, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "model.safetensors").exists(), "it was faster"
-    told = subprocess.run(
-        [*words, "--out", str(out), "--resume", "--quiet"],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert (told.returncode, told.stderr) == (0, "")
-    assert f"bandweave sharpen PAN MS OUT --run {out}" in told.stdout
+    capfd.readouterr()
+    assert main([*words, "--out", str(out), "--resume", "--quiet"]) == 0
+    told = capfd.readouterr()
+    assert told.err == ""
+    assert f"bandweave sharpen PAN MS OUT --run {out}" in told.out
     train(pairs[:2], tmp_path / "whole", steps=60, lr=SharpenRun.open(out).config.train.lr)
     assert same(weights_of(out), weights_of(tmp_path / "whole"))
 
