@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
+import runpy
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +142,58 @@ def _write_mat73(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     with path.open("r+b") as raw:
         raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
     return path
+
+
+# Processes ---------------------------------------------------------------------------------------
+
+
+class Begun:
+    """A process that a test began: a session of its own, with its children."""
+
+    def __init__(self, process: Any) -> None:
+        self.process, self.pid = process, process.pid
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status, negative for a signal; None where it still runs after `seconds`."""
+        self.process.join(seconds)
+        return self.process.exitcode
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal: Ctrl-C reaches all processes of a terminal, others the first one."""
+        (os.killpg if number == signal.SIGINT else os.kill)(self.pid, number)
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> BaseContext:
+    """Processes that are forked from one that has imported what takes seconds, and done nothing."""
+    used = ("lightning_fabric", "sklearn.neighbors", "bandweave.pansharp.comparison.cell")
+    multiprocessing.set_forkserver_preload([*used, "bandweave.landcover.comparison.cell"])
+    return multiprocessing.get_context("forkserver")
+
+
+@pytest.fixture
+def begin(fork_server: BaseContext, tmp_path: Path) -> Iterator[Callable[..., Begun]]:
+    """begin("train", …): the command in a process of its own; begin("use.py"): a script in one.
+
+    What it prints goes to `begun.out` and `begun.err`, in the test's folder.
+    """
+    begun: list[Begun] = []
+
+    def run(*words: object) -> Begun:
+        outputs = [str(tmp_path / f"begun.{stream}") for stream in ("out", "err")]
+        given = {"ARGUMENTS": [str(word) for word in words], "OUTPUTS": outputs}
+        script = str(Path(__file__).with_name("begun.py"))
+        asked = (script, given, "__main__")
+        process = fork_server.Process(target=runpy.run_path, args=asked, daemon=False)
+        process.start()
+        begun.append(Begun(process))
+        return begun[-1]
+
+    yield run
+    for process in begun:
+        if process.wait(0) is None:
+            process.send(signal.SIGKILL)
+            process.wait(20)
 
 
 @pytest.fixture

@@ -148,38 +148,25 @@ def test_two_writers_of_one_output(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-TRAIN = """
-import sys
-import bandweave as bw
-from bandweave.training.loop import *  # noqa
-scene = bw.simulated_scene(seed=0, height=64, width=64)
-split = bw.split(scene, "blocks", size=8, guard=1)
-print("began", flush=True)
-bw.train(scene, split, model="m3amba_tiny", out=sys.argv[1], steps=100000, quiet=True)
-"""
-
-
-def test_two_trainings_in_one_folder(tmp_path):
+def test_two_trainings_in_one_folder(begin, tmp_path):
     import bandweave as bw
 
-    first = subprocess.Popen(
-        [sys.executable, "-c", TRAIN, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
-    )
+    scene = bw.simulated_scene(seed=0, height=64, width=64)
+    split = bw.split(scene, "blocks", size=8, guard=1)
+    asked = {"model": "m3amba_tiny", "out": tmp_path / "run", "quiet": True}
+    words = ("train", "--scene", scene.origin, "--model", "m3amba_tiny", "--size", "8")
+    first = begin(*words, "--steps", "100000", "--out", tmp_path / "run", "--quiet")
     try:
         until = time.monotonic() + 120
         while not (tmp_path / "run" / "history.csv").exists() and time.monotonic() < until:
             time.sleep(0.1)
-        scene = bw.simulated_scene(seed=0, height=64, width=64)
-        split = bw.split(scene, "blocks", size=8, guard=1)
-        for asked in ({}, {"overwrite": True}, {"resume": True}):
+        for way in ({}, {"overwrite": True}, {"resume": True}):
             with pytest.raises(OutputError, match=f"written by process {first.pid} on"):
-                bw.train(scene, split, model="m3amba_tiny", out=tmp_path / "run", steps=1, **asked)
+                bw.train(scene, split, **asked, steps=1, **way)
     finally:
-        first.kill()
-        first.wait()
-    run = bw.train(
-        scene, split, model="m3amba_tiny", out=tmp_path / "run", steps=1, overwrite=True, quiet=True
-    )
+        first.send(signal.SIGKILL)
+        first.wait(60)
+    run = bw.train(scene, split, **asked, steps=1, overwrite=True)
     assert run.folder.finished
 
 

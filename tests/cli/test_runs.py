@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import rasterio
@@ -14,7 +12,7 @@ from safetensors.numpy import load_file
 
 from bandweave.training.history import read_history
 
-from .conftest import TINY, environment
+from .conftest import TINY
 
 
 def weights(run):
@@ -118,23 +116,18 @@ def test_a_finished_run_is_neither_lost_nor_trained_again(call, refused, run_cop
     assert len(read_history(run_copy / "history.csv")) == 1
 
 
-def test_a_killed_run_continues_to_the_same_weights(call, scene_file, tmp_path):
+def test_a_killed_run_continues_to_the_same_weights(begin, call, scene_file, tmp_path):
     """SIGKILL at some moment after the first checkpoint; then `--resume` with nothing else."""
     options = (*TINY, "--steps", "60", "--checkpoint_every", "2", "--ema", "0.9")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert call("train", "--scene", scene_file, "--out", whole, *options).status == 0
-    words = ["train", "--scene", str(scene_file), "--out", str(killed), *options]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bandweave.cli.main", *words],
-        env=environment(),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    words = ("train", "--scene", scene_file, "--out", killed, *options)
+    process = begin(*words)
     deadline = time.monotonic() + 200
     while not (killed / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
     assert not (killed / "model.safetensors").exists()
 
     told = call("info", killed)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -119,23 +116,19 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(pairs, tmp_pa
     assert not same(one, other)
 
 
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(pairs, tmp_path, capfd):
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(begin, pairs, tmp_path, capfd):
     """Through the command, in a process of its own; then it goes on, through the command too."""
     pan, ms = ([str(getattr(pair, kind)) for pair in pairs[:2]] for kind in ("pan", "ms"))
     small = {"patch": 8, "batch": 2, "steps": 60, "checkpoint-every": 1}
     words = ["sharpen-train", "--pan", *pan, "--ms", *ms]
     words += ["--model", "mmmamba_tiny", *(f"--{key}={value}" for key, value in small.items())]
     out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bandweave", *words, "--out", str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
-    )
+    process = begin(*words, "--out", out)
     began = time.monotonic()
     while not (out / "last.ckpt").exists() and time.monotonic() - began < 300:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send(signal.SIGKILL)
+    process.wait(60)
     assert not (out / "model.safetensors").exists(), "it was faster"
     capfd.readouterr()
     assert main([*words, "--out", str(out), "--resume", "--quiet"]) == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -66,7 +65,7 @@ def children_of(process: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds its children by /proc")
-def test_a_killed_command_continues_to_the_same_csv(undisturbed, tmp_path, capsys):
+def test_a_killed_command_continues_to_the_same_csv(begin, undisturbed, tmp_path, capsys):
     """A worker is killed and replaced; then the command is, and its workers end with it."""
     plan, out = tmp_path / "plan.yaml", tmp_path / "c"
     own = ", ".join(f"{key}: {value}" for key, value in TINY.items())
@@ -77,8 +76,7 @@ def test_a_killed_command_continues_to_the_same_csv(undisturbed, tmp_path, capsy
     )
     words = ["compare", "--config", str(plan), "--threads", "1", "--quiet"]
     words += ["--no-maps", "--no-features", "--out", str(out)]
-    command = [sys.executable, "-m", "bandweave.cli.main", *words, "--processes", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = begin(*words, "--processes", "2")
     first: list[int] = []
 
     def kill_one() -> None:
@@ -89,8 +87,8 @@ def test_a_killed_command_continues_to_the_same_csv(undisturbed, tmp_path, capsy
     assert len(first) == 2
     until(lambda: set(children_of(process.pid)) - set(first), "no other takes its place")
     last = children_of(process.pid)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
     assert not (out / "results.csv").exists()
     gone = [Path(f"/proc/{child}") for child in last]
     until(lambda: not any(place.exists() for place in gone), "workers outlive the command")
@@ -100,9 +98,19 @@ def test_a_killed_command_continues_to_the_same_csv(undisturbed, tmp_path, capsy
     assert capsys.readouterr().out == (out / "table.md").read_text() + "\n"
 
 
+@pytest.fixture
+def distributed(fork_server, monkeypatch):
+    """Dask, its workers forked from one process that has imported what they need."""
+    module = pytest.importorskip("distributed")
+    import dask
+
+    monkeypatch.setattr("distributed.utils._forkserver_preload_set", True)
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield module
+
+
 @pytest.mark.slow
-def test_a_cluster_of_two_workers_of_which_one_is_killed(undisturbed, tmp_path):
-    distributed = pytest.importorskip("distributed")
+def test_a_cluster_of_two_workers_of_which_one_is_killed(distributed, undisturbed, tmp_path):
     out = tmp_path / "c"
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options, silence_logs=50) as cluster:
@@ -134,7 +142,7 @@ def test_no_worker_is_started_once_all_were_ended(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
-def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
+def test_ctrl_c_ends_the_command_and_its_workers(begin, tmp_path):
     """Ctrl-C reaches all processes of a terminal at once."""
     plan, out = tmp_path / "plan.yaml", tmp_path / "c"
     own = ", ".join(f"{key}: {value}" for key, value in (TINY | {"steps": 100_000}).items())
@@ -144,16 +152,11 @@ def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
         "splits: {blocks: {size: 8, guard: 1, drop: true}}\nseeds: 2\n"
     )
     words = ["compare", "--config", str(plan), "--threads", "1", "--processes", "2", "--quiet"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bandweave", *words, "--out", str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begin(*words, "--out", out)
     try:
-        when_one_is_in_training(out, lambda: os.killpg(process.pid, signal.SIGINT)).join()
-        _, told = process.communicate(timeout=60)
-        assert (process.returncode, told) == (130, "bandweave: interrupted\n")
+        when_one_is_in_training(out, lambda: process.send(signal.SIGINT)).join()
+        assert process.wait(60) == 130
+        assert (tmp_path / "begun.err").read_text() == "bandweave: interrupted\n"
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
     finally:
