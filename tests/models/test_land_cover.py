@@ -21,7 +21,7 @@ from bandweave.training.optimizer import make_optimizer
 from tiny_clip import tiny_clip
 
 CLASSES = ["grass", "tree", "roof"]
-SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0, "hidden": 8}
+SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0, "hidden": 8, "patch": 5}
 
 
 def shrunk(name, **options):

@@ -101,7 +101,7 @@ class Release:
     build      ours, of a file's configuration and shapes
     translate  weights under our names of weights under theirs; differentiable
     run        outputs by the file's names, of our network and the file's inputs
-    middle     names of activations, NAME.callN of the N-th call: our module's path, and how its
+    middle     names of activations: our module's path, ended by #N for its N-th call, and how its
                output lies in the file
     idle       weights of the release that have no influence, where a file does not list them
     free       parameters whose gradient is rounding alone: a bias before a BatchNorm in training
@@ -153,7 +153,9 @@ def run_release(release: Release, numbers: Numbers, train: bool) -> Pass:
     ours = {name: value.clone() for name, value in release.translate(theirs, numbers).items()}
     middle: Tensors = {}
     hooks = [
-        net.net.get_submodule(path).register_forward_hook(keep_call(middle, name, lay))
+        net.net.get_submodule(path.partition("#")[0]).register_forward_hook(
+            keep_call(middle, name, lay, int(path.partition("#")[2] or 0))
+        )
         for name, (path, lay) in release.middle.items()
         if f"mid.{name}" in numbers.tensors
     ]
@@ -183,14 +185,13 @@ def rename(theirs: Tensors, prefixes: Mapping[str, str]) -> Tensors:
 
 
 def keep_call(
-    middle: Tensors, name: str, lay: Callable[[Any], Tensor]
+    middle: Tensors, name: str, lay: Callable[[Any], Tensor], number: int
 ) -> Callable[[nn.Module, Any, Any], None]:
-    """A hook that keeps a module's output under that name: of its first call, or of NAME.callN."""
-    _, _, number = name.partition(".call")
+    """A hook that keeps a module's output of the call of that number, from 0, under that name."""
     calls = itertools.count()
 
     def keep(_module: nn.Module, _given: Any, output: Any) -> None:
-        if next(calls) == int(number or 0):
+        if next(calls) == number:
             middle[name] = lay(output)
 
     return keep

@@ -21,6 +21,7 @@ from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambahsi import MambaHSI, MambaHSIConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.models.mft import MFT, MFTConfig
+from bandweave.models.mim import MiM, MiMConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.models.msfmamba import MSFMamba, MSFMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
@@ -257,6 +258,20 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         components=30,
         samples={"crop": 11, "batch": 64},
         train={"lr": 1e-3, "weight_decay": 0.0, "clip": 0.0, "steps": 2_500},
+    ),
+    "mim": Preset(
+        MiM,
+        MiMConfig(),
+        about="MiM: scans along four paths through a patch that end at its middle",
+        components=60,
+        samples={"crop": 9, "batch": 64},
+        train={  # 200 epochs of Indian Pines' 695 pixels
+            "lr": 5e-4,
+            "weight_decay": 1e-2,
+            "warmup": 0.0,
+            "clip": 0.0,
+            "steps": 2_200,
+        },
     ),
 }
 
