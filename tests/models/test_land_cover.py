@@ -1,11 +1,12 @@
 """What every land-cover model holds to, whatever it is: one body for all entries of the dict."""
 
+from contextlib import suppress
 from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from bandweave.errors import BandweaveError, RunError
+from bandweave.errors import BandweaveError, ConfigError, RunError
 from bandweave.landcover.predict.feeding import FEEDS
 from bandweave.models import LAND_COVER
 from bandweave.models.patch_model import PatchModel
@@ -21,7 +22,8 @@ from bandweave.training.optimizer import make_optimizer
 from tiny_clip import tiny_clip
 
 CLASSES = ["grass", "tree", "roof"]
-SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0, "hidden": 8, "patch": 5}
+SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0, "hidden": 8}
+SIDES = 5, 9  # px of a patch: the smaller one, for models that can be made for it
 
 
 def shrunk(name, **options):
@@ -33,9 +35,11 @@ def shrunk(name, **options):
         values["clip"] = tiny_clip(len(CLASSES))
     if isinstance(getattr(config, "clip", None), ClipConfig):
         values["clip"] = ClipConfig(mode="none")  # adapters start as the identity, unlearnt
-    if issubclass(LAND_COVER[name].model, PatchModel):
-        values.setdefault("patch", 9)
-    return replace(config, **values)
+    if not issubclass(LAND_COVER[name].model, PatchModel) or "patch" in values:
+        return replace(config, **values)
+    with suppress(ConfigError):
+        return replace(config, **values, patch=SIDES[0])
+    return replace(config, **values, patch=SIDES[1])
 
 
 # Presets that differ in their sizes alone are one and the same model when shrunk.

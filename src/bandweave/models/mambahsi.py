@@ -39,6 +39,7 @@ from bandweave.nn.mamba import MambaLayer
 from bandweave.nn.output import Output
 from bandweave.nn.supervision import accuracy, balancing_weights, cross_entropy
 from bandweave.nn.window_statistics import WindowGroupNorm
+from bandweave.schema import check_ranges
 
 BLOCKS = 3
 NORM_GROUPS = 4  # of every group norm
@@ -69,12 +70,7 @@ class MambaHSIConfig:
             raise ConfigError(
                 f"groups is {self.groups}; it must divide the width, which is {self.width}"
             )
-        for name in ("state", "detail"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        narrow = self.width // self.groups
-        if not 1 <= self.expand * narrow < math.inf:
-            raise ConfigError(f"expand is {self.expand}; it must be finite and 1/{narrow} or more")
+        check_ranges(self, {"state": 1, "detail": 1, "expand": self.groups / self.width})
         if not 0 <= self.class_balance <= 1:
             raise ConfigError(f"class_balance is {self.class_balance}; it must be from 0 to 1")
 

@@ -41,7 +41,7 @@ from bandweave.models.patch_model import PatchModel
 from bandweave.nn.ss2d import StreamParameters
 from bandweave.scan import ScanOrder, bidirectional_order, forward_order, selective_scan
 from bandweave.scan.order import keep_by_size
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 PATHS = 4
 
@@ -61,9 +61,7 @@ class MiMConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         least = {"patch": 1, "embedding": 3, "width": 3, "state": 1, "passes": 1}  # 3: of an LN
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {value} or more")
+        check_ranges(self, least)
         if self.patch % 2 == 0:
             raise ConfigError(f"patch is {self.patch}; it must be odd, to have a middle pixel")
 

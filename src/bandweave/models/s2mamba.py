@@ -34,7 +34,7 @@ from bandweave.models.patch_model import PatchModel
 from bandweave.nn.blocks import DropPath
 from bandweave.nn.ss2d import SS2D, InputProjection, StreamParameters
 from bandweave.scan import bidirectional_order, forward_order, selective_scan
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 
 @dataclass
@@ -53,18 +53,11 @@ class S2MambaConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("patch", "width", "state"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if not 1 <= self.expand * self.width < math.inf:
-            raise ConfigError(
-                f"expand is {self.expand}; it must be finite and 1/{self.width} or more"
-            )
+        least = {"patch": 1, "width": 1, "state": 1}
+        check_ranges(self, least, shares=["dropout", "drop_path"])
+        check_ranges(self, {"expand": 1 / self.width})
         if not 0 <= self.threshold <= 0.5:
             raise ConfigError(f"threshold is {self.threshold}; it must be from 0 to 0.5")
-        for name in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 0 to below 1")
 
 
 class S2Mamba(PatchModel):
