@@ -29,7 +29,7 @@ SIDES = 5, 9  # px of a patch: the smaller one, for models that can be made for 
 def shrunk(name, **options):
     """The preset's config, so small that a step takes milliseconds, with the options it has."""
     config = LAND_COVER[name].config
-    known = {f.name for f in fields(config)}
+    known = {f.name for f in fields(config) if not isinstance(getattr(config, f.name), tuple)}
     values = {key: value for key, value in (SMALL | options).items() if key in known}
     if isinstance(getattr(config, "clip", None), PromptedClipConfig):
         values["clip"] = tiny_clip(len(CLASSES))

@@ -38,8 +38,8 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
-from bandweave.nn.ss2d import StreamParameters
-from bandweave.scan import ScanOrder, bidirectional_order, forward_order, selective_scan
+from bandweave.nn.ss2d import StreamParameters, scan_tokens
+from bandweave.scan import ScanOrder, bidirectional_order, forward_order
 from bandweave.scan.order import keep_by_size
 from bandweave.schema import check_choices, check_ranges
 
@@ -178,12 +178,8 @@ class PathScan(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         u = F.softplus(self.enter(u))
-        delta, B, C = self.stream(u)
-        return selective_scan(
-            u, delta, self.stream.A, B, C, self.stream.D,
-            (backward_order if self.backward else forward_order)(u.shape[1]),
-            delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
-        )  # fmt: skip
+        order = backward_order if self.backward else forward_order
+        return scan_tokens(u, self.stream, order(u.shape[1]))
 
 
 def weigh_distances(tokens: int, centre: int, like: Tensor) -> Tensor:
