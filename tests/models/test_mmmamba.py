@@ -64,6 +64,7 @@ def test_the_presets_get_smaller():
     sizes = [
         sum(p.numel() for p in preset.model(6, preset.config, 2).parameters())
         for preset in SHARPENERS.values()
+        if preset.model is MMMamba
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[1] < sizes[0] / 5

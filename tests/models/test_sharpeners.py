@@ -14,6 +14,7 @@ from bandweave.training.config import TrainConfig
 from bandweave.training.optimizer import make_optimizer
 
 SMALL = {"width": 8, "depth": 2, "residuals": 1, "state": 2, "mlp_ratio": 2.0}
+SMALL |= {"single_layers": 2, "swaps": 1, "cross_layers": 2}
 
 pytestmark = pytest.mark.parametrize("name", SHARPENERS)
 
@@ -119,6 +120,17 @@ def test_the_answer_does_not_depend_on_the_batch(name):
         for i in range(3):
             alone = model(given["ms"][i : i + 1], given["pan"][i : i + 1]).image
             torch.testing.assert_close(alone[0], together[i], rtol=1e-4, atol=1e-5)
+
+
+def test_ways_without_pan_are_those_it_tells_of(name):
+    model, given = build(name), pair()
+    with torch.no_grad():
+        first, *others = (model.super_resolve(given["ms"], way).image for way in model.zero_shots)
+        assert torch.equal(model(given["ms"]).image, first)
+        assert all(other.shape == first.shape == (2, 3, 10, 14) for other in others)
+    for way in {"ms stream", "ms twice", "ms as pan", "pan"} - set(model.zero_shots):
+        with pytest.raises(BandweaveError, match=f"zero_shot is '{way}'; it is one of ms"):
+            model.super_resolve(given["ms"], way)
 
 
 def test_without_a_target_there_is_no_loss(name):

@@ -24,6 +24,7 @@ from bandweave.models.mft import MFT, MFTConfig
 from bandweave.models.mim import MiM, MiMConfig
 from bandweave.models.mmmamba import MMMamba, MMMambaConfig
 from bandweave.models.msfmamba import MSFMamba, MSFMambaConfig
+from bandweave.models.panmamba import PanMamba, PanMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
 from bandweave.models.ssmamba import SSMamba, SSMambaConfig
 from bandweave.models.unet import UNet, UNetConfig
@@ -296,6 +297,13 @@ SHARPENERS: dict[str, Preset[SharpeningModel]] = {  # patch: pixels of the MS im
         about="MMMamba, 8 wide and 1 deep: for demos and tests",
         samples={"patch": 8, "batch": 4},
         train={"lr": 5e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 200},
+    ),
+    "panmamba": Preset(
+        PanMamba,
+        PanMambaConfig(),
+        about="Pan-Mamba: Mamba layers over rows, whose streams swap channels and meet",
+        samples={"patch": 32, "batch": 4},
+        train={"lr": 5e-4, "weight_decay": 0.0, "clip": 4.0, "steps": 50_000},
     ),
 }
 

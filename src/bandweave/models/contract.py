@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from bandweave.errors import ConfigError
 from bandweave.nn.output import Output, Sharpened
 
 Feed = Literal["crops", "pixels", "scene"]
@@ -117,6 +118,12 @@ class SharpeningModel(nn.Module, ABC):
     unused_parameters: bool = False
     """Whether a training step may leave some parameters without a gradient."""
 
+    zero_shots: tuple[ZeroShot, ...] = get_args(ZeroShot)
+    """What can stand in for PAN; the first is the default."""
+
+    remembered: int = 32
+    """PAN pixels beyond `local_reach` beside a tile in which what a scan carries fades."""
+
     def upgrade(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights that an earlier version of the model wrote, as this one has them.
 
@@ -153,9 +160,18 @@ class SharpeningModel(nn.Module, ABC):
 
     @abstractmethod
     def super_resolve(
-        self, ms: Tensor, zero_shot: ZeroShot = "ms stream", target: Tensor | None = None
+        self, ms: Tensor, zero_shot: ZeroShot | None = None, target: Tensor | None = None
     ) -> Sharpened:
         """MS (B, C, h, w) alone to an image `ratio` times finer.
 
-        zero_shot  what stands in for PAN; ConfigError for a way that the model does not have
+        zero_shot  what stands in for PAN, one of `zero_shots`; None: the first of them
         """
+
+    @classmethod
+    def check_zero_shot(cls, way: str) -> None:
+        """Raise ConfigError for a way to do without PAN that the model does not have."""
+        if way not in cls.zero_shots:
+            less = set(get_args(ZeroShot)) - set(cls.zero_shots)
+            why = f": {cls.__name__} cannot leave PAN's stream out" if less else ""
+            ways = ", ".join(cls.zero_shots)
+            raise ConfigError(f"zero_shot is {way!r}; it is one of {ways}{why}")

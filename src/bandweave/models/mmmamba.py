@@ -19,18 +19,18 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bandweave.errors import ConfigError, GridMismatch
-from bandweave.models.contract import Corner, SharpeningModel, ZeroShot
+from bandweave.errors import ConfigError
+from bandweave.models.contract import ZeroShot
+from bandweave.models.detail_model import DetailModel
 from bandweave.nn.fusion import CrossAttention, FusionBlock
 from bandweave.nn.interleaved import InterleavedScan, Interleaving, Walk
-from bandweave.nn.output import Sharpened
-from bandweave.nn.upsampling import SUPPORT, Kernel, upsample
-from bandweave.nn.window_statistics import ChannelAttention, HalfInstanceNorm
+from bandweave.nn.sharpening import Encoder, Tail
+from bandweave.nn.upsampling import Kernel
 from bandweave.schema import check_choices
 
 
@@ -72,7 +72,7 @@ class MMMambaConfig:
             raise ConfigError(f"{name} is {getattr(self, name)}; it must be {what}")
 
 
-class MMMamba(SharpeningModel):
+class MMMamba(DetailModel):
     """MMMamba for MS images of any number of bands, and any whole ratio.
 
     bands  of the MS image
@@ -87,17 +87,15 @@ class MMMamba(SharpeningModel):
     """
 
     def __init__(self, bands: int, config: MMMambaConfig, ratio: int) -> None:
-        super().__init__()
-        if bands < 1 or ratio < 1:
-            raise ConfigError(
-                f"a sharpening model needs bands and a ratio of 1 or more; it was given "
-                f"{bands} bands and ratio {ratio}"
-            )
-        self.bands, self.config, self.ratio = bands, config, ratio
+        super().__init__(bands, ratio, config.upsampling)
+        self.config = config
         width, concatenated = config.width, config.fusion == "concatenation"
         decoded = 2 if config.decode == "both" else 1
         self.encoders = nn.ModuleDict(
-            {"ms": Encoder(bands, config), "pan": Encoder(1, config)}  # the streams, in order
+            {  # the streams, in order
+                stream: Encoder(count, width, config.residuals, config.instance_norm)
+                for stream, count in (("ms", bands), ("pan", 1))
+            }
         )
         streams = 1 if concatenated else 2
         if concatenated:
@@ -107,7 +105,7 @@ class MMMamba(SharpeningModel):
             for i in range(config.depth)
         )
         self.merge = nn.Linear(min(streams, decoded) * width, width)
-        self.tail = Tail(bands, config)
+        self.tail = Tail(bands, width, config.attention_width, config.channel_attention)
 
     def upgrade(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of versions whose blocks had one norm for both streams: the norm of each is that one."""
@@ -125,7 +123,7 @@ class MMMamba(SharpeningModel):
         config = self.config
         attention = 2  # its two convolutions stay without it
         convolutions = 1 + 2 * config.residuals + 2 * config.depth + 2 + attention
-        return convolutions + math.ceil(SUPPORT[config.upsampling] * self.ratio + self.ratio / 2)
+        return convolutions + self.interpolation_reach
 
     @property
     def tile_step(self) -> int:
@@ -133,58 +131,15 @@ class MMMamba(SharpeningModel):
         windows = self.config.window if self.config.order != "global" else 1
         return math.lcm(windows, self.ratio)
 
-    def reach(self, window: int) -> int:
-        """PAN pixels by which an input can lie away and still matter: all of the window."""
-        return window - 1
-
-    def forward(
-        self,
-        ms: Tensor,
-        pan: Tensor | None = None,
-        target: Tensor | None = None,
-        corner: Corner | None = None,
-    ) -> Sharpened:
-        """Sharpen ms (B, C, h, w) with pan (B, 1, H, W); without pan as `super_resolve` does.
-
-        target  (B, C, H, W): the image to learn; what is not finite in it teaches nothing
-        corner  where the upper left corner of ms lies, in PAN pixels (row, column); ms must then
-                cover PAN to less than one MS pixel at each side. None: at PAN's, and H = r·h
-
-        Returns the image (B, C, H, W) and, with a target, the loss and {"psnr"}: in dB, peak 1.
-        Raises GridMismatch for sizes that do not belong together.
-        """
-        if pan is None:
-            return self.super_resolve(ms, target=target)
-        self._check(ms, pan, corner)
-        size = pan.shape[2], pan.shape[3]
-        coarse = upsample(ms, self.ratio, size, corner or (0.0, 0.0), self.config.upsampling)
-        streams = [self.encoders["ms"](coarse), self.encoders["pan"](pan)]
-        return self._sharpen(coarse, streams, target)
-
-    def super_resolve(
-        self, ms: Tensor, zero_shot: ZeroShot = "ms stream", target: Tensor | None = None
-    ) -> Sharpened:
-        """Zero-shot super-resolution: ms (B, C, h, w) alone to (B, C, r·h, r·w).
-
-        zero_shot  'ms stream': PAN's stream is left out, and zero where the tail takes both;
-                   'ms twice': left out, and the tail takes the MS stream in both places;
-                   'ms as pan': the mean of U(ms) over the bands is taken for PAN
-        """
-        if zero_shot not in get_args(ZeroShot):
-            raise ConfigError(
-                f"zero_shot is {zero_shot!r}; it is one of {', '.join(get_args(ZeroShot))}"
-            )
-        self._check(ms, None, None)
-        size = self.ratio * ms.shape[2], self.ratio * ms.shape[3]
-        coarse = upsample(ms, self.ratio, size, kernel=self.config.upsampling)
+    def add_detail(self, coarse: Tensor, pan: Tensor | None, zero_shot: ZeroShot) -> Tensor:
+        """U(ms) and PAN to the sharp image; without PAN as `zero_shot` says."""
         streams = [self.encoders["ms"](coarse)]
-        if zero_shot == "ms as pan":
+        if pan is not None:
+            streams.append(self.encoders["pan"](pan))
+        elif zero_shot == "ms as pan":
             streams.append(self.encoders["pan"](coarse.mean(1, keepdim=True)))
-        return self._sharpen(coarse, streams, target, twice=zero_shot == "ms twice")
+        twice = pan is None and zero_shot == "ms twice"
 
-    def _sharpen(
-        self, coarse: Tensor, streams: list[Tensor], target: Tensor | None, twice: bool = False
-    ) -> Sharpened:
         def merge_streams(merge: nn.Linear, streams: list[Tensor]) -> Tensor:
             absent = merge.in_features // self.config.width - len(streams)
             fill = streams[0] if twice else torch.zeros_like(streams[0])
@@ -194,88 +149,7 @@ class MMMamba(SharpeningModel):
             streams = [merge_streams(self.entry_merge, streams)]
         for block in self.blocks:
             streams = block(streams)
-        image = self.tail(merge_streams(self.merge, streams)) + coarse
-        if target is None:
-            return Sharpened(image)
-        return self._loss(image, target)
-
-    def _loss(self, image: Tensor, target: Tensor) -> Sharpened:
-        if target.shape != image.shape:
-            raise GridMismatch(
-                f"the target is {_size(target)}, the sharpened image {_size(image)}; they must "
-                f"be of one size"
-            )
-        known = target.isfinite()
-        error = (image.float() - target.float()).where(known, 0.0)
-        count = known.sum().clamp(min=1)
-        loss, square = error.abs().sum() / count, error.detach().square().sum() / count
-        return Sharpened(image, loss, {"psnr": -10 * square.clamp(min=1e-12).log10()})
-
-    def _check(self, ms: Tensor, pan: Tensor | None, corner: Corner | None) -> None:
-        if ms.ndim != 4 or ms.shape[1] != self.bands:
-            raise GridMismatch(
-                f"the model sharpens MS images (B, C, h, w) of {self.bands} bands; it was given "
-                f"{tuple(ms.shape)}"
-            )
-        if pan is None:
-            return
-        if pan.ndim != 4 or pan.shape[:2] != (ms.shape[0], 1):
-            raise GridMismatch(
-                f"PAN is (B, 1, H, W) with as many images as MS, here {ms.shape[0]}; it was given "
-                f"{tuple(pan.shape)}"
-            )
-        for axis in (0, 1):
-            covered, fine = self.ratio * ms.shape[2 + axis], pan.shape[2 + axis]
-            if corner is None:
-                fits = covered == fine
-            else:
-                first = corner[axis]
-                fits = first < self.ratio and first + covered > fine - self.ratio
-            if not fits:
-                at = "" if corner is None else f" and its corner at {corner} px of PAN"
-                raise GridMismatch(
-                    f"PAN is {_size(pan)}, MS {_size(ms)}{at}; with ratio {self.ratio} MS covers "
-                    f"{self.ratio * ms.shape[2]}×{self.ratio * ms.shape[3]} px of PAN"
-                )
-
-
-class Encoder(nn.Module):
-    """An image (B, C, H, W) to features (B, H, W, D)."""
-
-    def __init__(self, bands: int, config: MMMambaConfig) -> None:
-        super().__init__()
-        self.in_proj = nn.Conv2d(bands, config.width, 3, padding=1)
-        self.units = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(config.width, config.width, 3, padding=1),
-                nn.LeakyReLU(0.2),
-                HalfInstanceNorm(config.width) if config.instance_norm else nn.Identity(),
-                nn.Conv2d(config.width, config.width, 3, padding=1),
-                nn.LeakyReLU(0.2),
-            )
-            for _ in range(config.residuals)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.in_proj(x.contiguous(memory_format=torch.channels_last))
-        for unit in self.units:
-            x = x + unit(x)
-        return x.permute(0, 2, 3, 1)
-
-
-class Tail(nn.Module):
-    """Features (B, H, W, D) to the detail that U(ms) lacks, (B, C, H, W)."""
-
-    def __init__(self, bands: int, config: MMMambaConfig) -> None:
-        super().__init__()
-        self.refine = nn.Conv2d(config.width, config.width, 3, padding=1)
-        self.attention = ChannelAttention(
-            config.width, config.attention_width, means=config.channel_attention
-        )
-        self.out_proj = nn.Conv2d(config.width, bands, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out_proj(self.attention(self.refine(x.permute(0, 3, 1, 2))))
+        return self.tail(merge_streams(self.merge, streams)) + coarse
 
 
 def _block(config: MMMambaConfig, streams: int, outputs: int) -> FusionBlock:
@@ -288,7 +162,3 @@ def _block(config: MMMambaConfig, streams: int, outputs: int) -> FusionBlock:
             walk=Walk(config.window, config.order, config.directions),
         )  # fmt: skip
     return FusionBlock(config.width, fuse, config.mlp_ratio, streams, outputs)
-
-
-def _size(image: Tensor) -> str:
-    return f"{image.shape[2]}×{image.shape[3]} px"

@@ -25,7 +25,47 @@ from bandweave.nn.ss2d import OutputProjection, StreamParameters, scan_tokens
 from bandweave.scan import ScanOrder, forward_order, selective_scan
 
 
-class MambaLayer(nn.Module):
+class MambaBranch(nn.Module):
+    """A Mamba layer up to its gate: takes (B, T, D) and returns y · SiLU(g), (B, T, E).
+
+    channels  E
+    kernel    tokens of the causal convolution
+    """
+
+    def __init__(
+        self,
+        width: int,
+        state: int = 16,
+        expand: float = 2.0,
+        kernel: int = 4,
+        rank: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = channels = int(expand * width)
+        self.in_proj = nn.Linear(width, 2 * channels, bias=False)
+        self.conv = nn.Conv1d(channels, channels, kernel, groups=channels)
+        self.stream = StreamParameters(channels, state, rank or math.ceil(width / 16), orders=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u, gate = self.in_proj(x).chunk(2, dim=-1)
+        u = F.silu(self.convolve(u))
+        return scan_tokens(u, self.stream, forward_order(u.shape[1])) * F.silu(gate)
+
+    def convolve(self, u: Tensor) -> Tensor:
+        """Each channel of (B, T, E) over the tokens up to the present one.
+
+        One tap after another: over many short sequences it takes a sixth of the time of a
+        convolution's backward pass, over one long sequence as much.
+        """
+        taps = self.conv.weight[:, 0].T.to(u.dtype)  # (kernel, E)
+        padded = F.pad(u, (0, 0, len(taps) - 1, 0))
+        y = cast(Tensor, self.conv.bias).to(u.dtype)
+        for k, tap in enumerate(taps):
+            y = torch.addcmul(y, padded[:, k : k + u.shape[1]], tap)
+        return y
+
+
+class MambaLayer(MambaBranch):
     """A selective scan along the tokens as they lie. Takes and returns (B, T, D).
 
     state    N of the scan
@@ -42,31 +82,11 @@ class MambaLayer(nn.Module):
         kernel: int = 4,
         rank: int | None = None,
     ) -> None:
-        super().__init__()
-        channels = int(expand * width)
-        self.in_proj = nn.Linear(width, 2 * channels, bias=False)
-        self.conv = nn.Conv1d(channels, channels, kernel, groups=channels)
-        self.stream = StreamParameters(channels, state, rank or math.ceil(width / 16), orders=1)
-        self.out_proj = nn.Linear(channels, width, bias=False)
+        super().__init__(width, state, expand, kernel, rank)
+        self.out_proj = nn.Linear(self.channels, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        u, gate = self.in_proj(x).chunk(2, dim=-1)
-        u = F.silu(self.convolve(u))
-        y = scan_tokens(u, self.stream, forward_order(u.shape[1]))
-        return self.out_proj(y * F.silu(gate))
-
-    def convolve(self, u: Tensor) -> Tensor:
-        """Each channel of (B, T, E) over the tokens up to the present one.
-
-        One tap after another: over many short sequences it takes a sixth of the time of a
-        convolution's backward pass, over one long sequence as much.
-        """
-        taps = self.conv.weight[:, 0].T.to(u.dtype)  # (kernel, E)
-        padded = F.pad(u, (0, 0, len(taps) - 1, 0))
-        y = cast(Tensor, self.conv.bias).to(u.dtype)
-        for k, tap in enumerate(taps):
-            y = torch.addcmul(y, padded[:, k : k + u.shape[1]], tap)
-        return y
+        return self.out_proj(super().forward(x))
 
 
 class NormedScan(nn.Module):

@@ -28,7 +28,6 @@ from bandweave.raster.grid import tiles
 from bandweave.training.processes import best_device
 
 TILE = 256  # PAN pixels of a tile's side, without its margin
-REMEMBERED = 32  # PAN pixels beyond what convolutions see, in which the scan forgets
 # Windows of which statistics are collected, at most about so many. On two Landsat-7 pairs 64 of
 # them give images that are 0.04 and 0.02 digital numbers (rms) from what all 156 give.
 LOOKED_AT = 256
@@ -51,7 +50,8 @@ class Trained(Sharpener):
                 the model)
     device      'cpu', 'cuda', …; None for a GPU where there is one
 
-    Raises SceneMismatch for a pair of other bands or another ratio than the run's.
+    Raises SceneMismatch for a pair of other bands or another ratio than the run's, ConfigError for
+    a way that the run's model does not have.
     """
 
     single_threaded = True
@@ -65,11 +65,13 @@ class Trained(Sharpener):
         device: str | torch.device | None = None,
     ) -> None:
         run.check(pair)
+        if zero_shot is not None:
+            run.model.check_zero_shot(zero_shot)
         self._run, self._zero_shot = run, zero_shot
         self._device = torch.device(best_device() if device is None else device)
         self._model = run.model.to(self._device).eval()
         self._step = math.lcm(self._model.tile_step, run.ratio)
-        self._around = self._model.local_reach + REMEMBERED
+        self._around = self._model.local_reach + self._model.remembered
         height, width = pair.grid.height, pair.grid.width
         number = math.ceil(height / run.window) * math.ceil(width / run.window)
         self._share = min(LOOKED_AT / number, 1.0)

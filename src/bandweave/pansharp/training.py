@@ -48,7 +48,7 @@ def train_sharpener(
 
     pairs       (PAN file, MS file or one file a band) of each, at full resolution; or a YAML file
                 that lists them, and those to validate on
-    model       name of a preset: mmmamba, mmmamba_small, mmmamba_tiny
+    model       name of a preset: mmmamba, mmmamba_small, mmmamba_tiny, panmamba
     out         the run folder, which must not hold another run
     validation  pairs whose PSNR chooses the weights that are kept, with the option
                 `validate_every`; neither trained nor to be tested on

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
 from bandweave.comparison.plan import (
     Cell,
@@ -26,7 +26,7 @@ from bandweave.comparison.plan import (
 )
 from bandweave.errors import ConfigError
 from bandweave.models import SHARPENERS
-from bandweave.models.contract import ZeroShot
+from bandweave.models.contract import SharpeningModel
 from bandweave.pansharp.classical.methods import CLASSICAL
 from bandweave.pansharp.config import SECTIONS, PairFiles, SharpenConfig, option_groups
 from bandweave.pansharp.pair.files import Files
@@ -183,9 +183,11 @@ def _read_model(name: str, own: Mapping[str, Any], shared: Mapping[str, Any]) ->
     if preset in CLASSICAL:
         return {"method": preset}
     way = options.pop("zero_shot", None)
-    if way is not None and way not in get_args(ZeroShot):
-        ways = ", ".join(get_args(ZeroShot))
-        raise ConfigError(f"{name}: zero_shot is {way!r}; it is one of {ways}")
+    if way is not None:
+        try:
+            cast(type[SharpeningModel], SHARPENERS[preset].model).check_zero_shot(way)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
     stored = merged(
         {"model": {"name": preset}}, {key: dict(shared.get(key) or {}) for key in SECTIONS}
     )
