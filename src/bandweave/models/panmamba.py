@@ -193,7 +193,7 @@ class _Swap(nn.Module):
 
     def __init__(self, width: int, layer: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.half = width // 2
+        self.exchanged = width // 2
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in STREAMS)
         self.mambas = nn.ModuleList(layer() for _ in STREAMS)
 
@@ -203,7 +203,7 @@ class _Swap(nn.Module):
         residuals = [r + x for x, r in zip(xs, residuals, strict=True)]
         normed = [norm(r) for norm, r in zip(self.norms, residuals, strict=True)]
         swapped = [
-            torch.cat([other[..., : self.half], own[..., self.half :]], dim=-1)
+            torch.cat([other[..., : self.exchanged], own[..., self.exchanged :]], dim=-1)
             for own, other in zip(normed, reversed(normed), strict=True)
         ]
         return [mamba(x) for mamba, x in zip(self.mambas, swapped, strict=True)], residuals
