@@ -16,7 +16,7 @@ from bandweave.nn.clip.provenance import frozen_names
 from bandweave.nn.experts import RoutedExperts
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.schema import from_dict, to_dict
-from bandweave.training.checkpoint import load_model, restore, save_model, weights
+from bandweave.training.checkpoint import load_model, name_now, restore, save_model, weights
 from bandweave.training.config import TrainConfig
 from bandweave.training.optimizer import make_optimizer
 from tiny_clip import tiny_clip
@@ -163,6 +163,7 @@ def test_saved_and_loaded_it_answers_the_same(name, tmp_path):
     step(model)
     save_model(tmp_path / "model.safetensors", weights(model), {"config": to_dict(model.config)})
     tensors, stored = load_model(tmp_path / "model.safetensors")
+    assert [name_now(tensor) for tensor in tensors] == list(tensors)  # no name means another
     torch.manual_seed(99)
     config = from_dict(type(model.config), stored["config"])
     again = LAND_COVER[name].model(BANDS, CLASSES, config)

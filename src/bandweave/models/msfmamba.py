@@ -182,7 +182,7 @@ class Spectrum(nn.Module):
     def __init__(self, positions: int, config: MSFMambaConfig) -> None:
         super().__init__()
         channels = int(config.expand * positions)
-        enter = [nn.Linear(channels, channels, bias=False), nn.SiLU()]
+        before = [nn.Linear(channels, channels, bias=False), nn.SiLU()]
         self.norm = nn.LayerNorm(positions, eps=1e-6)
         self.scan = NormedScan(
             positions,
@@ -190,7 +190,7 @@ class Spectrum(nn.Module):
             config.state,
             math.ceil(positions / 16),
             sequences=2,
-            enter=nn.Sequential(*enter, *[Misread()] * config.as_published),
+            before=nn.Sequential(*before, *[Misread()] * config.as_published),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ class Branch(nn.Module):
             int(config.expand * width),
             config.state,
             math.ceil(width / 16),
-            enter=nn.Identity(),
+            before=nn.Identity(),
         )
 
     def forward(self, x: Tensor, *orders: ScanOrder) -> Tensor:

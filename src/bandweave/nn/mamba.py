@@ -95,7 +95,7 @@ class NormedScan(nn.Module):
     width, channels  D, E
     state, rank      N, R
     sequences        K of the orders that it is called with; each sequence has its own weights
-    enter            what the scan's tokens go through first; SiLU by default
+    before           what the scan's tokens go through first; SiLU by default
     gated            False: there is no g
     """
 
@@ -107,13 +107,13 @@ class NormedScan(nn.Module):
         rank: int,
         *,
         sequences: int = 1,
-        enter: nn.Module | None = None,
+        before: nn.Module | None = None,
         gated: bool = True,
     ) -> None:
         super().__init__()
         self.gated = gated
         self.in_proj = nn.Linear(width, channels * (1 + gated), bias=False)
-        self.enter = enter or nn.SiLU()
+        self.before = before or nn.SiLU()
         self.stream = StreamParameters(channels, state, rank, orders=sequences)
         self.out_proj = OutputProjection(channels, width)
 
@@ -126,7 +126,7 @@ class NormedScan(nn.Module):
         if self.gated:
             u, gate = u.chunk(2, dim=-1)
             gate = F.silu(gate)
-        u = self.enter(u)
+        u = self.before(u)
         delta, B, C = self.stream(u)
         each = []
         for order in orders:

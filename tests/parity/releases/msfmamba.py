@@ -62,7 +62,7 @@ def translate_scales(theirs, their, our):
 
 def translate_spectrum(theirs, their, our):
     op, scan = their + "self_attention.", our + "scan."
-    projects = {"in_proj": "in_proj", "proj": "enter.0", "out_proj": "out_proj.project"}
+    projects = {"in_proj": "in_proj", "proj": "before.0", "out_proj": "out_proj.project"}
     return {
         **rename(theirs, their, our, {"ln_1": "norm"}),
         **rename(theirs, op, scan, {"out_norm": "out_proj.norm"}),
