@@ -52,7 +52,7 @@ def test_half_a_scan_is_the_whole_one_without_outputs_behind_the_middle(backward
     u = torch.randn(2, 9, 4, dtype=torch.float64)
     half = slice(4, None) if backward else slice(0, 5)
     found = scan(u[:, half])
-    entered = torch.nn.functional.softplus(scan.enter(u))
+    entered = torch.nn.functional.softplus(scan.before(u))
     delta, B, C = scan.stream(entered)
     C = torch.zeros_like(C).index_copy_(2, torch.arange(9)[half], C[:, :, half])
     whole = selective_scan(

@@ -121,7 +121,7 @@ class Encoder(nn.Module):
     def __init__(self, config: MiMConfig) -> None:
         super().__init__()
         self.passes = config.passes
-        self.enter = nn.Sequential(
+        self.embed = nn.Sequential(
             nn.LayerNorm(config.embedding),
             nn.Linear(config.embedding, config.width),
             nn.LayerNorm(config.width),
@@ -131,7 +131,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x) + self.positions
+        x = self.embed(x) + self.positions
         for _ in range(self.passes):
             x = self.block(x)
         return torch.tanh(self.norm(x))
@@ -173,11 +173,11 @@ class PathScan(nn.Module):
     def __init__(self, width: int, state: int, backward: bool) -> None:
         super().__init__()
         self.backward = backward
-        self.enter = nn.Linear(width, width)  # a convolution over one token
+        self.before = nn.Linear(width, width)  # a convolution over one token
         self.stream = StreamParameters(width, state, rank=width, orders=1)
 
     def forward(self, u: Tensor) -> Tensor:
-        u = F.softplus(self.enter(u))
+        u = F.softplus(self.before(u))
         order = backward_order if self.backward else forward_order
         return scan_tokens(u, self.stream, order(u.shape[1]))
 

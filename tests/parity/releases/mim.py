@@ -9,9 +9,9 @@ PLACES = {  # ours: theirs
     "embed.0": "to_patch_embedding.1",
     "embed.1": "to_patch_embedding.2",
     "embed.2": "to_patch_embedding.3",
-    "encoder.enter.0": ENCODER + "to_patch_embedding.0",
-    "encoder.enter.1": ENCODER + "to_patch_embedding.1",
-    "encoder.enter.2": ENCODER + "to_patch_embedding.2",
+    "encoder.embed.0": ENCODER + "to_patch_embedding.0",
+    "encoder.embed.1": ENCODER + "to_patch_embedding.1",
+    "encoder.embed.2": ENCODER + "to_patch_embedding.2",
     "encoder.norm": ENCODER + "norm",
     "encoder.block.norm": ENCODER + "vim.norm",
     "encoder.block.gate": ENCODER + "vim.proj1",
@@ -47,8 +47,8 @@ def translate(theirs, numbers):
     for way in ("forward", "backward"):
         scan, ssm = f"encoder.block.{way}_scan.", f"{ENCODER}vim.{way}_ssm."
         ours |= {
-            scan + "enter.weight": theirs[f"{ENCODER}vim.{way}_conv1d.weight"][..., 0],
-            scan + "enter.bias": theirs[f"{ENCODER}vim.{way}_conv1d.bias"],
+            scan + "before.weight": theirs[f"{ENCODER}vim.{way}_conv1d.weight"][..., 0],
+            scan + "before.bias": theirs[f"{ENCODER}vim.{way}_conv1d.bias"],
             scan + "stream.project": theirs[ssm + "deltaBC_layer.weight"][None],
             scan + "stream.step_weight": theirs[ssm + "dt_proj_layer.weight"].T[None],
             scan + "stream.step_bias": theirs[ssm + "dt_proj_layer.bias"][None],
