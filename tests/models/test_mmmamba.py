@@ -13,7 +13,7 @@ from bandweave.nn.upsampling import upsample
 from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 from bandweave.schema import from_dict, to_dict
 
-SMALL = {"width": 8, "depth": 2, "residuals": 1, "state": 2, "mlp_ratio": 2.0}
+SMALL = {"attention_width": 8, "width": 8, "depth": 2, "residuals": 1, "state": 2, "mlp_ratio": 2.0}
 ABLATIONS = [
     {"fusion": "attention"},
     {"fusion": "concatenation"},
@@ -95,7 +95,7 @@ def test_every_ablation_learns_with_all_it_has(options):
         ({"expand": 0.1}, "expand is 0.1"),
         ({"mlp_ratio": math.inf}, "mlp_ratio is inf"),
         ({"residuals": -1}, "residuals is -1"),
-        ({"attention_width": 0}, "attention_width is 0; it must be 1 or more"),
+        ({"attention_width": -1}, "attention_width is -1; it must be 0 or more"),
     ],
 )
 def test_impossible_configs_are_refused(options, said):
@@ -268,3 +268,8 @@ def test_all_of_a_window_is_within_reach():
 )
 def test_corners_of_tiles(order, ratio, step):
     assert build(ratio=ratio, order=order).tile_step == step
+
+
+def test_the_tails_attention_is_a_quarter_as_wide():
+    assert build(width=20, attention_width=0).tail.attention.excite[0].weight.shape == (5, 20, 1, 1)
+    assert build(width=20).tail.attention.excite[0].out_channels == 8

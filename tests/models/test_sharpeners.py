@@ -15,6 +15,7 @@ from bandweave.training.optimizer import make_optimizer
 
 SMALL = {"width": 8, "depth": 2, "residuals": 1, "state": 2, "mlp_ratio": 2.0}
 SMALL |= {"single_layers": 2, "swaps": 1, "cross_layers": 2}
+SMALL |= {"attention_width": 8}  # fewer channels may all be dead
 
 pytestmark = pytest.mark.parametrize("name", SHARPENERS)
 

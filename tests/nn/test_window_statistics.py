@@ -33,12 +33,12 @@ def test_one_pixel_is_no_error():
 
 def test_channel_attention_by_hand():
     torch.manual_seed(0)
-    attention = ChannelAttention(8)
+    attention = ChannelAttention(8, 8)
     x = torch.randn(2, 8, 4, 5)
     r = attention.branch(x)
     scale = attention.excite(r.mean((2, 3), keepdim=True))
     torch.testing.assert_close(attention(x), x + r * scale)
-    plain = ChannelAttention(8, means=False)
+    plain = ChannelAttention(8, 8, means=False)
     torch.testing.assert_close(plain(x), x + plain.branch(x))
 
 
@@ -63,7 +63,7 @@ def test_group_norm_with_a_scenes_moments():
 
 def model():
     torch.manual_seed(0)
-    return nn.Sequential(HalfInstanceNorm(6), nn.Conv2d(6, 6, 1), ChannelAttention(6)).double()
+    return nn.Sequential(HalfInstanceNorm(6), nn.Conv2d(6, 6, 1), ChannelAttention(6, 8)).double()
 
 
 def windows(count=5):

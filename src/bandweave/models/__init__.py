@@ -286,14 +286,18 @@ SHARPENERS: dict[str, Preset[SharpeningModel]] = {  # patch: pixels of the MS im
     ),
     "mmmamba_small": Preset(
         MMMamba,
-        MMMambaConfig(width=16, depth=2, residuals=1, state=4, expand=1.5, mlp_ratio=2.0),
+        MMMambaConfig(
+            width=16, depth=2, residuals=1, state=4, expand=1.5, mlp_ratio=2.0, attention_width=8
+        ),
         about="MMMamba, 16 wide and 2 deep",
         samples={"patch": 32, "batch": 4},
         train={"lr": 3e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 2_500},
     ),
     "mmmamba_tiny": Preset(
         MMMamba,
-        MMMambaConfig(width=8, depth=1, residuals=1, state=2, expand=1.0, mlp_ratio=2.0),
+        MMMambaConfig(
+            width=8, depth=1, residuals=1, state=2, expand=1.0, mlp_ratio=2.0, attention_width=8
+        ),
         about="MMMamba, 8 wide and 1 deep: for demos and tests",
         samples={"patch": 8, "batch": 4},
         train={"lr": 5e-3, "weight_decay": 0.0, "clip": 4.0, "steps": 200},

@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,13 +55,16 @@ class MMMambaConfig:
     upsampling: Kernel = "bicubic"  # U; the release: nearest
     instance_norm: bool = True  # in the encoders, on half of the channels (release)
     channel_attention: bool = True  # in the tail (release); False: its convolutions alone
-    attention_width: int = 8  # channels between, in it; the release: a quarter of the width
+    attention_width: int = 0  # channels between, in it; 0: a quarter of the width (release)
+
+    former: ClassVar[dict[str, Any]] = {"attention_width": 8}  # of runs from before the option
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("width", "depth", "state", "window", "attention_width"):
+        for name in ("width", "depth", "state", "window"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
-        self._require("residuals", self.residuals >= 0, "0 or more")
+        for name in ("residuals", "attention_width"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
         channels = self.expand * self.width
         self._require("expand", 1 <= channels < math.inf, f"finite and 1/{self.width} or more")
         hidden = self.mlp_ratio * self.width

@@ -59,13 +59,13 @@ class PanMambaConfig:
     # release: dropped
     cross_norms: Literal[1, 2] = 1  # how often a cross layer applies its norms; the release: 2
     upsampling: Kernel = "bicubic"  # U; the release: nearest
-    attention_width: int = 8  # channels between, in the tail's attention: a quarter of the width
+    attention_width: int = 0  # channels between, in the tail's attention; 0: a quarter of the width
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("width", "state", "kernel", "attention_width", "cross_layers"):
+        for name in ("width", "state", "kernel", "cross_layers"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("residuals", "single_layers", "swaps"):
+        for name in ("residuals", "single_layers", "swaps", "attention_width"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         channels = self.expand * self.width
         self._require("expand", 1 <= channels < math.inf, f"finite and 1/{self.width} or more")

@@ -46,14 +46,14 @@ class Encoder(nn.Module):
 class Tail(nn.Module):
     """Features (B, H, W, D) to the detail that an interpolated image lacks, (B, C, H, W).
 
-    hidden  channels between, in the channel attention
+    hidden  channels between, in the channel attention; 0: a quarter of the width
     means   False: of the channel attention its convolutions alone
     """
 
-    def __init__(self, bands: int, width: int, hidden: int = 8, means: bool = True) -> None:
+    def __init__(self, bands: int, width: int, hidden: int = 0, means: bool = True) -> None:
         super().__init__()
         self.refine = nn.Conv2d(width, width, 3, padding=1)
-        self.attention = ChannelAttention(width, hidden, means)
+        self.attention = ChannelAttention(width, hidden or max(1, width // 4), means)
         self.out_proj = nn.Conv2d(width, bands, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

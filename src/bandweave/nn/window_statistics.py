@@ -154,9 +154,12 @@ class HalfInstanceNorm(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """x + r·σ(MLP(mean of r)), where r = conv-ReLU-conv of x; without `means` x + r."""
+    """x + r·σ(MLP(mean of r)), where r = conv-ReLU-conv of x; without `means` x + r.
 
-    def __init__(self, channels: int, hidden: int = 8, means: bool = True) -> None:
+    hidden  channels between the MLP's two layers
+    """
+
+    def __init__(self, channels: int, hidden: int, means: bool = True) -> None:
         super().__init__()
         self.means = means
         self.branch = nn.Sequential(
