@@ -6,6 +6,7 @@ A line of a page that is one of these is replaced when the pages are built:
                                                      the fields of a dataclass: type, default, text
     {{ presets m3amba }}                             a model's presets and what they change
     {{ presets }}                                    those of all land-cover models
+    {{ methods }}                                    what each model is, and how large
     {{ sharpeners }}                                 the classical sharpening methods
     {{ metrics }}                                    the scores of a land-cover map
     {{ sections }}                                   the sections of a land-cover report
@@ -90,6 +91,28 @@ def presets(model: str = "") -> str:
             f"| `{name}` | {', '.join(differing) or 'the paper’s'} | "
             f"{', '.join(other) or 'the defaults'} |"
         )
+    return "\n".join(lines)
+
+
+def methods() -> str:
+    """A table of the models in their papers' sizes: what they are, and how many numbers train."""
+    import torch
+
+    from bandweave.errors import WeightsError
+    from bandweave.models import LAND_COVER
+
+    lines = ["| `--model` | what it is | parameters |", "|---|---|---|"]
+    for name, preset in LAND_COVER.items():
+        if name.endswith(("_small", "_tiny")):
+            continue
+        bands = {"hsi": min(144, preset.components or 144), "lidar": 1}
+        try:
+            with torch.device("meta"):
+                model = preset.model(bands, [f"type {letter}" for letter in CLASSES], preset.config)
+            count = f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}"
+        except WeightsError:  # its CLIP is not on every machine
+            count = "with CLIP"
+        lines.append(f"| `{name}` | {preset.about} | {count} |")
     return "\n".join(lines)
 
 
@@ -309,9 +332,12 @@ def _mean(values: list[dict[str, Any]], score: str) -> float:
     return sum(found) / len(found) if found else math.nan
 
 
+CLASSES = "abcdefghijklmno"  # of Houston 2013: fifteen
+
 WRITERS = {
     "options": options,
     "presets": presets,
+    "methods": methods,
     "sharpeners": sharpeners,
     "metrics": metrics,
     "sections": sections,
