@@ -11,7 +11,15 @@ from bandweave.models.panmamba import PanMamba, PanMambaConfig
 from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 from bandweave.schema import from_dict, to_dict
 
-SMALL = {"width": 6, "residuals": 1, "single_layers": 1, "swaps": 1, "cross_layers": 2, "state": 2}
+SMALL = {
+    "attention_width": 8,
+    "width": 6,
+    "residuals": 1,
+    "single_layers": 1,
+    "swaps": 1,
+    "cross_layers": 2,
+    "state": 2,
+}
 OPTIONS = [
     {"residual": "dropped"},
     {"cross_norms": 2},
