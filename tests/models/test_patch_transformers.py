@@ -67,6 +67,30 @@ def test_few_bands_are_seen_among_zeros(model, config, bands):
     assert x.grad.flatten(2).any(2).all()
 
 
+@pytest.mark.parametrize(
+    ("bands", "width", "groups"), [(12, 64, 16), (13, 64, 8), (9, 24, 2), (10, 8, 2)]
+)
+def test_groups_of_mft_divide_its_maps(bands, width, groups):
+    net = MFT({"hsi": bands, "lidar": 1}, CLASSES, MFTConfig(width=width))
+    assert net.over_pixels[0].grouped.groups == groups
+
+
+def test_mft_starts_as_the_release_does():
+    """Tokens by the fans of tensors with a leading 1; Xavier in the MLPs, and there alone."""
+    torch.manual_seed(0)
+    net = MFT(HOUSTON, CLASSES, MFTConfig())
+    first, second, block = net.first_tokens, net.second_token, net.blocks[0]
+    expected = {
+        first.ask: 0.079,
+        first.values: 0.022,
+        second.ask: 0.125,
+        block.mlp[1].weight: (2 / (64 + 512)) ** 0.5,
+        block.out_proj.weight: (3 * 512) ** -0.5,  # PyTorch's default
+    }
+    for weight, deviation in expected.items():
+        assert weight.std().item() == pytest.approx(deviation, rel=0.3)
+
+
 def test_exvit_takes_a_batch_of_one():
     net = ExViT({"a": 2, "b": 1}, CLASSES, ExViTConfig(patch=3)).train()
     logits = net({"a": torch.randn(1, 2, 3, 3), "b": torch.randn(1, 1, 3, 3)}).logits
@@ -82,7 +106,7 @@ def test_exvit_takes_a_batch_of_one():
         (ExViTConfig, {"heads": 0}, "heads is 0; it must be 1 or more"),
         (HCTConfig, {"patch": 4}, "patch is 4; it must be 5 or more"),
         (HCTConfig, {"heads": 7}, "width is 64; it must be a multiple of heads=7"),
-        (HCTConfig, {"hidden": (8, 0)}, "hidden is "),
+        (HCTConfig, {"hidden_second": 0}, "hidden_second is 0; it must be 1 or more"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(config, options, message):

@@ -22,11 +22,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
-from bandweave.models.patch_model import PatchModel
+from bandweave.models.patch_model import PatchModel, pad_bands
 from bandweave.nn.attention import (
     MapTokens,
     SelfAttention,
@@ -49,18 +48,25 @@ class HCTConfig:
     width: int = 64  # D
     tokens: int = 4  # n, of each source
     heads: int = 8  # of the attention among a source's tokens
-    hidden: tuple[int, int] = (8, 8)  # channels within the MLPs of the first and the second source
+    hidden: int = 8  # channels within the MLP of the first source
+    hidden_second: int = 8  # … of the second
     cross_heads: int = 8  # of the attention to the other source's tokens
     cross_width: int = 64  # channels of such a head
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        sizes = ("width", "tokens", "heads", "cross_heads", "cross_width")
+        sizes = (
+            "width",
+            "tokens",
+            "heads",
+            "hidden",
+            "hidden_second",
+            "cross_heads",
+            "cross_width",
+        )
         check_ranges(self, {"patch": 5, **dict.fromkeys(sizes, 1)}, shares=["dropout"])
         if self.width % self.heads:
             raise ConfigError(f"width is {self.width}; it must be a multiple of heads={self.heads}")
-        if len(self.hidden) != 2 or min(self.hidden) < 1:
-            raise ConfigError(f"hidden is {self.hidden}; it must be two numbers, each 1 or more")
 
 
 class HCT(PatchModel):
@@ -79,7 +85,6 @@ class HCT(PatchModel):
         first, second = self.source_bands
         width = config.width
         count = max(first, COVERED)
-        self.around = ((count - first) // 2, count - first - (count - first) // 2)
         self.over_bands = nn.Sequential(
             nn.Conv3d(1, MAPS, COVERED, padding=0), nn.BatchNorm3d(MAPS), nn.ReLU()
         )
@@ -96,14 +101,14 @@ class HCT(PatchModel):
                 hidden,
                 config.dropout,
             )
-            for hidden in config.hidden
+            for hidden in (config.hidden, config.hidden_second)
         )
         self.crosses = nn.ModuleList(CrossTokenAttention(config) for _ in self.source_bands)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, self.outputs))
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
         """Logits (B, K·R²) of the first source and the second, (B, C, p, p) and (B, C₂, p, p)."""
-        x = F.pad(sources[0], (0, 0, 0, 0, *self.around))
+        x = pad_bands(sources[0], COVERED)
         x = self.over_pixels(self.over_bands(x[:, None]).flatten(1, 2))
         first, second = (
             encoder(self._make_sequence(each))

@@ -16,13 +16,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.models.patch_model import PatchModel
+from bandweave.models.patch_model import PatchModel, pad_bands
 from bandweave.schema import check_ranges
 
 CHANNELS = {7: 8, 5: 16, 3: 32}  # of the 3-D convolutions, by the bands that one covers
+COVERED = 1 + sum(covered - 1 for covered in CHANNELS)  # bands, by all of them
 FLAT = 64  # channels of the 2-D convolution
 DENSE = (256, 128)
 
@@ -51,16 +51,15 @@ class HybridSN(PatchModel):
     ) -> None:
         super().__init__(bands, classes, config.patch, 1, ratios, output_ratio)
         self.config = config
-        taken = sum(covered - 1 for covered in CHANNELS)
-        count = max(self.source_bands[0], taken + 1)
-        missing = count - self.source_bands[0]
-        self.around = (missing // 2, missing - missing // 2)  # bands of zeros
+        count = max(self.source_bands[0], COVERED)
         before, layers = 1, []
         for covered, after in CHANNELS.items():
             layers += [nn.Conv3d(before, after, (covered, 3, 3)), nn.ReLU()]
             before = after
         self.over_bands = nn.Sequential(*layers)
-        self.over_pixels = nn.Sequential(nn.Conv2d(before * (count - taken), FLAT, 3), nn.ReLU())
+        self.over_pixels = nn.Sequential(
+            nn.Conv2d(before * (count - COVERED + 1), FLAT, 3), nn.ReLU()
+        )
         widths = [FLAT * (config.patch - 8) ** 2, *DENSE]
         dense: list[nn.Module] = []
         for wide, narrow in itertools.pairwise(widths):
@@ -69,6 +68,6 @@ class HybridSN(PatchModel):
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
         """Logits (B, K·R²) of all layers side by side, (B, C, p, p)."""
-        x = F.pad(sources[0], (0, 0, 0, 0, *self.around))
+        x = pad_bands(sources[0], COVERED)
         x = self.over_bands(x[:, None])  # (B, 32, C-12, p-6, p-6)
         return self.head(self.over_pixels(x.flatten(1, 2)).flatten(1))

@@ -16,21 +16,21 @@ What `tokenizer` 'pixel' has instead: y is one channel, so its token is one numb
 
 `as_published` is the released code: its pixel variant gives no positions to the encoder, which the
 paper does. In both, all heads share one projection of their own eighth of the features, and the
-grouped convolution has 16 groups (D / 4), or 8 where those do not divide the maps; the paper has
-full projections, and 4 groups. Fewer than 9 bands get zeros around them.
+grouped convolution has 16 groups (D / 4), or as many of them as divide the maps; the paper has full
+projections, and 4 groups. Fewer than 9 bands get zeros around them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
-from bandweave.models.patch_model import PatchModel
+from bandweave.models.patch_model import PatchModel, pad_bands
 from bandweave.nn.attention import MapTokens, attend, dense_layers, flatten_map, split_heads
 from bandweave.schema import check_choices, check_ranges
 
@@ -81,7 +81,6 @@ class MFT(PatchModel):
         first, second = self.source_bands
         width, pixel = config.width, config.tokenizer == "pixel"
         count = max(first, COVERED)
-        self.around = ((count - first) // 2, count - first - (count - first) // 2)
         self.over_bands = nn.Sequential(
             nn.Conv3d(1, MAPS, (COVERED, 3, 3), padding=(0, 1, 1)), nn.BatchNorm3d(MAPS), nn.ReLU()
         )
@@ -104,13 +103,11 @@ class MFT(PatchModel):
         )
         self.norm = nn.LayerNorm(width, EPS)
         self.head = nn.Linear(width, self.outputs)
-        for block in self.blocks:
-            block.apply(_initialise)
         _initialise(self.head)
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
         """Logits (B, K·R²) of the first source and the second, (B, C, p, p) and (B, C₂, p, p)."""
-        x = F.pad(sources[0], (0, 0, 0, 0, *self.around))
+        x = pad_bands(sources[0], COVERED)
         x = self.over_pixels(self.over_bands(x[:, None]).flatten(1, 2))
         tokens = [
             self.second_token(flatten_map(self.of_second(sources[1]))),
@@ -128,7 +125,7 @@ class HetConv(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        groups = after // 4 if before % (after // 4) == 0 else after // 8
+        groups = math.gcd(before, after // 4)
         self.grouped = nn.Conv2d(before, after, 3, padding=1, groups=groups)
         self.full = nn.Conv2d(before, after, 1)
 
@@ -152,6 +149,7 @@ class ClassTokenBlock(nn.Module):
         self.out_proj = nn.Linear(HEADS * width, width)
         self.dropout = nn.Dropout(dropout)
         self.mlp = nn.Sequential(nn.LayerNorm(width, EPS), *dense_layers(width, hidden, dropout))
+        self.mlp.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         shares = split_heads(self.norm(x), HEADS)  # (B, h, T, D / h)
@@ -162,7 +160,7 @@ class ClassTokenBlock(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """The release's start of dense layers with a bias: Xavier uniform, and biases of about 0."""
-    if isinstance(module, nn.Linear) and module.bias is not None:
+    """The release's start of an MLP and of the head: Xavier uniform, and biases of about 0."""
+    if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.normal_(module.bias, std=1e-6)

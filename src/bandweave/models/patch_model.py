@@ -125,3 +125,13 @@ def fit_patch(x: Tensor, patch: int) -> Tensor:
     top, left = patch // 2 - height // 2, patch // 2 - width // 2
     right, bottom = patch - left - width, patch - top - height
     return F.pad(x, (left, right, top, bottom))  # what is negative is cut
+
+
+def pad_bands(x: Tensor, least: int) -> Tensor:
+    """Patches (B, C, h, w) with bands of zeros around theirs, where those are fewer than `least`.
+
+    >>> pad_bands(torch.ones(1, 2, 1, 1), 5).flatten().tolist()
+    [0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+    missing = max(0, least - x.shape[1])
+    return F.pad(x, (0, 0, 0, 0, missing // 2, missing - missing // 2))
