@@ -31,6 +31,7 @@ from papers.pages import DASH, markdown
 from papers.printed import Cost, Paper
 
 SCAN = 4.5  # multiply-adds a state, channel and step
+TEMPLATE = [320, 1125, 539, 320]  # a photo of a
 SENTENCE = [49406, 320, 1, 2, 49407]  # tokens of a class; what they are changes no count
 
 
@@ -72,7 +73,8 @@ def shapes_of(paper: Paper, cost: Cost) -> nn.Module:
         options = merged(options, {"clip": {"architecture": {}}})  # ViT-B/16's
     if paper.model == "cf_ipt":
         shape = {"vision": asdict(VisionArchitecture()), "text": asdict(TextArchitecture()),
-                 "scale": 100.0, "tokens": [SENTENCE] * cost.classes}  # fmt: skip
+                 "scale": 100.0, "tokens": [SENTENCE] * cost.classes,
+                 "template": TEMPLATE}  # fmt: skip
         options = merged(options, {"clip": {"architecture": shape}})
     config = LandCoverConfig.read({"model": {"name": paper.model, **options}}).model
     make, classes = LAND_COVER[paper.model].model, ["grass"] * cost.classes
@@ -115,13 +117,19 @@ def towers_of_shapes() -> Iterator[None]:
 
         return built
 
+    def no_words(clip: prompted_clip.PromptedClip) -> torch.Tensor:
+        return torch.empty(0, clip.text.hidden_size)
+
+    words = prompted_clip.PromptedClip.template_words
     for name, build in kept.items():
         setattr(prompted_clip, name, of_shapes(build))
+    prompted_clip.PromptedClip.template_words = no_words  # type: ignore[method-assign]
     try:
         yield
     finally:
         for name, build in kept.items():
             setattr(prompted_clip, name, build)
+        prompted_clip.PromptedClip.template_words = words  # type: ignore[method-assign]
 
 
 @contextmanager
