@@ -86,7 +86,8 @@ def map_scene(
     predictor = run.predictor(
         scene.reference, precision=precision, overlap=overlap, tta=tta, batch=batch
     )
-    scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
+    picks = match_layers(run.layers, scene, match_bands)
+    scene = with_bands(scene, picks)
     if len(places) > 1 and not run.gives_probabilities:
         log.warning("the run gives each pixel a class and no probability: it has all of it, 1")
     return write_map(

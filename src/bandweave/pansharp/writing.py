@@ -112,9 +112,9 @@ def _describe(
 
     Bands without a name in the file have the sensor's.
     """
-    kept = {key: value for key, value in read_tags(pair.ms).items() if not key.startswith(TAG)}
     unnamed = sensor.name != "generic" and counted_names(pair.names)
     facts = read_band_facts(pair.ms, sensor.bands if unnamed else pair.names)
+    kept = {key: value for key, value in read_tags(pair.ms).items() if not key.startswith(TAG)}
     made = {"version": version("bandweave"), "sensor": sensor.name, "ratio": str(pair.ratio)}
     ours = {f"{TAG}{key.upper()}": value for key, value in {**made, **made_by}.items()}
     return facts, {**kept, "TIFFTAG_SOFTWARE": f"bandweave {version('bandweave')}", **ours}

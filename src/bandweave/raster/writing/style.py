@@ -78,9 +78,11 @@ def qml(categories: Sequence[Category]) -> str:
 
 def write_styles(path: Path, classes: Sequence[Category], outputs: OutputSet) -> None:
     """Write class names and colours beside a map, for GDAL and for QGIS."""
+    texts = {path.with_suffix(".qml"): qml(classes)}
     if path.suffix != ".vrt":  # which has the names in itself
-        outputs.text(path.with_name(path.name + ".aux.xml"), aux_xml(classes), beside=True)
-    outputs.text(path.with_suffix(".qml"), qml(classes), beside=True)
+        texts[path.with_name(path.name + ".aux.xml")] = aux_xml(classes)
+    for file, text in texts.items():
+        outputs.text(file, text, beside=True)
 
 
 def build_vrt(
