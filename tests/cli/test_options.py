@@ -75,7 +75,7 @@ numbers = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(options=numbers, equals=st.booleans(), full=st.booleans())
 def test_flags_and_a_file_mean_the_same(options, equals, full):
     """Any options, by their full names or the shortest ends that are clear."""

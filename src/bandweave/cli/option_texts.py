@@ -9,8 +9,10 @@ import re
 import textwrap
 import tokenize
 from dataclasses import fields
+from functools import cache
 
 
+@cache
 def read_option_texts(config: type) -> dict[str, str]:
     """The text of each field of a dataclass, by its name; fields without one are left out.
 

@@ -52,7 +52,8 @@ class ConfigParser:
         title  what its section is called in the help
         """
         group = self.parser.add_argument_group(title or path)
-        hints, texts = typing.get_type_hints(type(config)), read_option_texts(type(config))
+        kind: type = type(config)
+        hints, texts = typing.get_type_hints(kind), read_option_texts(kind)
         nested = []
         for field in dataclasses.fields(config):
             value, name = getattr(config, field.name), f"{path}.{field.name}"
