@@ -166,8 +166,9 @@ class Begun:
 @pytest.fixture(scope="session")
 def fork_server() -> BaseContext:
     """Processes that are forked from one that has imported what takes seconds, and done nothing."""
-    used = ("lightning_fabric", "sklearn.neighbors", "bandweave.pansharp.comparison.cell")
-    multiprocessing.set_forkserver_preload([*used, "bandweave.landcover.comparison.cell"])
+    used = ["lightning_fabric", "torch._dynamo", "sklearn.neighbors"]
+    used += [f"bandweave.{task}.comparison.cell" for task in ("landcover", "pansharp")]
+    multiprocessing.set_forkserver_preload(used)
     return multiprocessing.get_context("forkserver")
 
 

@@ -64,8 +64,8 @@ def varying(tmp_path_factory):
 def run(tmp_path_factory):
     """A run of one step, on registered pairs of ratio 4 and two bands of QuickBird."""
     folder = tmp_path_factory.mktemp("run")
-    made = simulated_pair(folder / "pair", size=(48, 64), ratio=4, bands=2)
-    options = {"steps": 1, "patch": 2, "batch": 1, "quiet": True}
+    made = simulated_pair(folder / "pair", size=(160, 160), ratio=4, bands=2)
+    options = {"steps": 1, "patch": 8, "batch": 1, "quiet": True}
     train_sharpener(
         [(made.pan, made.ms)], "mmmamba_tiny", folder / "run", sensor="quickbird", register=True,
         **options,

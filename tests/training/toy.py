@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ def config(steps: int = 12, **options) -> TrainConfig:
 
 def serve() -> None:
     """Imports are paid once; torch computes in the children only, so that forking is safe."""
+    for name in ("lightning_fabric", "torch._dynamo"):  # what the first training imports
+        import_module(name)
     for line in sys.stdin:
         out, steps, pause = line.split()
         child = os.fork()

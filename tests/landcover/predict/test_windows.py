@@ -152,7 +152,7 @@ def test_accumulator_rolls_down():
     assert (logits[:, 1:] == 0).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     height=st.integers(1, 30),
     width=st.integers(1, 30),

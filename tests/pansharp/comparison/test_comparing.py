@@ -21,7 +21,7 @@ from bandweave.pansharp.pair.open import open_pair
 from bandweave.pansharp.scoring import score_sharpeners, trained
 from bandweave.pansharp.simulate import simulated_pair
 
-TINY = {"model": "mmmamba_tiny", "patch": 8, "batch": 1, "steps": 3, "checkpoint_every": 1}
+TINY = {"model": "mmmamba_tiny", "patch": 16, "batch": 1, "steps": 3, "checkpoint_every": 1}
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +332,7 @@ def test_ground_that_is_in_both_is_told(tmp_path, caplog):
 
 
 def words_of(lists, out):
-    own = ["--patch=8", "--batch=1", "--steps=3", "--checkpoint-every=1"]
+    own = ["--patch=16", "--batch=1", "--steps=3", "--checkpoint-every=1"]
     lists_of = ["--pairs", lists / "train.yaml", "--test", lists / "test.yaml"]
     models = ["--models", "mmmamba_tiny,gsa,bicubic", "--sensor", "quickbird"]
     words = ["sharpen-compare", *models, *lists_of, "--seeds", "2", *own, "--out", out]
