@@ -57,10 +57,10 @@ def test_classes_share_the_ground_out():
     codes = np.zeros((150, 70), np.int16)
     codes[100:] = 1
     codes[0, 0] = -1
-    found = GroundArea(grid).by_class(codes, grid.window, 3)
+    found = GroundArea(grid).sum_by_class(codes, grid.window, 3)
     north, south = band_hectares(59, 60, 0.7), band_hectares(58.5, 59, 0.7)
     assert found == pytest.approx([north, south, 0], rel=1e-3)
-    part = GroundArea(grid).by_class(codes[100:, 10:], Window(100, 10, 50, 60), 3)
+    part = GroundArea(grid).sum_by_class(codes[100:, 10:], Window(100, 10, 50, 60), 3)
     assert part == pytest.approx([0, south * 6 / 7, 0], rel=1e-5)
 
 

@@ -13,7 +13,7 @@ from bandweave.cli.comparison_options import (
 )
 from bandweave.cli.options import ConfigParser
 from bandweave.data.samples.crops import SampleConfig
-from bandweave.data.splits.roles import SplitConfig
+from bandweave.data.splits.protocols import SplitConfig
 from bandweave.landcover.baselines.methods import METHODS
 from bandweave.models import LAND_COVER
 from bandweave.training.config import TrainConfig

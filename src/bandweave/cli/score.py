@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bandweave.cli.arguments import SCENE, add_common, add_folder
 from bandweave.cli.options import ConfigParser
 from bandweave.data.scenefile.argument import scene_from
-from bandweave.data.splits.roles import SplitConfig
+from bandweave.data.splits.protocols import SplitConfig
 
 DESCRIPTION = """\
 Score a run on the test pixels of a split of a scene, each pixel once. Prints the table and writes

@@ -67,17 +67,17 @@ class GroundArea:
         twice = np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))
         return abs(float(twice)) / 2 / 1e4
 
-    def by_class(self, codes: np.ndarray, origin: Window, classes: int) -> np.ndarray:
-        """Hectares of each class index (K,) float64 in a window `origin` of the grid.
+    def sum_by_class(self, codes: np.ndarray, origin: Window, classes: int) -> np.ndarray:
+        """Sum the hectares of each class index (K,) float64 in a window `origin` of the grid.
 
         codes  (h, w) class indices; what is negative is of no class
         """
-        total, side = np.zeros(classes, np.float64), self._block
-        for top in range(0, codes.shape[0], side):
-            for left in range(0, codes.shape[1], side):
-                block = codes[top : top + side, left : left + side]
-                counts = np.bincount(block[block >= 0], minlength=classes)
-                if counts.any():
-                    where = Window(origin.row + top, origin.col + left, *block.shape)
-                    total += counts * (self.hectares(where) / block.size)
+        total = np.zeros(classes, np.float64)
+        for window in origin._replace(height=codes.shape[0], width=codes.shape[1]).divide(
+            self._block
+        ):
+            block = codes[window.slices((origin.row, origin.col))]
+            counts = np.bincount(block[block >= 0], minlength=classes)
+            if counts.any():
+                total += counts * (self.hectares(window) / block.size)
         return total

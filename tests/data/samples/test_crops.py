@@ -254,19 +254,6 @@ def test_the_drawn_pixel_lies_anywhere_in_the_crop():
     assert set(places) == set(range(16))
 
 
-def test_an_epoch_counts_crops_with_training_pixels():
-    scene = make_scene((24, 25), (3, 3), ratio=1)
-    for part in scene.parts:
-        part.labels.values[:] = IGNORED
-    scene.parts[0].labels.values[0, :13] = 0
-    scene.parts[0].labels.values[23, 24] = 1
-    scene.parts[1].labels.values[0, 0] = 2
-    sampler = make_sampler(scene, crop=6, batch=2)
-    assert sampler.crops_per_epoch == 3 + 1 + 1
-    assert sampler.steps_per_epoch() == 3
-    assert sampler.steps_per_epoch(world=2) == 2
-
-
 def test_all_eight_orientations_occur_and_are_different():
     square = np.arange(9).reshape(3, 3)
     views = {orient(square, bool(m), t).tobytes() for m in (0, 1) for t in range(4)}

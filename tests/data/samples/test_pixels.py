@@ -133,15 +133,6 @@ def test_no_data_in_the_middle_is_no_label():
     assert sampler._make_example(beside)[1].item() == HIDDEN
 
 
-def test_an_epoch_is_every_pixel_with_training_labels():
-    scene = make_scene((4, 5))
-    labels = scene.parts[0].labels.values
-    labels[...] = IGNORED
-    labels[0, 0] = labels[1, 1] = labels[7, 9] = 1  # two of them in one pixel of the grid
-    assert make_sampler(scene, batch=2).crops_per_epoch == 2
-    assert make_sampler(scene, batch=2).steps_per_epoch() == 1
-
-
 def test_whole_parts_are_no_patches():
     with pytest.raises(ConfigError, match="crop 0"):
         make_sampler(make_scene(), crop=0)

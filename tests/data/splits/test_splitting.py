@@ -12,8 +12,7 @@ from rasterio.transform import Affine
 import bandweave as bw
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, Part, Scene
 from bandweave.data.splits.masks import distance, labels_with_data, regrid
-from bandweave.data.splits.protocols import SPLITS, Protocol
-from bandweave.data.splits.roles import SplitConfig
+from bandweave.data.splits.protocols import SPLITS, Protocol, SplitConfig
 from bandweave.data.splits.splitting import GUARD, ROLES, TEST, TRAIN, UNUSED, VALIDATION, split
 from bandweave.errors import ConfigError, GridMismatch, LabelError, SplitError
 from bandweave.raster.formats.arrays import ArraySource

@@ -118,21 +118,6 @@ class CropSampler:
         each = sum((4 * self.scaling.bands(n) + 1) * self.ratios[n] ** 2 for n in self.layers)
         return pixels * each / 2**20
 
-    @property
-    def crops_per_epoch(self) -> int:
-        """Crops side by side that it takes to cover every training pixel once."""
-        size = self.config.crop * self.split.ratio
-        number = 0
-        for labels in self._labels:
-            rows, cols = np.nonzero(labels != IGNORED)
-            across = -(-labels.shape[1] // size)
-            number += np.unique(rows // size * across + cols // size).size
-        return number
-
-    def steps_per_epoch(self, world: int = 1) -> int:
-        """Steps of `world` processes that draw as many crops as cover the training pixels once."""
-        return -(-self.crops_per_epoch // (self.config.batch * world))
-
     def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         """The batch of a step and process.
 

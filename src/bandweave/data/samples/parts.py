@@ -9,7 +9,7 @@ import numpy as np
 from bandweave.data.samples.augment import draw_orientation
 from bandweave.data.samples.crops import CropSampler, Drawn, SampleConfig
 from bandweave.data.scaling import Scaling
-from bandweave.data.scene import IGNORED, Scene
+from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import Split
 from bandweave.raster.grid import Window
 
@@ -33,11 +33,6 @@ class PartSampler(CropSampler):
         shares = [np.bincount(w, minlength=len(scene.parts)) / max(w.size, 1) for w in within]
         self._weights = classes @ np.stack(shares)  # (parts,)
         self._sizes = np.array([(p.grid.height, p.grid.width) for p in scene.parts])
-
-    @property
-    def crops_per_epoch(self) -> int:
-        """Parts with training pixels."""
-        return sum(bool((labels != IGNORED).any()) for labels in self._labels)
 
     def _draw_batch(self, first: int) -> Iterator[Drawn]:
         augment, weights, odd = self.config.augment, self._weights, 0

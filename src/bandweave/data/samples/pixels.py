@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from bandweave.data.samples.crops import CropSampler, Drawn
-from bandweave.data.scene import IGNORED
 from bandweave.raster.grid import Window
 
 
@@ -16,15 +15,6 @@ class PixelSampler(CropSampler):
     than the grid, the pixel of the grid that holds it is in the middle, and all training labels in
     that are what is learnt there. A patch may reach out of the part, and is 0 there.
     """
-
-    @property
-    def crops_per_epoch(self) -> int:
-        """Pixels of the grid with training labels."""
-        ratio, number = self.split.ratio, 0
-        for labels in self._labels:
-            rows, cols = np.nonzero(labels != IGNORED)
-            number += np.unique(rows // ratio * labels.shape[1] + cols // ratio).size
-        return number
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
         part, row, col = self._draw_pixel(rng)

@@ -8,15 +8,8 @@ import numpy as np
 
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.masks import distance, labels_with_data
-from bandweave.data.splits.roles import (
-    GUARD,
-    ROLES,
-    TEST,
-    TRAIN,
-    UNUSED,
-    VALIDATION,
-    SplitConfig,
-)
+from bandweave.data.splits.protocols import SplitConfig
+from bandweave.data.splits.roles import GUARD, ROLES, TEST, TRAIN, UNUSED, VALIDATION
 from bandweave.data.splits.stratify import (
     NO_UNIT,
     balance_sides,

@@ -8,7 +8,7 @@ import numpy as np
 
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.assign import FEW_BLOCKS, Drawing
-from bandweave.data.splits.roles import BLOCK, SplitConfig
+from bandweave.data.splits.protocols import BLOCK, SplitConfig
 from bandweave.errors import SplitError
 
 SIZES = (64, 48, 32, 24, 16, 12, 8, 6, 4)  # px of the label grid, tried in place of another

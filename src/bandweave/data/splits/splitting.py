@@ -18,16 +18,8 @@ import numpy as np
 from bandweave.data.scene import ClassInfo, Part, Scene
 from bandweave.data.splits.block_size import draw
 from bandweave.data.splits.masks import distance
-from bandweave.data.splits.roles import (
-    GUARD,
-    GUARD_WIDTH,
-    ROLES,
-    TEST,
-    TRAIN,
-    UNUSED,
-    VALIDATION,
-    SplitConfig,
-)
+from bandweave.data.splits.protocols import GUARD_WIDTH, SplitConfig
+from bandweave.data.splits.roles import GUARD, ROLES, TEST, TRAIN, UNUSED, VALIDATION
 from bandweave.errors import ConfigError, LabelError
 
 __all__ = [

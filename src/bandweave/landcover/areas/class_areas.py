@@ -95,7 +95,7 @@ def measure_areas(
         for row, indices in map_rows(path, codes):
             if grounds:
                 window = Window(row, 0, *indices.shape)
-                mapped += grounds[index].by_class(indices, window, len(names))
+                mapped += grounds[index].sum_by_class(indices, window, len(names))
             else:
                 mapped += np.bincount(indices[indices >= 0], minlength=len(names))
             if places is not None:

@@ -26,8 +26,7 @@ import numpy as np
 
 from bandweave.data.match import describe_layers
 from bandweave.data.scene import Scene
-from bandweave.data.splits.protocols import SPLITS
-from bandweave.data.splits.roles import Context, SplitConfig
+from bandweave.data.splits.protocols import SPLITS, Context, SplitConfig
 from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split, split
 from bandweave.errors import ConfigError, RunError, SplitError
 from bandweave.landcover.audit.result import PROTOCOLS, Audit, write_page

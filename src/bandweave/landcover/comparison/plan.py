@@ -22,8 +22,7 @@ from bandweave.comparison.plan import (
     read_seeds,
 )
 from bandweave.data.scene import Scene
-from bandweave.data.splits.protocols import SPLITS
-from bandweave.data.splits.roles import SplitConfig
+from bandweave.data.splits.protocols import SPLITS, SplitConfig
 from bandweave.errors import ConfigError, SplitError
 from bandweave.landcover.baselines.methods import METHODS
 from bandweave.landcover.config import AnyConfig, ClassicalConfig, LandCoverConfig

@@ -199,15 +199,16 @@ def _read_grid_mapping(dataset: Any, file: Any) -> CRS | None:
     return None
 
 
+def get_own(group: Any, name: str) -> Any:
+    """Get what a group holds under a name; None for a link, which may lead to another file."""
+    return group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+
+
 def _find_dataset(group: Any, path: str) -> Any:
     """A dataset of this very file by its path; None where there is none, or a link to another."""
     item = group
     for name in path.split("/"):
-        if not isinstance(item, h5py.Group) or not isinstance(
-            item.get(name, getlink=True), h5py.HardLink
-        ):
-            return None
-        item = item[name]
+        item = get_own(item, name) if isinstance(item, h5py.Group) else None
     if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
         return None
     return item

@@ -17,7 +17,7 @@ import scipy.sparse
 
 from bandweave.errors import FileError
 from bandweave.raster.formats.array_files import ArrayFile
-from bandweave.raster.formats.hdf5.facts import read_facts
+from bandweave.raster.formats.hdf5.facts import get_own, read_facts
 from bandweave.raster.formats.hdf5.heaps import check_heaps
 from bandweave.raster.formats.stored import (
     MOST_LISTED,
@@ -50,15 +50,7 @@ class Hdf5File(ArrayFile):
         """All arrays, by their keys."""
         for name in self._file:
             if not name.startswith("#"):  # MATLAB's store of what cells refer to
-                yield from self._walk(
-                    name, self._get_own(self._file, name), {self._file.id.__hash__()}
-                )
-
-    def _get_own(self, group: Any, name: str) -> Any:
-        """Get what a group holds under a name; None for a link, which may lead to another file."""
-        if isinstance(group.get(name, getlink=True), h5py.HardLink):
-            return group[name]
-        return None
+                yield from self._walk(name, get_own(self._file, name), {self._file.id.__hash__()})
 
     def _walk(self, key: str, item: Any, above: set[int], depth: int = 0) -> Iterator[Entry]:
         if item is None or depth > _DEPTH:
@@ -70,7 +62,7 @@ class Hdf5File(ArrayFile):
                 yield Entry(key, _read_sparse_shape(item), "sparse")
             elif address not in above:
                 for name in item:
-                    child = self._get_own(item, name)
+                    child = get_own(item, name)
                     yield from self._walk(f"{key}/{name}", child, above | {address}, depth + 1)
         elif isinstance(item, h5py.Dataset):
             if h5py.check_ref_dtype(item.dtype) is not None:
