@@ -12,9 +12,9 @@ from bandweave.models import LAND_COVER
 from bandweave.models.patch_model import PatchModel
 from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
-from bandweave.nn.clip.provenance import frozen_names
 from bandweave.nn.experts import RoutedExperts
 from bandweave.nn.output import HIDDEN, IGNORED
+from bandweave.nn.provenance import frozen_names
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.checkpoint import load_model, name_now, restore, save_model, weights
 from bandweave.training.config import TrainConfig
@@ -23,6 +23,7 @@ from tiny_clip import tiny_clip
 
 CLASSES = ["grass", "tree", "roof"]
 SMALL = {"width": 8, "depth": 2, "state": 4, "mlp_ratio": 2.0, "hidden": 8}
+SMALL |= {"input": "learned", "image_size": 80}  # of a frozen encoder: what single pixels need
 SIDES = 5, 9  # px of a patch: the smaller one, for models that can be made for it
 
 

@@ -9,8 +9,9 @@ from bandweave.data import scene as data_scene
 from bandweave.errors import ConfigError
 from bandweave.models import LAND_COVER
 from bandweave.models.m3amba import M3amba, M3ambaConfig
-from bandweave.nn.clip.guidance import ClipConfig, frozen_names
+from bandweave.nn.clip.guidance import ClipConfig
 from bandweave.nn.output import HIDDEN, IGNORED
+from bandweave.nn.provenance import frozen_names
 from bandweave.schema import from_dict, to_dict
 
 BANDS = {"hsi": 6, "lidar": 1}

@@ -83,13 +83,20 @@ def _trained(stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[t
     ]
 
 
+def _published(model: Mapping[str, Any]) -> str:
+    """The published weights in a model, in few words."""
+    if "weights" in model:
+        return f"encoder {model['weights']}"
+    return f"clip {model.get('clip', {}).get('mode', 'none')}"
+
+
 def _land_cover(stored: Mapping[str, Any]) -> list[tuple[str, str]]:
     config, name = stored["config"], stored["config"]["model"]["name"]
     if "chosen" in stored:
         chosen = [f"{key.rpartition('__')[2]} {value:g}" for key, value in stored["chosen"].items()]
         model = ", ".join([f"{name}, a classical method", *chosen])
     else:
-        model = f"{name}, clip {config['model'].get('clip', {}).get('mode', 'none')}"
+        model = f"{name}, {_published(config['model'])}"
     return [
         ("model", model),
         ("scene", config["scene"]),

@@ -163,7 +163,11 @@ def _parser(config: AnyConfig) -> ConfigParser:
             default=config.temperature,
             help="fit what logits are divided by for probabilities, to the validation pixels",
         )
-        add("--self-contained", action="store_true", help="keep frozen CLIP weights in the run too")
+        add(
+            "--self-contained",
+            action="store_true",
+            help="keep frozen weights of others, such as CLIP's, in the run too",
+        )
     for name, title in _TITLES.items():
         if name in config.to_dict():
             parser.add(name, getattr(config, name), title.format(config.name))

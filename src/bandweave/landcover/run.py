@@ -21,7 +21,7 @@ from bandweave.landcover.predict.feeding import predictor_of, seen_at_once
 from bandweave.landcover.predict.net import Net, Predictor
 from bandweave.models import LAND_COVER
 from bandweave.models.contract import LandCoverModel
-from bandweave.nn.clip.guidance import check_weights, frozen_names, weights_fingerprint
+from bandweave.nn.provenance import check_weights, frozen_names, weights_fingerprint
 from bandweave.training.checkpoint import restore, weights
 from bandweave.training.folder import RunFolder, count_parameters
 from bandweave.training.processes import best_device
@@ -111,7 +111,7 @@ class NetRun(Run):
     model    in evaluation mode
     scaling  of every layer that it takes
     window   px of the grid: side of the crops that it was trained on
-    self_contained  frozen CLIP weights are in the run's file too
+    self_contained  frozen weights of others are in the run's file too
     """
 
     config: LandCoverConfig
@@ -126,9 +126,10 @@ class NetRun(Run):
     ) -> NetRun:
         """The run that `metadata` and `tensors` told of."""
         config = LandCoverConfig.of_run(stored["config"])
-        architecture = (stored.get("clip") or {}).get("architecture")
-        if architecture and stored["self_contained"]:
-            config.model.clip.architecture = architecture
+        published = stored.get("published") or stored.get("clip")  # its name in former runs
+        if published and stored["self_contained"]:
+            holder = getattr(config.model, "clip", config.model)
+            holder.architecture = published["architecture"]
         classes, layers = _read_described(stored)
         bands, ratio = stored["bands"], stored["output_ratio"]
         run = cls(
@@ -147,7 +148,7 @@ class NetRun(Run):
             raise ValueError(f"the temperature {run.temperature:g}")
         restore(run.model, tensors, run.frozen, folder.model)
         if not run.self_contained:
-            check_weights(run.model, stored.get("clip"))
+            check_weights(run.model, published)
         run.model.eval()
         return run
 
@@ -158,7 +159,7 @@ class NetRun(Run):
             "bands": {name: self.scaling.bands(name) for name in self.layers},
             "scaling": self.scaling.to_dict(),
             "window": self.window,
-            "clip": weights_fingerprint(self.model),
+            "published": weights_fingerprint(self.model),
             "self_contained": self.self_contained,
         }
 

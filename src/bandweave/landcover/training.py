@@ -62,7 +62,7 @@ def train(
     temperature     fit one to the validation pixels: the map's confidence is then as often right
     resume   continue an interrupted run of the same configuration
     overwrite       replace a run that stands in `out`
-    self_contained  keep frozen CLIP weights inside the run too
+    self_contained  keep frozen weights of others inside the run too
     options  any option of the model, of samples (`crop`, `batch`, …) or of training (`steps`,
              `lr`, …), by its name
 

@@ -17,6 +17,7 @@ from bandweave.models.dualmamba import DualMamba, DualMambaConfig
 from bandweave.models.exvit import ExViT, ExViTConfig
 from bandweave.models.hct import HCT, HCTConfig
 from bandweave.models.hybridsn import HybridSN, HybridSNConfig
+from bandweave.models.linear_probe import LinearProbe, LinearProbeConfig
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.models.mambahsi import MambaHSI, MambaHSIConfig
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
@@ -273,6 +274,12 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             "clip": 0.0,
             "steps": 2_200,
         },
+    "linear_probe": Preset(
+        LinearProbe,
+        LinearProbeConfig(),
+        about="a linear layer on any frozen image encoder; of itself the small CLIP's that comes along",
+        samples={"crop": 16, "batch": 16},
+        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500},
     ),
 }
 

@@ -72,7 +72,7 @@ def test_constant_bands_give_finite_components(config):
 
 def test_a_projection_that_was_not_fitted_is_an_error(config):
     model = guidance_of(config(mode="frozen", input="pca"))
-    with pytest.raises(ConfigError, match="fit_projection"):
+    with pytest.raises(ConfigError, match="were not fitted"):
         model(crops(model_bands(model)), (8, 8))
     with pytest.raises(ConfigError, match="0 valid pixels"):
         model.fit_projection({"hsi": torch.zeros(1, 6, 4, 4), "lidar": torch.zeros(1, 1, 4, 4)})

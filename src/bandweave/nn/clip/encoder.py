@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, WeightsError
 from bandweave.nn.clip.adapters import Adapter
-from bandweave.nn.clip.provenance import FrozenClip
 from bandweave.nn.clip.weights import (
     VisionArchitecture,
     build_tower,
     load_tower,
     load_vision_weights,
 )
+from bandweave.nn.provenance import FrozenClip
 from bandweave.schema import check_choices
 
 

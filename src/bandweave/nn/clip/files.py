@@ -8,17 +8,15 @@ asked.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bandweave.errors import WeightsError
+from bandweave.nn.published_files import explain_failure, fetch_file
 
 EMBEDDED = "embedded"  # the name of the model that comes with bandweave
 EMBEDDED_FOLDER = Path(__file__).with_name("embedded")
@@ -62,32 +60,28 @@ def find_clip(weights: str, download: bool = False) -> ClipFiles:
 
 def _find_on_hub(weights: str, download: bool) -> ClipFiles:
     """The files of a hub repository, in the hub's local cache."""
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import EntryNotFoundError
-
-    def fetch(repository: str, name: str) -> Path:
-        return Path(hf_hub_download(repository, name, local_files_only=not download))
 
     cause: Exception | None = None
     repository = "/".join(weights.split("/")[:2])
     try:
         if file := weights[len(repository) + 1 :]:
-            return ClipFiles(weights, fetch(repository, file))
-        config = fetch(repository, "config.json")
+            return ClipFiles(weights, fetch_file(repository, file, download))
+        config = fetch_file(repository, "config.json", download)
     except (OSError, ValueError, EntryNotFoundError) as error:
         cause = error
     else:
         for name in TENSOR_FILES:
             try:
-                return ClipFiles(weights, fetch(repository, name), config)
+                return ClipFiles(weights, fetch_file(repository, name, download), config)
             except (OSError, EntryNotFoundError) as error:
                 cause = error
     if download:
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise WeightsError(
-            f"the CLIP weights {weights!r} could not be downloaded: {reason}; check the name "
-            f"and the network, or copy the model's folder here and give it as `--clip.weights PATH`"
+            f"the CLIP weights {weights!r} could not be downloaded: {explain_failure(cause)}; check "
+            f"the name and the network, or copy the model's folder here and give it as "
+            f"`--clip.weights PATH`"
         ) from cause
     raise WeightsError(
         f"the CLIP weights {weights!r} are not on this machine (no such file or folder, and "
@@ -160,20 +154,3 @@ def _is_torchscript(path: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except Exception:  # whatever is wrong with the archive, it is told when its tensors are read
         return False
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file's JSON object."""
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not a readable JSON file: {error}") from error
-    if not isinstance(described, dict):
-        raise WeightsError(f"{path} describes no model: it holds no JSON object")
-    return described
-
-
-def sha256(path: Path) -> dict[str, str]:
-    """The file's name → its digest."""
-    with path.open("rb") as file:
-        return {path.name: hashlib.file_digest(file, "sha256").hexdigest()}

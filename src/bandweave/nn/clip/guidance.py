@@ -25,69 +25,13 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.nn.clip.cache import FeatureCache
 from bandweave.nn.clip.encoder import ClipConfig, ClipEncoder
-from bandweave.nn.clip.provenance import check_weights, frozen_names, weights_fingerprint
+from bandweave.nn.fixed_projection import FixedProjection
 
-__all__ = [
-    "ClipConfig",
-    "ClipEncoder",
-    "ClipGuidance",
-    "check_weights",
-    "frozen_names",
-    "weights_fingerprint",
-]
+__all__ = ["ClipConfig", "ClipEncoder", "ClipGuidance"]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of red, green, blue in 0..1: CLIP's own
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 POOLED_SIZE = (32, 32)  # px: the release re-lays its embedding so
-
-
-class FixedProjection(nn.Module):
-    """Principal components 1-3 of the bands, each of unit variance; repeated where fewer."""
-
-    weight: Tensor
-    bias: Tensor
-    fitted: Tensor
-
-    def __init__(self, bands: int) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.zeros(3, bands))
-        self.register_buffer("bias", torch.zeros(3))
-        self.register_buffer("fitted", torch.tensor(False))
-        self._ready = False  # spares a look at the device in every forward
-
-    @torch.no_grad()
-    def fit(self, pixels: Tensor) -> None:
-        """Fit to pixels (P, C); those that are zero in all bands (holes) are left out."""
-        pixels = pixels[pixels.ne(0).any(1)].cpu().double()
-        if len(pixels) < 2:
-            raise ConfigError(f"clip.input: pca was given {len(pixels)} valid pixels; 2 are needed")
-        mean = pixels.mean(0)
-        variances, vectors = torch.linalg.eigh(torch.cov(pixels.T).reshape(len(mean), -1))
-        order = variances.argsort(descending=True)[torch.arange(3) % len(mean)]
-        axes = vectors.T[order]  # (3, C)
-        largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
-        scale = variances[order].clamp(min=variances.max().clamp(min=1e-12) * 1e-6).sqrt()
-        weight = axes * largest.sign() / scale[:, None]
-        self.weight.copy_(weight)
-        self.bias.copy_(-weight @ mean)
-        self.fitted.fill_(True)
-
-    @torch.no_grad()
-    def take_first(self) -> None:
-        """Bands that are components already, all of one variance, have no others: the first 3."""
-        bands = self.weight.shape[1]
-        self.weight.copy_(torch.eye(bands)[torch.arange(3) % bands])
-        self.bias.zero_()
-        self.fitted.fill_(True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self._ready = self._ready or bool(self.fitted)
-        if not self._ready:
-            raise ConfigError(
-                "clip.input is 'pca', but no components were fitted: call fit_projection with "
-                "training crops first, or use clip.input: learned"
-            )
-        return F.conv2d(x, self.weight[:, :, None, None].to(x.dtype), self.bias.to(x.dtype))
 
 
 class TokenHead(nn.Module):

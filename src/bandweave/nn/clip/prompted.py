@@ -26,7 +26,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bandweave.errors import ConfigError, WeightsError
-from bandweave.nn.clip.provenance import FrozenClip
 from bandweave.nn.clip.text import (
     TextArchitecture,
     build_text_tower,
@@ -41,6 +40,7 @@ from bandweave.nn.clip.weights import (
     load_tower,
     load_vision_weights,
 )
+from bandweave.nn.provenance import FrozenClip
 
 
 @dataclass

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import WeightsError
-from bandweave.nn.clip.files import ClipFiles, find_clip, read_tensors, sha256
+from bandweave.nn.clip.files import ClipFiles, find_clip, read_tensors
 from bandweave.nn.clip.weights import (
     describe,
     empty_tower,
@@ -52,6 +52,7 @@ from bandweave.nn.clip.weights import (
     openclip_vision,
     read_openclip,
 )
+from bandweave.nn.published_files import sha256
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection
