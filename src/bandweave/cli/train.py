@@ -166,7 +166,7 @@ def _parser(config: AnyConfig) -> ConfigParser:
         add(
             "--self-contained",
             action="store_true",
-            help="keep frozen weights of others, such as CLIP's, in the run too",
+            help="keep frozen weights, such as CLIP's, in the run too",
         )
     for name, title in _TITLES.items():
         if name in config.to_dict():

@@ -274,10 +274,11 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             "clip": 0.0,
             "steps": 2_200,
         },
+    ),
     "linear_probe": Preset(
         LinearProbe,
         LinearProbeConfig(),
-        about="a linear layer on any frozen image encoder; of itself the small CLIP's that comes along",
+        about="a linear layer on a frozen image encoder: by itself, that of the small CLIP",
         samples={"crop": 16, "batch": 16},
         train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500},
     ),

@@ -126,8 +126,8 @@ class ImageEncoder(FrozenPart):
             ) from error
         if not torch.equal(first, second):
             raise WeightsError(
-                f"the encoder {weights!r} answers the same picture differently each time, as masked "
-                f"autoencoders do: give an encoder without its masking with `{OPTION}`"
+                f"the encoder {weights!r} answers the same picture differently each time, as "
+                f"masked autoencoders do: give an encoder without its masking with `{OPTION}`"
             )
         return first.shape[1]
 

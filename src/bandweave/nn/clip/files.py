@@ -79,8 +79,8 @@ def _find_on_hub(weights: str, download: bool) -> ClipFiles:
                 cause = error
     if download:
         raise WeightsError(
-            f"the CLIP weights {weights!r} could not be downloaded: {explain_failure(cause)}; check "
-            f"the name and the network, or copy the model's folder here and give it as "
+            f"the CLIP weights {weights!r} could not be downloaded: {explain_failure(cause)}; "
+            f"check the name and the network, or copy the model's folder here and give it as "
             f"`--clip.weights PATH`"
         ) from cause
     raise WeightsError(
