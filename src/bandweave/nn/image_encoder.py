@@ -63,15 +63,16 @@ class ImageEncoder(FrozenPart):
     ) -> None:
         super().__init__()
         self.tower: Any  # transformers' model
-        if architecture is None:
-            folder = find_encoder(weights, download)
-            self.source = weights
-            for name in _list_tensor_files(folder, weights):
-                self.sha256 |= sha256(folder / name)
-            self.tower = _load(folder, weights)
-        else:
-            config = _make_config(architecture, weights)
-            self.tower = _find_class(config, weights)(config)
+        with torch.device("cpu"):  # also where a model is made without values, to count them
+            if architecture is None:
+                self.source = weights
+                folder = find_encoder(weights, download)
+                for name in _list_tensor_files(folder, weights):
+                    self.sha256 |= sha256(folder / name)
+                self.tower = _load(folder, weights)
+            else:
+                config = _make_config(architecture, weights)
+                self.tower = _find_class(config, weights)(config)
         self.requires_grad_(False)
         self.train(False)
         described = self.tower.config
@@ -116,7 +117,7 @@ class ImageEncoder(FrozenPart):
     @torch.no_grad()
     def _look_once(self, weights: str) -> int:
         """The width, of features that are a square map and the same when asked again."""
-        picture = torch.zeros(1, self.channels, self.side, self.side)
+        picture = torch.zeros(1, self.channels, self.side, self.side, device="cpu")
         try:
             first, second = self(picture), self(picture)
         except Exception as error:  # models refuse sizes in ways of their own
