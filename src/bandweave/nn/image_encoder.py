@@ -117,7 +117,8 @@ class ImageEncoder(FrozenPart):
     @torch.no_grad()
     def _look_once(self, weights: str) -> int:
         """The width, of features that are a square map and the same when asked again."""
-        picture = torch.zeros(1, self.channels, self.side, self.side, device="cpu")
+        shape = 1, self.channels, self.side, self.side
+        picture = torch.linspace(-1, 1, math.prod(shape), device="cpu").reshape(shape)
         try:
             first, second = self(picture), self(picture)
         except Exception as error:  # models refuse sizes in ways of their own
