@@ -83,22 +83,35 @@ def test_a_wrong_import_is_seen(seen, file, line, contract):
     assert re.search(rf"{importer} -> {imported}\b", told), told
 
 
-def test_nothing_heavy_is_loaded_before_it_is_needed():
-    """By `import bandweave`, by classical sharpening and its scores, by a run that is used."""
-    code = (
-        "import sys, bandweave; print(*sys.modules)\n"
-        "import bandweave.pansharp.scoring, bandweave.pansharp.sharpening; print(*sys.modules)\n"
-        "import bandweave.landcover.mapping, bandweave.landcover.scoring, bandweave.landcover.run\n"
-        "import bandweave.pansharp.run; print(*sys.modules)"
+@pytest.fixture(scope="module")
+def loaded() -> list[set[str]]:
+    """The modules that a process holds after each of its imports."""
+    imports = (
+        "bandweave",
+        "bandweave.pansharp.scoring, bandweave.pansharp.sharpening",
+        "bandweave.landcover.mapping, bandweave.landcover.scoring, "
+        "bandweave.landcover.run, bandweave.pansharp.run",
+        "bandweave.nn.clip.guidance as guidance; guidance.ClipConfig()",
     )
+    code = "import sys\n" + "\n".join(f"import {names}; print(*sys.modules)" for names in imports)
     command = [sys.executable, "-c", code]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    package, classical, runs = (set(line.split()) for line in told.splitlines())
+    return [set(line.split()) for line in told.splitlines()]
+
+
+def test_nothing_heavy_is_loaded_before_it_is_needed(loaded):
+    """By `import bandweave`, by classical sharpening and its scores, by a run that is used."""
+    package, classical, runs, _ = loaded
     assert "bandweave" in package
     assert not set(HEAVY) & package
     assert not {"torch", "numba", "matplotlib"} & classical
     assert "torch" in runs
     assert not {"lightning_fabric", "torch._dynamo", "matplotlib", "transformers"} & runs
+
+
+def test_transformers_is_imported_only_for_a_tower(loaded):
+    assert "bandweave.nn.clip.guidance" in loaded[3]
+    assert "transformers" not in loaded[3]
 
 
 def test_every_public_name_is_there():
