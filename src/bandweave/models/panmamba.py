@@ -85,11 +85,11 @@ class PanMamba(DetailModel):
     interpolation look `local_reach` pixels far. Instance norm and channel attention use means over
     the window; see `nn/window_statistics.py` for how to keep those of a scene. The scans go on from
     the end of a row to the beginning of the next, so that a row remembers the whole window above
-    it, ever fainter: `remembered` pixels beside a tile keep that away from its inside.
+    it, ever fainter. (A Landsat-7 pair after 80 steps: tiles with a margin of 100 px are at most
+    0.04 digital numbers from those with 240 px.)
     """
 
     zero_shots = ("ms as pan",)
-    remembered = 64
 
     def __init__(self, bands: int, config: PanMambaConfig, ratio: int) -> None:
         super().__init__(bands, ratio, config.upsampling)
