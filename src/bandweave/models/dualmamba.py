@@ -38,7 +38,7 @@ from bandweave.models.patch_model import PatchModel
 from bandweave.nn.blocks import mlp
 from bandweave.nn.mamba import NormedScan
 from bandweave.scan import bidirectional_order, forward_order
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 HIDDEN = 32  # channels at least of what weighs the branches
 
@@ -59,21 +59,14 @@ class DualMambaConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("patch", "width", "groups", "state"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_ranges(self, {"patch": 1, "width": 1, "groups": 1, "state": 1})
         if self.width % self.groups:
             raise ConfigError(
                 f"groups is {self.groups}; it must divide the width, which is {self.width}"
             )
-        if not 1 <= self.expand * self.width < math.inf:
-            raise ConfigError(
-                f"expand is {self.expand}; it must be finite and 1/{self.width} or more"
-            )
-        if self.mlp_ratio and not 1 <= self.mlp_ratio * self.width < math.inf:
-            raise ConfigError(
-                f"mlp_ratio is {self.mlp_ratio}; it must be 0, or finite and 1/{self.width} or more"
-            )
+        check_ranges(self, {"expand": 1 / self.width})
+        if self.mlp_ratio:
+            check_ranges(self, {"mlp_ratio": 1 / self.width})
 
 
 class DualMamba(PatchModel):

@@ -35,6 +35,7 @@ from bandweave.nn.mamba import NormedScan
 from bandweave.nn.ss2d import InputProjection, OutputProjection, StreamParameters, scan_tokens
 from bandweave.scan import ScanOrder, bidirectional_order, cross_order
 from bandweave.scan.order import keep_by_size
+from bandweave.schema import check_ranges
 
 MAPS = 8  # of the spectral source's first convolution
 REACH = 9  # bands of that convolution; each further one has two fewer
@@ -52,17 +53,14 @@ class MSFMambaConfig:
     as_published: bool = False  # maps that are read as they do not lie
 
     def __post_init__(self) -> None:
-        for name in ("depth", "width", "state"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_ranges(self, {"depth": 1, "width": 1, "state": 1})
         least = 2 * self.depth + 2
         if self.patch < least:
             raise ConfigError(
                 f"patch is {self.patch}; with `depth: {self.depth}` it must be {least} or more"
             )
         fewest = min(MAPS, self.width, (self.patch - 2 * self.depth) ** 2)
-        if not 1 <= self.expand * fewest < math.inf:
-            raise ConfigError(f"expand is {self.expand}; it must be finite and 1/{fewest} or more")
+        check_ranges(self, {"expand": 1 / fewest})
 
 
 class MSFMamba(PatchModel):

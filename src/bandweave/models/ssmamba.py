@@ -35,7 +35,7 @@ from bandweave.models.patch_model import PatchModel
 from bandweave.nn.mamba import NormedScan
 from bandweave.scan import ScanOrder, forward_order
 from bandweave.scan.order import keep_by_size
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 CELL = 3  # px: side of a spatial token, and of what the spectral tokens are made of
 
@@ -55,17 +55,13 @@ class SSMambaConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("hidden", "depth", "state"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_ranges(self, {"patch": CELL, "width": 4, "hidden": 1, "depth": 1, "state": 1})
         for name, step in {"patch": CELL, "width": 4}.items():
-            value = getattr(self, name)
-            if value < step or value % step:
-                raise ConfigError(f"{name} is {value}; it must be a multiple of {step}")
-        if not 1 <= self.expand * self.width < math.inf:
-            raise ConfigError(
-                f"expand is {self.expand}; it must be finite and 1/{self.width} or more"
-            )
+            if getattr(self, name) % step:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; it must be a multiple of {step}"
+                )
+        check_ranges(self, {"expand": 1 / self.width})
 
 
 class SSMamba(PatchModel):
