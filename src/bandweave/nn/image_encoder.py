@@ -255,19 +255,23 @@ def _make_config(described: dict[str, Any], weights: str) -> Any:
             f"the encoder {weights!r} is of the type {kind!r}, which the transformers installed "
             f"here does not know (code that comes with weights is not run)"
         )
-    kept = {
-        name: value
-        for name, value in described.items()
-        if name not in FOREIGN and not name.startswith("_")
-    }
     try:
         with _quiet():
-            config: Any = CONFIG_MAPPING[kind].from_dict(kept)
+            config: Any = CONFIG_MAPPING[kind].from_dict(_drop_foreign(described))
     except Exception as error:
         raise WeightsError(
             f"the encoder {weights!r}: its config.json makes no {kind!r}: {explain_failure(error)}"
         ) from error
     return getattr(config, "vision_config", None) or config
+
+
+def _drop_foreign(described: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what would have other code run, in any of its parts."""
+    return {
+        name: _drop_foreign(value) if isinstance(value, dict) else value
+        for name, value in described.items()
+        if name not in FOREIGN and not name.startswith("_")
+    }
 
 
 def _find_class(config: Any, weights: str) -> Any:
