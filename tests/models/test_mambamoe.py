@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bandweave.errors import ConfigError
+from bandweave.errors import ConfigError, GridMismatch, RunError
 from bandweave.models import LAND_COVER, mambamoe
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.nn.experts import DIRECTIONS
@@ -17,6 +17,7 @@ from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.nn.supervision import cross_entropy
 from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 from bandweave.schema import from_dict, to_dict
+from bandweave.training.checkpoint import restore
 from bandweave.training.history import read_history
 
 BANDS = {"hsi": 6, "lidar": 1}
@@ -53,30 +54,57 @@ def test_the_papers_size():
     assert preset.config == MambaMoEConfig()
     model = preset.model({"hsi": 144, "lidar": 1}, ["c"] * 15, preset.config)
     assert sum(p.numel() for p in model.parameters()) == 669_328  # the paper says about 0.69 M
-    per_block = [sum(p.numel() for p in s.mixture.parameters()) for s in model.scales]
+    per_block = [sum(p.numel() for p in m.parameters()) for m in model.mixtures]
     assert len(set(per_block)) == 1
 
 
 def test_scales_are_halved_and_a_half_pixel_is_cut_off():
     model, kept = build(), []
-    for scale in model.scales:
-        scale.register_forward_hook(lambda _, __, out: kept.append(tuple(out[0].shape[2:])))
+    for mixture in model.mixtures:
+        mixture.register_forward_hook(lambda _, __, out: kept.append(tuple(out[0].shape[1:3])))
     heads = head_outputs(model)
     model(scene(), labels())
     assert kept == [(5, 7), (3, 4), (2, 2)]
-    assert [tuple(h.shape[2:]) for h in heads] == [(3, 4), (5, 7), (9, 13)]
+    assert [tuple(h.shape[2:]) for h in heads] == [(2, 2), (3, 4), (9, 13)]
+
+
+def test_a_scale_takes_the_features_before_it_and_not_their_mixture():
+    model = build().eval()
+    with torch.no_grad():
+        features = [model.stem(scene()).permute(0, 3, 1, 2)]
+        for shrink in model.encoder:
+            features.append(shrink(features[-1]))
+        given = []
+        for mixture in model.mixtures:
+            mixture.register_forward_pre_hook(lambda _, taken: given.append(taken[0]))
+        model(scene())
+    for found, expected in zip(given, features[1:], strict=True):
+        torch.testing.assert_close(found, expected.permute(0, 2, 3, 1))
+
+
+def test_the_decoder_by_hand():
+    model, mixed, decoded = build().eval(), [], []
+    for mixture in model.mixtures:
+        mixture.register_forward_hook(lambda _, __, out: mixed.append(out[0].permute(0, 3, 1, 2)))
+    for fusion in model.decoder:
+        fusion.register_forward_hook(lambda _, __, out: decoded.append(out))
+    out = model(scene())
+    x = model.decoder[2].unit(mixed[2])
+    torch.testing.assert_close(decoded[0], x)
+    for s, size in ((1, (3, 4)), (0, (5, 7))):
+        x = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+        x = x[..., : size[0], : size[1]] + model.decoder[s].skip(mixed[s])
+        x = model.decoder[s].unit(x)
+    x = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear")[..., :9, :13]
+    torch.testing.assert_close(out.logits, model.heads[-1](x))
 
 
 def test_the_last_mean_of_an_odd_side_is_of_what_there_is():
-    scale = build(experts="spectral").scales[1].eval()
-    seen = []
-    scale.mixture.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    shrink = build().encoder[1].eval()
     x = torch.randn(1, 8, 3, 5)
-    scale(x)
-    features = scale.norm(scale.conv(x)).relu()
-    corner = features[:, :, 2:, 4:].mean((2, 3))
-    torch.testing.assert_close(seen[0][:, 1, 2], corner)
-    torch.testing.assert_close(seen[0][:, 1, 0], features[:, :, 2:, :2].mean((2, 3)))
+    found, features = shrink(x), shrink.norm(shrink.conv(x)).relu()
+    torch.testing.assert_close(found[:, :, 1, 2], features[:, :, 2:, 4:].mean((2, 3)))
+    torch.testing.assert_close(found[:, :, 1, 0], features[:, :, 2:, :2].mean((2, 3)))
 
 
 def test_loss_by_hand_where_all_labels_are_kept():
@@ -193,7 +221,7 @@ def test_load_balance_is_part_of_the_loss_and_evens_out():
     out = model(scene(), labels())
     torch.testing.assert_close(out.loss, plain.loss + 0.5 * out.parts["imbalance"])
     assert "imbalance" not in plain.parts
-    routers = [p for s in model.scales for p in s.mixture.spatial.router.parameters()]
+    routers = [p for m in model.mixtures for p in m.spatial.router.parameters()]
     optimizer = torch.optim.Adam(routers, lr=0.1)
     model.config = replace(model.config, load_balance=100.0)
     found = []
@@ -250,6 +278,60 @@ def test_a_constant_map_is_constant_on_the_labels_grid(detail, output_ratio):
         torch.testing.assert_close(found, torch.full_like(found, 3.0))
 
 
+def published(size=SIZE, **options):
+    return build(as_published=True, scene_size=size, **options)
+
+
+def test_as_published_learns_and_the_whole_loss_is_the_coarsest_heads():
+    model, target = published(corrective="none"), labels()
+    heads = head_outputs(model)
+    out = model(scene(), target)
+    each = [cross_entropy(model._to_labels(h, SIZE), target) for h in heads]
+    assert [tuple(h.shape[2:]) for h in heads] == [(1, 1), (2, 3), (9, 13)]
+    torch.testing.assert_close(out.parts["supervised"], each[0])
+    torch.testing.assert_close(out.loss, sum(each) + each[0])
+    out.loss.backward()
+    idle = [n for n, p in model.named_parameters() if p.grad is None]
+    assert all(".spatial.experts." in name for name in idle)
+
+
+def test_as_published_takes_a_turned_scene_and_none_of_another_size():
+    model = published().eval()
+    turned = {name: x.transpose(2, 3) for name, x in scene().items()}
+    assert model(turned).logits.shape == (2, 3, 13, 9)
+    message = r"pixels of 9×13 px \(scene_size\) and was given 9×14 px; give it whole scenes"
+    with pytest.raises(GridMismatch, match=message):
+        model(scene((9, 14)))
+    spatial = build(as_published=True, experts="spatial").eval()
+    assert spatial(scene((9, 14))).logits.shape == (2, 3, 9, 14)
+    with pytest.raises(GridMismatch, match="7×14 px leave nothing after 3 means"):
+        spatial(scene((7, 14)))
+
+
+def test_as_published_draws_by_its_own_uncertainty(monkeypatch):
+    model, formulas = published(), []
+    kept = mambamoe.uncertainty
+    monkeypatch.setattr(mambamoe, "uncertainty", lambda x, f: formulas.append(f) or kept(x, f))
+    model(scene(), labels())
+    assert formulas == ["as_published"] * 3
+
+
+@pytest.mark.parametrize("detail", [1, 2])
+def test_as_published_has_parameters_for_every_pixel(detail):
+    model = published(detail=detail, output_ratio=detail)
+    sides = [(9 * detail // 2**s, 13 * detail // 2**s) for s in (1, 2, 3)]
+    found = [len(m.spectral.norm.weight) for m in model.mixtures]
+    assert found == [height * width for height, width in sides]
+
+
+def test_weights_of_the_former_structure_are_refused_by_their_version():
+    former = {"scales.0.mixture.norm.weight": torch.ones(8)}
+    with pytest.raises(
+        RunError, match=r"run/model.safetensors was written by bandweave 0\.1\.0 of"
+    ):
+        restore(build(), former, origin="run/model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -267,11 +349,17 @@ def test_a_constant_map_is_constant_on_the_labels_grid(detail, output_ratio):
         ({"load_balance": 1.0, "experts": "spectral"}, "no expert is chosen"),
         ({"load_balance": 1.0, "active": 4}, "no expert is chosen"),
         ({"detail": 0}, "detail is 0"),
+        ({"head_ratio": 1.25}, "head_ratio is 1.25, which makes 10 channels of width 8"),
+        ({"head_ratio": 0.5}, "head_ratio is 0.5"),
+        ({"as_published": True}, r"add `scene_size: \[rows, columns\]`"),
+        ({"scene_size": (9, 13)}, "only with `as_published: true`"),
+        ({"as_published": True, "scene_size": (9, 7)}, "8 px or more"),
+        ({"as_published": True, "scene_size": (9,)}, "must be rows and columns"),
     ],
 )
 def test_impossible_values_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        MambaMoEConfig(**options)
+        MambaMoEConfig(**{"width": 8, **options})
 
 
 def test_the_config_is_stored_and_read():

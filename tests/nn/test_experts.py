@@ -84,6 +84,25 @@ def test_the_sum_is_that_of_all_experts_masked(active):
     assert len(routing.chosen.unique()) > 1  # or this test would see too little
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_as_published_answers_are_added_in_the_order_of_the_scan(train):
+    torch.manual_seed(0)
+    module = RoutedExperts(WIDTH, state=4, as_published=True).double().train(train)
+    torch.nn.init.normal_(module.router.weight)
+    x = tokens()
+    out, routing = module(x)
+    expected = x.clone()
+    for image, chosen in enumerate(routing.chosen.tolist()):
+        for place, number in enumerate(chosen):
+            expert = module.experts[number]
+            table = direction_order(HEIGHT, BREADTH, DIRECTIONS[number if train else place]).table
+            path = x[image].flatten(0, 1)[table[0]].view(1, HEIGHT, BREADTH, WIDTH)
+            along = expert.scan(path, "rows")[0]
+            expected[image] += routing.probabilities[image, number] * along
+    torch.testing.assert_close(out, expected)
+    assert module.router.bias is None
+
+
 def test_only_the_chosen_experts_run_and_only_on_their_images():
     module, x = experts(), tokens()
     ran = {}

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import gelu, pad, silu, softplus
 
-from bandweave.nn.spectral import SpectralExpert
+from bandweave.nn.spectral import PublishedSpectralExpert, SpectralExpert
 
 
 def expert(width=4, steps=2**17, dtype=torch.float64):
@@ -86,3 +86,21 @@ def test_parameters_do_not_depend_on_the_size_and_two_passes_agree():
     assert torch.equal(e(x), e(x))
     assert [name for name, _ in e.named_parameters()] == names
     assert sum(p.numel() for p in e.parameters()) < 300
+
+
+def test_the_releases_form_against_a_loop_along_the_channels():
+    torch.manual_seed(0)
+    e, x = PublishedSpectralExpert(4, 6, state=3).double(), tokens(1, 2, 3, 4)
+    s, gate = e.in_proj(x[0].flatten(0, 1)).chunk(2, dim=-1)  # (6, 8)
+    u = silu(e.conv(s.T))  # (8, 6): channels are tokens, positions their features
+    total = torch.zeros_like(u)
+    for k in range(2):
+        h = torch.zeros(6, 3, dtype=x.dtype)
+        for c in range(8):
+            step, B, C = (e.stream.project[k] @ u[c]).split([1, 3, 3])
+            delta = softplus(step @ e.stream.step_weight[k] + e.stream.step_bias[k])
+            h = torch.exp(delta[:, None] * e.stream.A[k]) * h + (delta * u[c])[:, None] * B
+            place = c if k == 0 else 7 - c  # the second is turned around after its scan
+            total[place] = total[place] + h @ C + e.stream.D[k] * u[c]
+    expected = e.out_proj(e.norm(total).T * gelu(gate)).view(x.shape)
+    torch.testing.assert_close(e(x), expected)

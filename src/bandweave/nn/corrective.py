@@ -7,7 +7,7 @@ uncertainty of the present prediction scaled to 0 … 1 over the image.
     u       (B, H, W)     uncertainty
     labels  (B, H, W)     class indices, IGNORED or HIDDEN
 
-The release takes u = -m·ln m of the largest probability m, which is largest at m = 1/e: where there
+The release takes u = -m·ln(m + 1e-6) of the largest probability m, largest at m = 1/e: where there
 are many classes, m = 0.1 passes for surer than m = 0.4. Ours is the entropy.
 """
 
@@ -30,10 +30,10 @@ def uncertainty(logits: Tensor, formula: Uncertainty = "entropy") -> Tensor:
     >>> uncertainty(torch.zeros(1, 4, 1, 1)).item()
     1.0
     """
-    log = logits.float().log_softmax(1)
+    log = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(1)
     if formula == "as_published":
-        surest = log.max(1).values
-        return -surest * surest.exp()
+        surest = log.max(1).values.exp()
+        return -surest * (surest + 1e-6).log()
     classes = logits.shape[1]
     entropy = -(log * log.exp()).sum(1)
     return entropy / math.log(classes) if classes > 1 else entropy

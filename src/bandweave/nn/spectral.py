@@ -2,7 +2,8 @@
 
 Source: Xu et al., "MambaMoE", its shared spectral expert. The release makes the scan's parameters
 anew, at random, in every forward pass; here they are trained, and do not depend on the image's
-size: positions are the batch, the channels are the sequence.
+size: positions are the batch, the channels are the sequence. In the release's form, which is
+`PublishedSpectralExpert`, all positions are the features of one sequence of channels.
 
     x     (P, D)      tokens; P positions
     s     (P, L)      what is scanned, L = 2·D channels, and a gate of the same size
@@ -18,13 +19,15 @@ of being kept.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bandweave.nn.ss2d import StreamParameters
-from bandweave.scan import bidirectional_order, selective_scan
+from bandweave.scan import bidirectional_order, forward_order, selective_scan
 
 STEPS = 2**17  # of a chunk: positions times channels
 
@@ -69,3 +72,39 @@ class SpectralExpert(nn.Module):
         )  # fmt: skip
         y = self.norm(self.lower(y).squeeze(-1))  # (P, L)
         return self.out_proj(y * F.gelu(gate))
+
+
+class PublishedSpectralExpert(nn.Module):
+    """The release's form, trained: E = 2·D channels are the tokens, T positions the features.
+
+    Takes and returns (B, H, W, D), of T = H·W positions, which is also the number of parameters of
+    each kind. The convolution goes along the positions, from all channels to all. Both sequences
+    go forward, and what the second gives is turned around.
+
+    state  N of the scan
+    """
+
+    def __init__(self, width: int, positions: int, state: int = 16) -> None:
+        super().__init__()
+        channels = 2 * width
+        self.in_proj = nn.Linear(width, 2 * channels, bias=False)
+        self.conv = nn.Conv1d(channels, channels, 3, padding=1)
+        self.stream = StreamParameters(positions, state, math.ceil(width / 16), orders=2)
+        self.norm = nn.LayerNorm(positions)
+        self.out_proj = nn.Linear(channels, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        s, gate = self.in_proj(x.flatten(1, 2)).chunk(2, dim=-1)  # (B, T, E) each
+        u = F.silu(self.conv(s.transpose(1, 2)))  # (B, E, T)
+        y = self.norm(self.scan_one(u, 0) + self.scan_one(u, 1).flip(1))
+        return self.out_proj(y.transpose(1, 2) * F.gelu(gate)).view(x.shape)
+
+    def scan_one(self, u: Tensor, k: int) -> Tensor:
+        """Sequence k, forward, over tokens (B, E, T)."""
+        delta, B, C = (each[:, k : k + 1] for each in self.stream(u))
+        of = slice(k, k + 1)
+        stream = self.stream
+        return selective_scan(
+            u, delta, stream.A[of], B, C, stream.D[of], forward_order(u.shape[1]),
+            delta_weight=stream.step_weight[of], delta_bias=stream.step_bias[of], softplus=True,
+        )  # fmt: skip
