@@ -63,7 +63,13 @@ def kept_bytes(e, x):
     return sum(kept)
 
 
-def test_memory_in_training_is_the_tokens_own_and_not_the_scans():
+def test_memory_in_training_is_that_of_a_few_layers_and_not_the_scans():
+    x = tokens(1, 20, 20, 8, dtype=torch.float32)
+    assert kept_bytes(expert(width=8, dtype=torch.float32), x) < 20 * x.nbytes
+
+
+def test_without_a_kernel_it_is_the_tokens_own(monkeypatch):
+    monkeypatch.setenv("BANDWEAVE_SCAN", "torch")
     e = expert(width=8, steps=16 * 10, dtype=torch.float32)  # 10 positions at a time
     x = tokens(1, 20, 20, 8, dtype=torch.float32)
     assert kept_bytes(e, x) <= 2 * x.nbytes

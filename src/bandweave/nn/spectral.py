@@ -12,9 +12,10 @@ size: positions are the batch, the channels are the sequence. In the release's f
 
     out = W (LN(lowered scan of u) · GELU(gate))
 
-A position takes 2·L·(F + 2·N) numbers while it is scanned: gigabytes over a scene. So positions go
-through in chunks, and when they learn, a chunk is computed once more in the backward pass instead
-of being kept.
+The scan is `scan_lifted`, which on a CPU keeps nothing of u, B and C. Elsewhere a position takes
+2·L·(F + 2·N) numbers while it is scanned: gigabytes over a scene. So positions go through in
+chunks, and where they learn and there is no kernel, a chunk is computed once more in the backward
+pass instead of being kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bandweave.nn.ss2d import StreamParameters
-from bandweave.scan import bidirectional_order, forward_order, selective_scan
+from bandweave.scan import forward_order, selective_scan
+from bandweave.scan.lifted import LiftedScan, fits_kernel, scan_lifted
 
 STEPS = 2**17  # of a chunk: positions times channels
 
@@ -46,16 +48,16 @@ class SpectralExpert(nn.Module):
         self.in_proj = nn.Linear(width, 2 * self.channels)
         self.lift = nn.Linear(3, features)  # a convolution over three channels
         self.stream = StreamParameters(features, state, rank=1, orders=2)
-        self.lower = nn.Linear(features, 1)
+        self.lower = nn.Linear(features, 1, bias=False)  # the norm would take a bias away
         self.norm = nn.LayerNorm(self.channels)
         self.out_proj = nn.Linear(self.channels, width)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (P, D)
-        keep = torch.is_grad_enabled() and len(flat) > self.positions
+        again = torch.is_grad_enabled() and len(flat) > self.positions and not fits_kernel(flat)
         done = [
             checkpoint(self.scan_positions, chunk, use_reentrant=False, preserve_rng_state=False)
-            if keep
+            if again
             else self.scan_positions(chunk)
             for chunk in flat.split(self.positions)
         ]
@@ -64,14 +66,17 @@ class SpectralExpert(nn.Module):
     def scan_positions(self, x: Tensor) -> Tensor:
         """Scan all positions (P, D) at once."""
         s, gate = self.in_proj(x).chunk(2, dim=-1)  # (P, L) each
-        u = F.silu(self.lift(F.pad(s, (1, 1)).unfold(1, 3, 1)))  # (P, L, F)
-        delta, B, C = self.stream(u)
-        y = selective_scan(
-            u, delta, self.stream.A, B, C, self.stream.D, bidirectional_order(self.channels),
-            delta_weight=self.stream.step_weight, delta_bias=self.stream.step_bias, softplus=True,
+        y = self.norm(scan_lifted(s, self.parameters_of_scan))
+        return self.out_proj(y.to(gate.dtype) * F.gelu(gate))
+
+    @property
+    def parameters_of_scan(self) -> LiftedScan:
+        """What the scan is of."""
+        stream = self.stream
+        return LiftedScan(
+            self.lift.weight, self.lift.bias, stream.project, stream.step_weight.squeeze(1),
+            stream.step_bias, stream.A, stream.D, self.lower.weight[0],
         )  # fmt: skip
-        y = self.norm(self.lower(y).squeeze(-1))  # (P, L)
-        return self.out_proj(y * F.gelu(gate))
 
 
 class PublishedSpectralExpert(nn.Module):

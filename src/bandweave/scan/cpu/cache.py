@@ -24,6 +24,7 @@ SOURCES = (
     "forward.py",
     "backward.py",
     "single_state.py",
+    "lifted.py",
 )
 
 

@@ -3,6 +3,7 @@
     exp2        10 operations with AVX-512's scaling of exponents, 14 without
     softplus    exp2 and 12 more
     slope       exp2 and 2 more
+    sigmoid     exp2, 2 more and a division
 
 Relative errors: exp2 below 2e-7; softplus and its slope below 1e-6 from x = -15 on, growing
 with -x.
@@ -120,6 +121,15 @@ def _slope(builder: Any, d: Any) -> Any:
     return builder.fsub(builder.fsub(one, power), builder.fmul(power, part))
 
 
+def _sigmoid(context: Any, builder: Any, x: Any) -> Any:
+    """1 / (1 + e^-x), as z / (1 + z) with z = e^-|x| where x is below 0."""
+    zero, one = constant(0.0), constant(1.0)
+    negative = builder.fcmp_ordered("<", x, zero)
+    size = builder.select(negative, builder.fsub(zero, x), x)
+    z = _exp2(context, builder, builder.fmul(size, constant(-np.log2(np.e))))
+    return builder.fdiv(builder.select(negative, z, one), builder.fadd(one, z))
+
+
 @intrinsic
 def exp2(typing, z):
     """2^z; saturates to 0 (below 2^-126 perhaps a denormal) and to 2^127.5."""
@@ -142,3 +152,9 @@ def softplus(typing, x):
 def softplus_slope(typing, d):
     """The derivative of softplus where its value is d: 1 - e^-d."""
     return lanewise(lambda context, builder, d: _slope(builder, d), d)
+
+
+@intrinsic
+def sigmoid(typing, x):
+    """1 / (1 + e^-x)"""
+    return lanewise(_sigmoid, x)
