@@ -9,14 +9,15 @@ from parity_release import Numbers, find_files, run_release, too_far
 
 
 def _load(path):
-    """The RELEASE of a file; pytest puts no folder of tests on the path."""
+    """The releases of a file: RELEASE or RELEASES; pytest puts no folder of tests on the path."""
     spec = importlib.util.spec_from_file_location(f"parity_of_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.RELEASE
+    return getattr(module, "RELEASES", None) or [module.RELEASE]
 
 
-RELEASES = [_load(path) for path in sorted(Path(__file__).parent.glob("releases/*.py"))]
+FILES = sorted(Path(__file__).parent.glob("releases/*.py"))
+RELEASES = [release for path in FILES for release in _load(path)]
 CASES = [
     pytest.param(release, path, id=path.stem)
     for release in RELEASES
@@ -51,8 +52,11 @@ def test_parity_of_outputs_and_gradients(release, path, dtype, train):
         return
     after = numbers.under("after.", "train.buf.")
     if after:
-        buffers = release.translate({**numbers.weights, **after}, numbers)
-        moved = {name: value for name, value in buffers.items() if "running_" in name}
+        weights = numbers.weights
+        before, buffers = (
+            release.translate(each, numbers) for each in (weights, {**weights, **after})
+        )
+        moved = {n: value for n, value in buffers.items() if not torch.equal(value, before[n])}
         assert not too_far(found.buffers, moved, near)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from torch import nn
 
 from bandweave.errors import ConfigError
+from bandweave.models.calc import CALC, CALCConfig
 from bandweave.models.cf_ipt import CFIPT, CFIPTConfig
 from bandweave.models.cnn2d import CNN2D, CNN2DConfig
 from bandweave.models.cnn3d import CNN3D, CNN3DConfig
@@ -28,6 +29,7 @@ from bandweave.models.msfmamba import MSFMamba, MSFMambaConfig
 from bandweave.models.panmamba import PanMamba, PanMambaConfig
 from bandweave.models.s2mamba import S2Mamba, S2MambaConfig
 from bandweave.models.ssmamba import SSMamba, SSMambaConfig
+from bandweave.models.uacl import UACL, UACLConfig
 from bandweave.models.unet import UNet, UNetConfig
 from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
@@ -281,6 +283,25 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         about="a linear layer on a frozen image encoder: by itself, that of the small CLIP",
         samples={"crop": 16, "batch": 16},
         train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500},
+    ),
+    "calc": Preset(
+        CALC,
+        CALCConfig(),
+        about="CALC as released: two sources, redrawn against discriminators while they are learnt",
+        samples={"crop": 16, "batch": 64},
+        train={  # 250 epochs of 20 × 15 classes
+            "lr": 1e-3,
+            "weight_decay": 0.0,
+            "clip": 0.0,
+            "steps": 1_250,
+        },
+    ),
+    "uacl": Preset(
+        UACL,
+        UACLConfig(),
+        about="UACL as released, with the scene's unlabelled pixels besides those of training",
+        samples={"crop": 16, "batch": 64, "unlabelled": 1},
+        train={"lr": 5e-4, "weight_decay": 0.0, "clip": 0.0, "steps": 3_000},  # 8,400 as released
     ),
 }
 

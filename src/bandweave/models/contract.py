@@ -14,7 +14,7 @@ presets (models/__init__.py). What only some models can do has a default.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -48,6 +48,9 @@ class LandCoverModel(nn.Module, ABC):
     unused_parameters: bool = False
     """Whether a training step may leave some parameters without a gradient."""
 
+    training_only: tuple[str, ...] = ()
+    """Names of its modules that only training uses: a run neither keeps nor counts them."""
+
     output_ratio: int
     """R, as the model was made with."""
 
@@ -77,6 +80,18 @@ class LandCoverModel(nn.Module, ABC):
         first_layers  gives layers (B, C, h, w) of the first training samples, the same in every
                       process
         reduced       names of the layers whose bands are principal components
+        """
+
+    def begin_step(self, done: float) -> None:
+        """Be told before each training step what share of the steps is done, 0 to below 1."""
+
+    def conclude(self, samples: Iterable[tuple[Mapping[str, Tensor], Tensor]]) -> None:
+        """Fit what is fitted to trained weights: before each validation, and at the end.
+
+        samples  layers and labels of training samples, as they are in the scene; asked of models
+                 that are fed with pixels, of at most some hundred pixels of each class
+
+        It is called in one process of several. By default there is nothing.
         """
 
     @property

@@ -13,19 +13,24 @@ from torch import Tensor
 from bandweave.nn.output import IGNORED
 
 
+def as_exact(x: Tensor) -> Tensor:
+    """The numbers in float32, or in float64 where they are."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def cross_entropy(
     logits: Tensor,
     labels: Tensor,
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean over the labelled pixels, in float32; 0 where there is none.
+    """Mean over the labelled pixels, in float32 at least; 0 where there is none.
 
     class_weights  (K,) of each class's pixels, in the sum and in what it is divided by
     """
     labelled = labels >= 0
     total = F.cross_entropy(
-        logits.float(), labels.where(labelled, IGNORED), ignore_index=IGNORED, reduction="sum",
+        as_exact(logits), labels.where(labelled, IGNORED), ignore_index=IGNORED, reduction="sum",
         label_smoothing=label_smoothing, weight=class_weights,
     )  # fmt: skip
     if class_weights is None:
