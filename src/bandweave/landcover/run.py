@@ -23,7 +23,7 @@ from bandweave.models import LAND_COVER
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.provenance import check_weights, frozen_names, weights_fingerprint
 from bandweave.training.checkpoint import restore, weights
-from bandweave.training.folder import RunFolder, count_parameters
+from bandweave.training.folder import RunFolder
 from bandweave.training.processes import best_device
 from bandweave.training.run import TrainedRun
 
@@ -146,7 +146,7 @@ class NetRun(Run):
         )
         if not 0 < run.temperature < math.inf:
             raise ValueError(f"the temperature {run.temperature:g}")
-        restore(run.model, tensors, run.frozen, folder.model)
+        restore(run.model, tensors, run.left_out, folder.model)
         if not run.self_contained:
             check_weights(run.model, published)
         run.model.eval()
@@ -168,14 +168,26 @@ class NetRun(Run):
         """Names of weights that come from elsewhere and are not in the run's file."""
         return set() if self.self_contained else frozen_names(self.model)
 
+    @property
+    def left_out(self) -> set[str]:
+        """Names of weights that are not in the run's file: frozen ones, and of training alone."""
+        return self.frozen | {name for name in self.model.state_dict() if self._is_trainers(name)}
+
+    def _is_trainers(self, name: str) -> bool:
+        return name.partition(".")[0] in self.model.training_only
+
     def tensors(self) -> dict[str, Tensor]:
         """The weights."""
-        return weights(self.model, self.frozen)
+        return weights(self.model, self.left_out)
 
     @property
     def parameters(self) -> int:
-        """Numbers that training may change."""
-        return count_parameters(self.model)
+        """Numbers that training may change, of those that the run keeps."""
+        return sum(
+            parameter.numel()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and not self._is_trainers(name)
+        )
 
     @property
     def gives_probabilities(self) -> bool:

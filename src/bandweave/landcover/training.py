@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bandweave.data.match import describe_layers
+from bandweave.data.samples.pixels import PixelSampler
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import Split
@@ -23,6 +24,7 @@ from bandweave.landcover.run import ClassicalRun, NetRun, Run, build_model
 from bandweave.landcover.validation import Validation, check_validation, validation_temperature
 from bandweave.models import DEFAULT_MODEL
 from bandweave.training.config import Accelerator, Launch
+from bandweave.training.feed import as_tensors
 from bandweave.training.folder import RunFolder, setting_facts
 from bandweave.training.loop import TrainTask
 from bandweave.training.processes import check_devices, is_main
@@ -158,6 +160,8 @@ def prepare_net(
         sampler.batch,
         config.train,
         validate=Validation(run, scene, split) if config.train.validate_every else None,
+        begin_step=module.begin_step,
+        conclude=lambda: module.conclude(show_samples(sampler)),
         unused_parameters=module.unused_parameters,
         frozen=run.frozen,
         identity={"split": split.hash},
@@ -165,6 +169,7 @@ def prepare_net(
 
     def train_it() -> NetRun:
         run.facts.update(train_module(task, config, folder, launch))
+        run.facts["parameters"] = run.parameters
         if config.temperature and is_main():
             run.facts["temperature"] = validation_temperature(run, scene, split)
         return run
@@ -212,6 +217,13 @@ def fit_classical(
             **setting_facts("scikit-learn", "scikit-image"),
         },
     )
+
+
+def show_samples(sampler: Sampler) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+    """Layers and labels of training samples as they are in the scene; of patches alone."""
+    if isinstance(sampler, PixelSampler):
+        for batch in map(as_tensors, sampler.show_training_pixels()):
+            yield batch["layers"], batch["labels"]
 
 
 def first_layers(sampler: Sampler) -> dict[str, torch.Tensor]:

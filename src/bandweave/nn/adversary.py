@@ -56,12 +56,12 @@ class Discriminator(nn.Module):
 
 class _ScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
         ctx.scale = scale
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.scale, None
 
 
@@ -75,4 +75,4 @@ def scale_gradient(x: Tensor, scale: float) -> Tensor:
     >>> x.grad.tolist()
     [-0.5, -0.5]
     """
-    return _ScaleGradient.apply(x, scale)  # type: ignore[no-untyped-call,no-any-return]
+    return _ScaleGradient.apply(x, scale)

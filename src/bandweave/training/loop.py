@@ -41,6 +41,9 @@ class TrainTask:
                the indices s·accumulate, …; called from one other thread, one batch ahead
     validate   module (in eval mode, without gradients, on its device) -> score, higher is better;
                called on rank 0 only
+    begin_step  called before each step with the share of the steps that is done
+    conclude    called on rank 0 before each validation and at the end, with the weights that are
+                judged or left, in eval mode on their device
     unused_parameters  a step may leave some without a gradient
     frozen     names of tensors that never change and are not saved
     identity   what else must agree for a resume (model, split, scaling), JSON-able
@@ -50,6 +53,8 @@ class TrainTask:
     batch_at: BatchAt
     config: TrainConfig
     validate: Callable[[nn.Module], float] | None = None
+    begin_step: Callable[[float], None] = lambda done: None
+    conclude: Callable[[], None] = lambda: None
     unused_parameters: bool = False
     frozen: Collection[str] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +113,7 @@ def fit(task: TrainTask, out: Path | str, launch: Launch | None = None) -> list[
             rate = learning_rate(step, config)
             for group in adamw.param_groups:
                 group["lr"] = rate
+            task.begin_step(step / config.steps)
 
             numbers: list[dict[str, Tensor]] = []
             for part in range(share):
@@ -126,7 +132,7 @@ def fit(task: TrainTask, out: Path | str, launch: Launch | None = None) -> list[
             counters.seconds = time.monotonic() - began
             last = counters.step == config.steps
             if validate and config.validate_every and (last or _due(step, config.validate_every)):
-                row["validation"] = _score(fabric, state, validate, config.patience)
+                row["validation"] = _score(fabric, state, task, validate)
             row["seconds"] = round(counters.seconds, 3)
             history.append(row)
             board.add(row)
@@ -139,6 +145,8 @@ def fit(task: TrainTask, out: Path | str, launch: Launch | None = None) -> list[
                 break
     fabric.barrier()  # rank 0 has written
     state.finish()
+    if main:
+        task.conclude()
     if world > 1:
         for buffer in module.buffers():  # running statistics are each rank's own
             torch.distributed.broadcast(buffer, 0)
@@ -169,18 +177,19 @@ def _means(fabric: Fabric, numbers: list[dict[str, Tensor]]) -> Row:
 
 
 def _score(
-    fabric: Fabric, state: TrainState, validate: Callable[[nn.Module], float], patience: int
+    fabric: Fabric, state: TrainState, task: TrainTask, validate: Callable[[nn.Module], float]
 ) -> float:
     """The score of the averaged or present weights, the same on every rank; keeps the best."""
     with state.average.swapped_in():
         score = math.nan
         if fabric.is_global_zero:
             state.module.eval()
+            task.conclude()
             with torch.no_grad():
                 score = float(validate(state.module))
             state.module.train()
         score = fabric.broadcast(score)
         if not math.isfinite(score):
             raise RunError(f"step {state.counters.step}: the validation score is {score}")
-        state.judge(score, patience)
+        state.judge(score, task.config.patience)
     return score

@@ -130,7 +130,7 @@ def test_no_data_in_the_middle_is_no_label():
     drawn = sampler._draw_pixel(np.random.default_rng(0))
     assert drawn == (0, 4, 5)
     beside = Drawn(np.random.default_rng(0), 0, Window(4, 4, 1, 1), False, 0)
-    assert sampler._make_example(beside)[1].item() == HIDDEN
+    assert sampler._make_example(beside, PLAIN)[1].item() == HIDDEN
 
 
 def test_whole_parts_are_no_patches():

@@ -54,6 +54,19 @@ class AugmentConfig:
                 )
 
 
+UNCHANGED = AugmentConfig(
+    flips=False,
+    rotations=False,
+    illumination=0,
+    band_gain=0,
+    offset=0,
+    tilt=0,
+    noise=0,
+    band_dropout=0,
+    modality_dropout=0,
+)
+
+
 def draw_orientation(flips: bool, rotations: bool, rng: np.random.Generator) -> tuple[bool, int]:
     """Draw whether to mirror, and how many quarter turns; the draws are the same in any case."""
     mirrored, turns = rng.integers(2), rng.integers(4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -33,6 +33,8 @@ class SampleConfig:
     batch     crops in a step of one process
     balance   0: a class is drawn as often as it has training pixels; 1: all classes equally often
     cache_mb  scaled layers are kept in memory where they take no more; otherwise read by window
+    unlabelled  patches around pixels that have no label in the scene, for each patch of a batch;
+                for models of patches that learn from those (uacl)
     augment   how crops are changed
     """
 
@@ -40,6 +42,7 @@ class SampleConfig:
     batch: int = 8
     balance: float = 0.5
     cache_mb: int = 2048
+    unlabelled: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class SampleConfig:
                 f"batch {self.batch} must be at least 1, crop {self.crop} and cache_mb "
                 f"{self.cache_mb} at least 0"
             )
+        if self.unlabelled < 0:
+            raise ConfigError(f"unlabelled is {self.unlabelled}; it must be 0 or more")
         if not 0 <= self.balance <= 1:
             raise ConfigError(f"balance is {self.balance}; it must lie between 0 and 1")
 
@@ -75,6 +80,7 @@ class CropSampler:
     """
 
     whole_parts = False  # crop 0 means something
+    draws_unlabelled = False
 
     def __init__(
         self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
@@ -82,6 +88,11 @@ class CropSampler:
         if config.crop == 0 and not self.whole_parts:
             raise ConfigError(
                 "crop 0 is a whole part, and this model takes crops; give their side in px"
+            )
+        if config.unlabelled and not self.draws_unlabelled:
+            raise ConfigError(
+                f"unlabelled is {config.unlabelled}, and this model takes no patches of single "
+                "pixels; set it to 0"
             )
         self.scene, self.split, self.scaling = scene, split, scaling
         self.config, self.seed = config, seed
@@ -126,7 +137,10 @@ class CropSampler:
                 label, HIDDEN where there are no data or they are hidden: no loss may look there
         """
         first = (step * world + rank) * self.config.batch
-        examples = [self._make_example(drawn) for drawn in self._draw_batch(first)]
+        return self._make_batch(self._draw_batch(first), self.config.augment)
+
+    def _make_batch(self, drawn: Iterable[Drawn], augment: AugmentConfig) -> dict[str, Any]:
+        examples = [self._make_example(each, augment) for each in drawn]
         return {
             "layers": {
                 name: _stack([layers[name] for layers, _ in examples]) for name in self.layers
@@ -142,10 +156,12 @@ class CropSampler:
             part, window = self._draw(rng)
             yield Drawn(rng, part, window, *draw_orientation(augment.flips, augment.rotations, rng))
 
-    def _make_example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _make_example(
+        self, drawn: Drawn, augment: AugmentConfig
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Make the layers and labels of what was drawn, changed and turned."""
         rng, part, window, mirrored, turns = drawn
-        augment, layers = self.config.augment, {}
+        layers = {}
         learnt = _copy_window(self._labels[part], window.finer(self.split.ratio), IGNORED)
         lost = draw_lost_layer(self.layers, augment, rng)
         for name in self.layers:
@@ -176,7 +192,10 @@ class CropSampler:
         # the last of the classes that have pixels takes what rounding leaves above the sum
         index = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], "right"))
         pixels = self._pixels[index]
-        pixel = int(pixels[rng.integers(pixels.size)])
+        return self._locate(int(pixels[rng.integers(pixels.size)]))
+
+    def _locate(self, pixel: int) -> tuple[int, int, int]:
+        """Find the part of a label pixel, counted through all parts, and its place in the grid."""
         part = int(np.searchsorted(self._starts, pixel, "right")) - 1
         row, col = divmod(pixel - int(self._starts[part]), self._labels[part].shape[1])
         return part, row // self.split.ratio, col // self.split.ratio

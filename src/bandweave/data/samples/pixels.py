@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
-from bandweave.data.samples.crops import CropSampler, Drawn
+from bandweave.data.samples.augment import UNCHANGED, AugmentConfig, draw_orientation
+from bandweave.data.samples.crops import ROWS, CropSampler, Drawn, SampleConfig
+from bandweave.data.scaling import Scaling
+from bandweave.data.scene import IGNORED, Scene
+from bandweave.data.splits.masks import regrid
+from bandweave.data.splits.splitting import Split
 from bandweave.raster.grid import Window
+
+log = logging.getLogger(__name__)
+
+MOST = 500  # training pixels of a class that are shown as they are
 
 
 class PixelSampler(CropSampler):
@@ -14,16 +27,121 @@ class PixelSampler(CropSampler):
     A pixel is drawn as of crops: a class, then one of its training pixels. Where labels are finer
     than the grid, the pixel of the grid that holds it is in the middle, and all training labels in
     that are what is learnt there. A patch may reach out of the part, and is 0 there.
+
+    With `unlabelled`, patches around pixels of the grid that have data and no label in the scene,
+    nor are hidden from training, stand behind those in a batch, drawn evenly.
     """
+
+    draws_unlabelled = True
+
+    def __init__(
+        self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
+    ) -> None:
+        super().__init__(scene, split, scaling, config, seed)
+        self._pool = Pool([])
+        if config.unlabelled:
+            self._pool = Pool([self._find_unlabelled(i) for i in range(len(scene.parts))])
+            self._tell_of_pool()
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
+        """The batch of a step and process, as of crops.
+
+        layers  by name: (B, C, crop·ratio, crop·ratio) float32, scaled
+        labels  (B, label ratio, label ratio) int64 of the pixels in the middle
+
+        B is the batch, and `unlabelled` times as many more that have no label.
+        """
+        return super().batch(step, rank, world)
+
+    def show_training_pixels(self, most: int = MOST) -> Iterator[dict[str, Any]]:
+        """Batches of training pixels as they are in the scene, at most so many of a class."""
+        chosen = [
+            pixels[np.linspace(0, pixels.size - 1, min(pixels.size, most)).astype(int)]
+            for pixels in self._pixels
+        ]
+        places = sorted({self._locate(int(pixel)) for pixel in np.concatenate(chosen)})
+        rng = np.random.default_rng(0)  # nothing that is drawn of it changes anything
+        drawn = [Drawn(rng, part, self._surround(row, col), False, 0) for part, row, col in places]
+        for first in range(0, len(drawn), self.config.batch):
+            yield self._make_batch(drawn[first : first + self.config.batch], UNCHANGED)
+
+    def _draw_batch(self, first: int) -> Iterator[Drawn]:
+        yield from super()._draw_batch(first)
+        if not self._pool.size:
+            return
+        augment = self.config.augment
+        for number in range(first, first + self.config.batch):
+            for other in range(self.config.unlabelled):
+                rng = np.random.default_rng([self.seed, number, 1 + other])
+                part, row, col = self._pool.draw(rng)
+                turned = draw_orientation(augment.flips, augment.rotations, rng)
+                yield Drawn(rng, part, self._surround(row, col), *turned)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
         part, row, col = self._draw_pixel(rng)
-        size = self.config.crop
-        return part, Window(row - size // 2, col - size // 2, size, size)
+        return part, self._surround(row, col)
 
-    def _make_example(self, drawn: Drawn) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _surround(self, row: int, col: int) -> Window:
+        size = self.config.crop
+        return Window(row - size // 2, col - size // 2, size, size)
+
+    def _make_example(
+        self, drawn: Drawn, augment: AugmentConfig
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Layers as of crops, and the labels (ratio, ratio) of the pixel in the middle."""
-        layers, labels = super()._make_example(drawn)
+        layers, labels = super()._make_example(drawn, augment)
         ratio = self.split.ratio
         middle = slice(self.config.crop // 2 * ratio, (self.config.crop // 2 + 1) * ratio)
         return layers, labels[middle, middle]
+
+    def _find_unlabelled(self, number: int) -> np.ndarray:
+        """Find the pixels (H, W) bool of a part that have data and no label, and may be seen."""
+        part, ratio = self.scene.parts[number], self.split.ratio
+        found = np.ones((part.grid.height, part.grid.width), bool)
+        if part.labels is not None:
+            found &= regrid(part.labels.values == IGNORED, ratio, 1, every=True)
+        for window in part.grid.window.divide(ROWS, part.grid.width):
+            _, valid = self._read_crop(number, self._ground, window)  # none where it is hidden
+            found[window.slices()] &= regrid(valid, self.ratios[self._ground], 1, every=True)
+        return found
+
+    def _tell_of_pool(self) -> None:
+        """Warn where a batch asks for more unlabelled pixels than there are."""
+        asked, there = self.config.batch * self.config.unlabelled, self._pool.size
+        if there >= asked:
+            return
+        so = (
+            "each is drawn again and again"
+            if there
+            else "the model learns from labelled pixels alone"
+        )
+        log.warning(
+            "the scene has %d pixels that have data and no label, and a batch asks for %d: %s",
+            there,
+            asked,
+            so,
+        )
+
+
+class Pool:
+    """Pixels of parts to draw from, of masks (H, W) bool."""
+
+    def __init__(self, masks: list[np.ndarray]) -> None:
+        self._masks = masks
+        self._rows = np.cumsum([0] + [mask.shape[0] for mask in masks])
+        counts = [mask.sum(axis=1) for mask in masks]
+        self._ends = np.cumsum(np.concatenate([np.zeros(0, np.int64), *counts]))
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return int(self._ends[-1]) if self._ends.size else 0
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Draw one: part, row and column."""
+        pixel = int(rng.integers(self.size))
+        through = int(np.searchsorted(self._ends, pixel, "right"))  # its row, of all parts
+        part = int(np.searchsorted(self._rows, through, "right")) - 1
+        row = through - int(self._rows[part])
+        columns = np.flatnonzero(self._masks[part][row])
+        return part, row, int(columns[pixel - (int(self._ends[through]) - columns.size)])
