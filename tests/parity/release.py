@@ -17,6 +17,7 @@ weights are leaves, and ours are computed of them, so gradients come out under t
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import os
@@ -32,6 +33,16 @@ from torch import Tensor, nn
 Tensors = dict[str, Tensor]
 
 
+def load_releases(path: Path) -> list[Release]:
+    """The releases of a file: RELEASE or RELEASES; pytest puts no folder of tests on the path."""
+    spec = importlib.util.spec_from_file_location(f"parity_of_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, "RELEASES", None) or [module.RELEASE]
+
+
 def find_files(pattern: str) -> list[Path]:
     """The files of that pattern, however many there are; none without BANDWEAVE_DATA."""
     folder = os.environ.get("BANDWEAVE_DATA")
@@ -42,6 +53,7 @@ class Numbers:
     """The tensors of a file by their prefix, floating ones as `dtype`.
 
     meta    the configuration, where the file has one
+    note    what it says of itself
     unused  the release's parameters that have no influence
     """
 
@@ -54,6 +66,7 @@ class Numbers:
                 self.tensors[name] = self.tensors[name].reshape(())
         self.dtype = dtype
         self.meta: dict[str, Any] = json.loads(about.get("meta", "{}"))
+        self.note: str = about.get("note", "")
         self.unused: set[str] = set(json.loads(about.get("unused", "[]")))
 
     def under(self, *prefixes: str) -> Tensors:

@@ -1,23 +1,13 @@
 """Every network of a release gives the release's numbers on the release's weights."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
-from parity_release import Numbers, find_files, run_release, too_far
-
-
-def _load(path):
-    """The releases of a file: RELEASE or RELEASES; pytest puts no folder of tests on the path."""
-    spec = importlib.util.spec_from_file_location(f"parity_of_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, "RELEASES", None) or [module.RELEASE]
-
+from parity_release import Numbers, find_files, load_releases, run_release, too_far
 
 FILES = sorted(Path(__file__).parent.glob("releases/*.py"))
-RELEASES = [release for path in FILES for release in _load(path)]
+RELEASES = [release for path in FILES for release in load_releases(path)]
 CASES = [
     pytest.param(release, path, id=path.stem)
     for release in RELEASES

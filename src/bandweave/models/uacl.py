@@ -150,7 +150,10 @@ class UACL(PatchModel):
         judged = self.judge(*(x[rows] for x in sources))
         logits = judged.scores[-1].new_zeros(len(labels), self.classes, *labels.shape[1:])
         logits[rows] = judged.scores[-1]
-        loss = supervised = self.supervise(judged.scores, labels[rows])
+        learnt = judged.scores
+        if self.config.as_published:
+            learnt = [as_exact(each).softmax(1) for each in learnt]
+        loss = supervised = add_cross_entropies(learnt, labels[rows])
         reliable = unreliable = believed = torch.zeros_like(loss)
         pool = ~rows & (labels != HIDDEN).flatten(1).any(1)
         if self.joined and self.config.contrast and pool.any():
@@ -168,12 +171,6 @@ class UACL(PatchModel):
         }
         return Output(logits, loss, {name: each.detach() for name, each in parts.items()})
 
-    def supervise(self, scores: list[Tensor], labels: Tensor) -> Tensor:
-        """The sum of the heads' cross-entropies, of logits (B, K, R, R) and labels (B, R, R)."""
-        if self.config.as_published:
-            scores = [as_exact(each).softmax(1) for each in scores]
-        return torch.stack([cross_entropy(each, labels) for each in scores]).sum()
-
     def contrast(
         self, probabilities: list[Tensor], features: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,3 +182,8 @@ class UACL(PatchModel):
             features[~believed], deepest[~believed], config.margin, config.as_published
         )
         return reliable, unreliable, believed.float().mean()
+
+
+def add_cross_entropies(scores: list[Tensor], labels: Tensor) -> Tensor:
+    """The sum of the heads' cross-entropies, of logits (B, K, R, R) and labels (B, R, R)."""
+    return torch.stack([cross_entropy(each, labels) for each in scores]).sum()
