@@ -341,3 +341,48 @@ def test_compiled_module_is_called(tmp_path, monkeypatch):
     assert calls[0] is module
     assert set(load_checkpoint(tmp_path / "a" / "last.ckpt")["weights"]) == set(plain.state_dict())
     torch.testing.assert_close(module.head.weight, plain.head.weight)
+
+
+class Concluding(Toy):
+    """A toy that counts what it is told of training."""
+
+    def __init__(self, *options):
+        super().__init__(*options)
+        self.register_buffer("concluded", torch.zeros(()))
+        self.told = []
+
+    def conclude(self):
+        assert not self.training
+        self.concluded += 1
+
+
+def test_it_tells_how_far_it_is_and_concludes_before_it_judges_and_at_the_end(tmp_path):
+    seen = []
+
+    def judge(module):
+        seen.append(int(module.concluded))
+        return float(len(seen) == 1)  # the first is the best
+
+    torch.manual_seed(0)
+    module = Concluding()
+    hooks = {"begin_step": module.told.append, "conclude": module.conclude, "validate": judge}
+    trained(tmp_path, module, options=config(4, validate_every=2), **hooks)
+    assert module.told == [0, 0.25, 0.5, 0.75]
+    assert seen == [1, 2]
+    assert module.concluded == 2  # the best one's, and once more
+
+
+def test_a_continued_run_is_told_how_far_it_is(tmp_path):
+    told = []
+    trained(tmp_path, options=config(4, checkpoint_every=2), begin_step=told.append)
+    module = toy()
+    again, options = [], config(4, checkpoint_every=2)
+
+    def fail(done):
+        if done == 0.5:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "b", toy(), options=options, begin_step=fail)
+    trained(tmp_path / "b", module, options=options, resume=True, begin_step=again.append)
+    assert again == told[2:]

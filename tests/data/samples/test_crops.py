@@ -65,6 +65,13 @@ def assert_same(one: dict, two: dict) -> None:
         np.testing.assert_array_equal(one["layers"][name], two["layers"][name])
 
 
+def test_unlabelled_patches_are_for_models_of_patches():
+    with pytest.raises(ConfigError, match="unlabelled is 2, and this model takes no patches"):
+        make_sampler(make_scene((20, 30)), unlabelled=2)
+    with pytest.raises(ConfigError, match="unlabelled is -1"):
+        SampleConfig(unlabelled=-1)
+
+
 def test_shapes_types_and_order_of_memory():
     batch = make_sampler(make_scene((20, 30)), augment=AugmentConfig()).batch(0)
     assert batch["labels"].shape == (3, 12, 12)

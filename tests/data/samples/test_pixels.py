@@ -136,3 +136,85 @@ def test_no_data_in_the_middle_is_no_label():
 def test_whole_parts_are_no_patches():
     with pytest.raises(ConfigError, match="crop 0"):
         make_sampler(make_scene(), crop=0)
+
+
+def with_gaps(scene, without=IGNORED):
+    """The scene, a part of whose columns has no label at all."""
+    scene.parts[0].labels.values[:, 20:] = without
+    return scene
+
+
+@pytest.mark.parametrize("context", ["transductive", "inductive"])
+@pytest.mark.parametrize("cache_mb", [0, 100])
+def test_unlabelled_pixels_stand_behind_those_of_training(cache_mb, context):
+    scene = with_gaps(make_scene())
+    scene.parts[0].layers["hsi"].source._values[:, 5, 12:] = np.nan
+    options = {"size": 4, "validation": 0.4, "guard": 0, "context": context}
+    given = {"options": options, "cache_mb": cache_mb, "batch": 30}
+    sampler = make_sampler(scene, "blocks", unlabelled=3, **given)
+    plain = make_sampler(scene, "blocks", **given)
+    batch, alone = sampler.batch(1), plain.batch(1)
+    assert batch["labels"].shape == (120, 2, 2)
+    np.testing.assert_array_equal(batch["labels"][:30], alone["labels"])
+    np.testing.assert_array_equal(batch["layers"]["hsi"][:30], alone["layers"]["hsi"])
+    assert (batch["labels"][30:] == IGNORED).all()
+    rows, cols = (each[30:] for each in middles(sampler, batch))
+    drawn = set(zip(rows.tolist(), cols.tolist(), strict=True))
+    truth = scene.parts[0].labels.values
+    hidden = sampler.split.hidden(0)[::2, ::2]
+    free = (truth.reshape(12, 2, 17, 2) == IGNORED).all((1, 3)) & ~hidden
+    free[5, 12:] = False
+    assert drawn <= set(zip(*(each.tolist() for each in free.nonzero()), strict=True))
+    assert len(drawn) > 20
+
+
+def test_test_labels_do_not_move_what_is_drawn_of_unlabelled_pixels():
+    scene = with_gaps(make_scene())
+    sampler = make_sampler(scene, "blocks", options={"size": 4}, unlabelled=2)
+    before = sampler.batch(0)
+    roles = sampler.split.roles[0]
+    values = scene.parts[0].labels.values
+    held = (roles != TRAIN) & (values != IGNORED)
+    values[held] = (values[held] + 1) % 3
+    again = PixelSampler(scene, sampler.split, sampler.scaling, sampler.config).batch(0)
+    for name, layer in before["layers"].items():
+        np.testing.assert_array_equal(layer, again["layers"][name])
+    np.testing.assert_array_equal(before["labels"], again["labels"])
+
+
+def test_unlabelled_pixels_of_two_processes_are_those_of_one():
+    scene = with_gaps(make_scene())
+    given = {"augment": TURNED, "unlabelled": 2}
+    one = make_sampler(scene, batch=4, **given).batch(3)["layers"]["hsi"]
+    halves = [make_sampler(scene, batch=2, **given).batch(3, r, 2) for r in range(2)]
+    first, second = (half["layers"]["hsi"] for half in halves)
+    both = np.concatenate([first[:2], second[:2], first[2:], second[2:]])
+    np.testing.assert_array_equal(one, both)
+
+
+def test_a_scene_with_too_few_unlabelled_pixels_says_so(caplog):
+    scene = make_scene()
+    scene.parts[0].labels.values[...] = 1
+    assert make_sampler(scene, unlabelled=1).batch(0)["labels"].shape == (16, 2, 2)
+    assert "has 0 pixels that have data and no label" in caplog.text
+    assert "a batch asks for 16" in caplog.text
+    scene.parts[0].labels.values[:2, :2] = IGNORED
+    assert make_sampler(scene, unlabelled=1).batch(0)["labels"].shape == (32, 2, 2)
+    assert "has 1 pixels" in caplog.text or "drawn again" in caplog.text
+
+
+def test_training_pixels_are_shown_as_they_are_each_once():
+    scene = make_scene()
+    sampler = make_sampler(scene, "blocks", AugmentConfig(), options={"size": 4}, batch=7)
+    shown = list(sampler.show_training_pixels())
+    labels = np.concatenate([batch["labels"] for batch in shown])
+    where = np.concatenate([np.stack(middles(sampler, batch), 1) for batch in shown])
+    trained = sampler.split.roles[0].reshape(12, 2, 17, 2) == TRAIN
+    expected = np.stack(trained.any((1, 3)).nonzero(), 1)
+    np.testing.assert_array_equal(where, expected)
+    truth = np.where(sampler.split.roles[0] == TRAIN, scene.parts[0].labels.values, IGNORED)
+    for learnt, (row, col) in zip(labels, where, strict=True):
+        np.testing.assert_array_equal(learnt, truth[2 * row : 2 * row + 2, 2 * col : 2 * col + 2])
+    few = np.concatenate([batch["labels"] for batch in sampler.show_training_pixels(most=2)])
+    assert len(few) <= 6
+    assert set(few[few >= 0]) == {0, 1, 2}
