@@ -18,7 +18,8 @@ from bandweave.raster.grid import Window
 
 log = logging.getLogger(__name__)
 
-MOST = 500  # training pixels of a class that are shown as they are
+MOST = 200  # training pixels of a class that are shown as they are
+SHOWN = 256  # of them at once
 
 
 class PixelSampler(CropSampler):
@@ -62,8 +63,8 @@ class PixelSampler(CropSampler):
         places = sorted({self._locate(int(pixel)) for pixel in np.concatenate(chosen)})
         rng = np.random.default_rng(0)  # nothing that is drawn of it changes anything
         drawn = [Drawn(rng, part, self._surround(row, col), False, 0) for part, row, col in places]
-        for first in range(0, len(drawn), self.config.batch):
-            yield self._make_batch(drawn[first : first + self.config.batch], UNCHANGED)
+        for first in range(0, len(drawn), SHOWN):
+            yield self._make_batch(drawn[first : first + SHOWN], UNCHANGED)
 
     def _draw_batch(self, first: int) -> Iterator[Drawn]:
         yield from super()._draw_batch(first)
