@@ -28,9 +28,11 @@ def cross_entropy(
 
     class_weights  (K,) of each class's pixels, in the sum and in what it is divided by
     """
-    labelled = labels >= 0
+    logits, labelled = as_exact(logits), labels >= 0
+    if class_weights is not None:
+        class_weights = class_weights.to(logits)
     total = F.cross_entropy(
-        as_exact(logits), labels.where(labelled, IGNORED), ignore_index=IGNORED, reduction="sum",
+        logits, labels.where(labelled, IGNORED), ignore_index=IGNORED, reduction="sum",
         label_smoothing=label_smoothing, weight=class_weights,
     )  # fmt: skip
     if class_weights is None:
