@@ -92,10 +92,10 @@ class DualMamba(PatchModel):
         )
         self.block = Block(config)
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, self.classes)
+        self.head = nn.Linear(config.width, self.outputs)
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
-        """Logits (B, K) of a source (B, S, p, p)."""
+        """Logits (B, K·R²) of a source (B, S, p, p)."""
         x = sources[0]
         x = torch.cat([x, x[:, -1:].expand(-1, self.repeated, -1, -1)], dim=1)
         x = self.block(self.stem(x))  # (B, p, p, D)

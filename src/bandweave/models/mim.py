@@ -99,11 +99,11 @@ class MiM(PatchModel):
         self.head = nn.Sequential(
             nn.Linear(config.width, config.width),
             nn.Tanh(),
-            nn.Linear(config.width, self.classes),
+            nn.Linear(config.width, self.outputs),
         )
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
-        """Logits (B, K) of a source (B, S, p, p)."""
+        """Logits (B, K·R²) of a source (B, S, p, p)."""
         return self.head(self.describe(sources[0]))
 
     def describe(self, x: Tensor) -> Tensor:

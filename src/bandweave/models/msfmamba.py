@@ -87,10 +87,10 @@ class MSFMamba(PatchModel):
         self.levels = nn.ModuleList(modules)
         maps, count, width = given
         values = (maps * count + width) * (config.patch - 2 * config.depth) ** 2
-        self.head = nn.Linear(values, self.classes)
+        self.head = nn.Linear(values, self.outputs)
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
-        """Logits (B, K) of two sources (B, S, p, p)."""
+        """Logits (B, K·R²) of two sources (B, S, p, p)."""
         return self.head(self.extract(*sources).flatten(1))
 
     def extract(self, spectral: Tensor, spatial: Tensor) -> Tensor:

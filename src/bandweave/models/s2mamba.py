@@ -79,11 +79,11 @@ class S2Mamba(PatchModel):
         self.stem = nn.Sequential(nn.Conv2d(self.source_bands[0], config.width, 1), nn.GELU())
         self.block = Block(config)
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, self.classes)
+        self.head = nn.Linear(config.width, self.outputs)
         self.apply(_init_linear)
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
-        """Logits (B, K) of a source (B, S, p, p)."""
+        """Logits (B, K·R²) of a source (B, S, p, p)."""
         x = self.stem(sources[0]).permute(0, 2, 3, 1)  # (B, p, p, D)
         x = self.norm(self.block(x))
         return self.head(x.mean((1, 2)))

@@ -104,10 +104,10 @@ class SSMamba(PatchModel):
         self.register_buffer("spectral_code", code_places(pairs + 1, width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, self.classes)
+        self.head = nn.Linear(width, self.outputs)
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
-        """Logits (B, K) of a source (B, S, p, p)."""
+        """Logits (B, K·R²) of a source (B, S, p, p)."""
         spatial = self.make_spatial_tokens(sources[0]) + self.spatial_code
         spectral = self.make_spectral_tokens(sources[0])
         last = self.class_token.expand(len(spectral), 1, -1)
