@@ -5,7 +5,7 @@ import torch
 
 from bandweave.errors import ConfigError
 from bandweave.models.calc import CALC, CALCConfig, weigh_heads
-from bandweave.nn.adversary import scale_gradient
+from bandweave.nn.losses.adversary import scale_gradient
 
 BANDS = {"hsi": 5, "lidar": 1}
 

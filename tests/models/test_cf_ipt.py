@@ -20,7 +20,7 @@ from bandweave.nn.clip.text import TextArchitecture, build_text_tower
 from bandweave.nn.clip.tokenizer import load_tokenizer
 from bandweave.nn.clip.weights import VisionArchitecture, build_tower
 from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.nn.provenance import frozen_names
+from bandweave.nn.pretrained.provenance import frozen_names
 from bandweave.training.checkpoint import load_model, save_model
 from bandweave.training.config import TrainConfig
 from bandweave.training.optimizer import make_optimizer

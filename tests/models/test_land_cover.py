@@ -14,7 +14,7 @@ from bandweave.nn.clip.encoder import ClipConfig
 from bandweave.nn.clip.prompted import PromptedClipConfig
 from bandweave.nn.experts import RoutedExperts
 from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.nn.provenance import frozen_names
+from bandweave.nn.pretrained.provenance import frozen_names
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.checkpoint import load_model, name_now, restore, save_model, weights
 from bandweave.training.config import TrainConfig

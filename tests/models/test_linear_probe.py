@@ -11,7 +11,7 @@ from bandweave.errors import ConfigError, WeightsError
 from bandweave.landcover.predict.classify import predict_classes
 from bandweave.landcover.run import Run
 from bandweave.models.linear_probe import LinearProbe, LinearProbeConfig
-from bandweave.nn.provenance import frozen_names
+from bandweave.nn.pretrained.provenance import frozen_names
 from bandweave.training.checkpoint import load_model
 from bandweave.training.config import TrainConfig
 from bandweave.training.optimizer import make_optimizer

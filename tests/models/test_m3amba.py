@@ -11,7 +11,7 @@ from bandweave.models import LAND_COVER
 from bandweave.models.m3amba import M3amba, M3ambaConfig
 from bandweave.nn.clip.guidance import ClipConfig
 from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.nn.provenance import frozen_names
+from bandweave.nn.pretrained.provenance import frozen_names
 from bandweave.schema import from_dict, to_dict
 
 BANDS = {"hsi": 6, "lidar": 1}

@@ -13,8 +13,8 @@ from bandweave.errors import ConfigError, GridMismatch, RunError
 from bandweave.models import LAND_COVER, mambamoe
 from bandweave.models.mambamoe import MambaMoE, MambaMoEConfig
 from bandweave.nn.experts import DIRECTIONS
+from bandweave.nn.losses.supervision import cross_entropy
 from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.nn.supervision import cross_entropy
 from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 from bandweave.schema import from_dict, to_dict
 from bandweave.training.checkpoint import restore

@@ -5,13 +5,13 @@ import torch
 
 from bandweave.errors import ConfigError
 from bandweave.models.uacl import UACL, UACLConfig
-from bandweave.nn.output import HIDDEN, IGNORED
-from bandweave.nn.pseudo_labels import (
+from bandweave.nn.losses.pseudo_labels import (
     contrast_reliable,
     contrast_unreliable,
     find_reliable,
     weigh_ranks,
 )
+from bandweave.nn.output import HIDDEN, IGNORED
 
 BANDS = {"hsi": 5, "lidar": 1}
 

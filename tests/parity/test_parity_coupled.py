@@ -9,7 +9,7 @@ from parity_release import Numbers, deviation, find_files, load_releases, too_fa
 
 from bandweave.models.calc import CALC, CALCConfig, weigh_heads, weigh_votes
 from bandweave.models.uacl import UACL, UACLConfig, add_cross_entropies
-from bandweave.nn.pseudo_labels import (
+from bandweave.nn.losses.pseudo_labels import (
     contrast_reliable,
     contrast_unreliable,
     find_reliable,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bandweave.errors import ScanError
-from bandweave.nn.ss2d import SS2D, CrossSS2D, StreamParameters
+from bandweave.nn.scans.ss2d import SS2D, CrossSS2D, StreamParameters
 from bandweave.scan import ScanOrder, cross_order, forward_order, selective_scan
 from bandweave.scan.arguments import ScanArguments
 from bandweave.scan.operator import backward_operator, scan_operator

@@ -21,7 +21,7 @@ from bandweave.landcover.predict.feeding import predictor_of, seen_at_once
 from bandweave.landcover.predict.net import Net, Predictor
 from bandweave.models import LAND_COVER
 from bandweave.models.contract import LandCoverModel
-from bandweave.nn.provenance import check_weights, frozen_names, weights_fingerprint
+from bandweave.nn.pretrained.provenance import check_weights, frozen_names, weights_fingerprint
 from bandweave.training.checkpoint import restore, weights
 from bandweave.training.folder import RunFolder
 from bandweave.training.processes import best_device

@@ -287,7 +287,7 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
     "calc": Preset(
         CALC,
         CALCConfig(),
-        about="CALC as in its release: two sources, redrawn against discriminators while they train",
+        about="CALC as in its release: two sources, redrawn against discriminators in training",
         samples={"crop": 16, "batch": 64},
         train={  # 250 epochs of 20 × 15 classes
             "lr": 1e-3,

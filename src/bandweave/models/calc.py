@@ -8,7 +8,7 @@ at hand: what is here is its abstract's and its release's.
     levels   (B, w·2^i, …)     three of both sources together      encoder (nn/coupled.py)
     p_k      (B, K, R, R)      classes by each level               heads
     fakes    (B, S, p, p)      both sources, made of the deepest   decoder
-    score                      real or made, one for each source   discriminators (nn/adversary.py)
+    score                      real or made, one for each source   nn/losses/adversary.py
     logits   (B, K, R, R)      log Σ_k w_k[c]·p_k[c]
 
 w_k[c] is head k's share of what all heads get right of class c, on training pixels. The loss is
@@ -33,10 +33,10 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
-from bandweave.nn.adversary import Discriminator, scale_gradient
 from bandweave.nn.coupled import LEVELS, CoupledEncoder, make_block, make_heads
+from bandweave.nn.losses.adversary import Discriminator, scale_gradient
+from bandweave.nn.losses.supervision import accuracy, as_exact, cross_entropy
 from bandweave.nn.output import HIDDEN, Output
-from bandweave.nn.supervision import accuracy, as_exact, cross_entropy
 
 LEAST_PATCH = 2**LEVELS  # px: the deepest level is a pixel then
 

@@ -33,6 +33,7 @@ from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import Stem
 from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig, Sentences
 from bandweave.nn.layer_grid import LayerGrid
+from bandweave.nn.losses.supervision import accuracy, cross_entropy
 from bandweave.nn.mfpg import (
     AMFF,
     BilinearUpsampling,
@@ -43,7 +44,6 @@ from bandweave.nn.mfpg import (
 )
 from bandweave.nn.output import Output
 from bandweave.nn.prompts import HEADS, PromptTransfer
-from bandweave.nn.supervision import accuracy, cross_entropy
 from bandweave.schema import check_choices
 
 logger = logging.getLogger(__name__)

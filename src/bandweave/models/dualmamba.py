@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
 from bandweave.nn.blocks import mlp
-from bandweave.nn.mamba import NormedScan
+from bandweave.nn.scans.mamba import NormedScan
 from bandweave.scan import bidirectional_order, forward_order
 from bandweave.schema import check_choices, check_ranges
 

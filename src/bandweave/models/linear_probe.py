@@ -5,7 +5,7 @@ of land cover. Nothing but a norm and a linear layer trains.
 
     layer    (B, C, h, w)    at its own resolution
     picture  (B·n, E, S, S)  n of each layer: its bands, or their components, E at a time; bicubic
-    features (B, M, G, G)    of each picture, by the encoder (nn/image_encoder.py)
+    features (B, M, G, G)    of each picture, by the encoder (nn/pretrained/image_encoder.py)
     logits   (B, K, G, G)    layer norm over all pictures' features, linear
              (B, K, H, W)    bilinear, at the resolution of the labels
     E channels, S side, M width of the encoder; K classes
@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.contract import LandCoverModel
-from bandweave.nn.fixed_projection import FixedProjection
-from bandweave.nn.image_encoder import ImageEncoder
 from bandweave.nn.layer_grid import LayerGrid
+from bandweave.nn.losses.supervision import accuracy, cross_entropy
 from bandweave.nn.output import Output
-from bandweave.nn.supervision import accuracy, cross_entropy
+from bandweave.nn.pretrained.fixed_projection import FixedProjection
+from bandweave.nn.pretrained.image_encoder import ImageEncoder
 from bandweave.schema import check_choices
 
 

@@ -28,9 +28,9 @@ from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import CrossBlock, Stem, VSSBlock
 from bandweave.nn.clip.guidance import ClipConfig, ClipGuidance
 from bandweave.nn.layer_grid import LayerGrid
+from bandweave.nn.losses.supervision import accuracy, cross_entropy
 from bandweave.nn.output import HIDDEN, Output
-from bandweave.nn.ss2d import Average
-from bandweave.nn.supervision import accuracy, cross_entropy
+from bandweave.nn.scans.ss2d import Average
 from bandweave.schema import check_choices
 
 

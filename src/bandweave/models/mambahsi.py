@@ -35,9 +35,9 @@ from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import Stem
 from bandweave.nn.halving import bring_to_labels, halve, make_finer
 from bandweave.nn.layer_grid import LayerGrid
-from bandweave.nn.mamba import MambaLayer
+from bandweave.nn.losses.supervision import accuracy, balancing_weights, cross_entropy
 from bandweave.nn.output import Output
-from bandweave.nn.supervision import accuracy, balancing_weights, cross_entropy
+from bandweave.nn.scans.mamba import MambaLayer
 from bandweave.nn.window_statistics import WindowGroupNorm
 from bandweave.schema import check_ranges
 

@@ -14,8 +14,8 @@ Hyperspectral Image Classification" (arXiv 2504.20509).
     K classes, D width
 
 The loss is cross-entropy of the prediction, and of every head's logits, made finer, on the labels
-that uncertainty keeps (nn/corrective.py). Sizes need not be even: the last mean of an odd row or
-column is of what there is, and what doubling adds to it is cut off again.
+that uncertainty keeps (nn/losses/corrective.py). Sizes need not be even: the last mean of an odd
+row or column is of what there is, and what doubling adds to it is cut off again.
 
 `as_published` has the numbers of the release, with what ours does otherwise:
 
@@ -25,9 +25,9 @@ column is of what there is, and what doubling adds to it is cut off again.
               corners
     loss      the cross-entropy over all labels is that of the coarsest head, and the uncertainty
               is -m·ln m of the largest probability m
-    experts   the spectral one has parameters for every pixel of the scene (nn/spectral.py), so it
-              takes scenes of one size; answers of spatial ones are added in the order of their
-              scans (nn/experts.py)
+    experts   the spectral one has parameters for every pixel of the scene (nn/scans/spectral.py),
+              so it takes scenes of one size; answers of spatial ones are added in the order of
+              their scans (nn/experts.py)
     biases    none in the router and in the spectral expert; eps is 1e-6 in two norms of a block
 """
 
@@ -44,12 +44,12 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import DropPath, Stem, mlp
-from bandweave.nn.corrective import Uncertainty, uncertainty, unsure_labels
 from bandweave.nn.experts import DIRECTIONS, RoutedExperts, Routing
 from bandweave.nn.layer_grid import LayerGrid
+from bandweave.nn.losses.corrective import Uncertainty, uncertainty, unsure_labels
+from bandweave.nn.losses.supervision import accuracy, balancing_weights, cross_entropy
 from bandweave.nn.output import Output
-from bandweave.nn.spectral import PublishedSpectralExpert, SpectralExpert
-from bandweave.nn.supervision import accuracy, balancing_weights, cross_entropy
+from bandweave.nn.scans.spectral import PublishedSpectralExpert, SpectralExpert
 from bandweave.nn.window_statistics import WindowGroupNorm
 from bandweave.schema import check_choices
 

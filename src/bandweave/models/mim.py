@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
-from bandweave.nn.ss2d import StreamParameters, scan_tokens
+from bandweave.nn.scans.ss2d import StreamParameters, scan_tokens
 from bandweave.scan import ScanOrder, bidirectional_order, forward_order
 from bandweave.scan.order import keep_by_size
 from bandweave.schema import check_choices, check_ranges

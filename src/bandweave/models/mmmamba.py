@@ -28,7 +28,7 @@ from bandweave.errors import ConfigError
 from bandweave.models.contract import ZeroShot
 from bandweave.models.detail_model import DetailModel
 from bandweave.nn.fusion import CrossAttention, FusionBlock
-from bandweave.nn.interleaved import InterleavedScan, Interleaving, Walk
+from bandweave.nn.scans.interleaved import InterleavedScan, Interleaving, Walk
 from bandweave.nn.sharpening import Encoder, Tail
 from bandweave.nn.upsampling import Kernel
 from bandweave.schema import check_choices

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
-from bandweave.nn.mamba import NormedScan
-from bandweave.nn.ss2d import InputProjection, OutputProjection, StreamParameters, scan_tokens
+from bandweave.nn.scans.mamba import NormedScan
+from bandweave.nn.scans.ss2d import InputProjection, OutputProjection, StreamParameters, scan_tokens
 from bandweave.scan import ScanOrder, bidirectional_order, cross_order
 from bandweave.scan.order import keep_by_size
 from bandweave.schema import check_ranges

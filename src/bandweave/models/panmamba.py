@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.models.contract import ZeroShot
 from bandweave.models.detail_model import DetailModel
-from bandweave.nn.mamba import MambaBranch, MambaLayer
+from bandweave.nn.scans.mamba import MambaBranch, MambaLayer
 from bandweave.nn.sharpening import Encoder, Tail
 from bandweave.nn.upsampling import Kernel
 from bandweave.schema import check_choices

@@ -21,8 +21,8 @@ from torch import Tensor
 from bandweave.errors import ConfigError, GridMismatch
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.layer_grid import LayerGrid
+from bandweave.nn.losses.supervision import accuracy, cross_entropy
 from bandweave.nn.output import Output
-from bandweave.nn.supervision import accuracy, cross_entropy
 
 
 class PatchModel(LandCoverModel):

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
 from bandweave.nn.blocks import DropPath
-from bandweave.nn.ss2d import SS2D, InputProjection, StreamParameters
+from bandweave.nn.scans.ss2d import SS2D, InputProjection, StreamParameters
 from bandweave.scan import bidirectional_order, forward_order, selective_scan
 from bandweave.schema import check_choices, check_ranges
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
-from bandweave.nn.mamba import NormedScan
+from bandweave.nn.scans.mamba import NormedScan
 from bandweave.scan import ScanOrder, forward_order
 from bandweave.scan.order import keep_by_size
 from bandweave.schema import check_choices, check_ranges

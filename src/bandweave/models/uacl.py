@@ -12,8 +12,9 @@ is here is its abstract's and its release's.
 
 At first the loss is the heads' cross-entropies. In the later part of training unlabelled pixels
 join with a batch of their own: the pixels whose pseudo-labels are believed are drawn together or
-apart by those, the others by how likely each finds the other's (nn/pseudo_labels.py). Unlabelled
-pixels are those that have no label in the scene; the option `unlabelled` of samples draws them.
+apart by those, the others by how likely each finds the other's (nn/losses/pseudo_labels.py).
+Unlabelled pixels are those that have no label in the scene; the option `unlabelled` of samples
+draws them.
 
 What the release does and this does only `as_published`: the cross-entropies take probabilities for
 logits (a second softmax); two of three heads decide what is believed, or a rule that no 10 classes
@@ -34,9 +35,9 @@ from bandweave.errors import ConfigError
 from bandweave.models.calc import check_sizes
 from bandweave.models.patch_model import PatchModel
 from bandweave.nn.coupled import CoupledEncoder, Squeeze, make_block, make_heads
+from bandweave.nn.losses.pseudo_labels import contrast_reliable, contrast_unreliable, find_reliable
+from bandweave.nn.losses.supervision import accuracy, as_exact, cross_entropy
 from bandweave.nn.output import HIDDEN, Output
-from bandweave.nn.pseudo_labels import contrast_reliable, contrast_unreliable, find_reliable
-from bandweave.nn.supervision import accuracy, as_exact, cross_entropy
 
 
 @dataclass

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.layer_grid import LayerGrid
+from bandweave.nn.losses.supervision import accuracy, cross_entropy
 from bandweave.nn.output import Output
-from bandweave.nn.supervision import accuracy, cross_entropy
 from bandweave.schema import check_ranges
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.nn.ss2d import SS2D, Average, CrossSS2D
+from bandweave.nn.scans.ss2d import SS2D, Average, CrossSS2D
 
 
 class Stem(nn.Module):

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
-from bandweave.nn.ss2d import InputProjection, OutputProjection, StreamParameters
+from bandweave.nn.scans.ss2d import InputProjection, OutputProjection, StreamParameters
 from bandweave.nn.window_statistics import WindowMoments
 from bandweave.scan import ScanOrder, cross_order, selective_scan
 from bandweave.scan.order import keep_by_size

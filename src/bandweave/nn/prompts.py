@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.nn.mfpg import Matrices
-from bandweave.nn.ss2d import StreamParameters
+from bandweave.nn.scans.ss2d import StreamParameters
 from bandweave.scan import bidirectional_order, selective_scan
 
 Mixing = Literal["mamba", "transformer"]

@@ -22,7 +22,7 @@ from bandweave.nn.clip.guidance import (
 from bandweave.nn.clip.text import embed_texts, load_text_tower, load_text_weights
 from bandweave.nn.clip.tokenizer import load_tokenizer
 from bandweave.nn.clip.weights import load_tower, load_vision_weights
-from bandweave.nn.provenance import weights_fingerprint
+from bandweave.nn.pretrained.provenance import weights_fingerprint
 
 PROMPT = "A multisource fusion patch of {}"
 

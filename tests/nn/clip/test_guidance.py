@@ -16,7 +16,7 @@ from bandweave.nn.clip.guidance import (
     ClipGuidance,
 )
 from bandweave.nn.clip.weights import load_tower, load_vision_weights
-from bandweave.nn.provenance import check_weights, frozen_names, weights_fingerprint
+from bandweave.nn.pretrained.provenance import check_weights, frozen_names, weights_fingerprint
 
 TRAINED = ["frozen", "adapters", "finetune"]
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}

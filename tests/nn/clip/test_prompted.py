@@ -9,7 +9,7 @@ from torch import nn
 from bandweave.errors import ConfigError, WeightsError
 from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig, Sentences
 from bandweave.nn.clip.text import causal_mask, run_layer
-from bandweave.nn.provenance import frozen_names, weights_fingerprint
+from bandweave.nn.pretrained.provenance import frozen_names, weights_fingerprint
 from tiny_clip import END, START, tiny_clip
 
 TOKENS = [[START, 1, 2, 3, END], [START, 1, 2, 4, 5, 6, END], [START, 1, 2, END]]

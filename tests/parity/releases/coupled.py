@@ -6,7 +6,7 @@ from torch import nn
 
 from bandweave.models.calc import CALC, CALCConfig
 from bandweave.models.uacl import UACL, UACLConfig
-from bandweave.nn.adversary import Discriminator
+from bandweave.nn.losses.adversary import Discriminator
 
 
 def block(theirs, conv, norm, ours):

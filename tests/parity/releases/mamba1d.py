@@ -2,7 +2,7 @@
 
 from parity_release import Release
 
-from bandweave.nn.mamba import MambaLayer
+from bandweave.nn.scans.mamba import MambaLayer
 
 
 def build(numbers):

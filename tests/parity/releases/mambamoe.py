@@ -4,7 +4,7 @@ import torch
 from parity_release import Release
 
 from bandweave.models.mambamoe import SCALES, MambaMoE, MambaMoEConfig
-from bandweave.nn.corrective import uncertainty
+from bandweave.nn.losses.corrective import uncertainty
 
 HEADS = ("coarse", "middle", "fine")  # as ours answer
 

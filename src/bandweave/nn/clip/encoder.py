@@ -22,7 +22,7 @@ from bandweave.nn.clip.weights import (
     load_tower,
     load_vision_weights,
 )
-from bandweave.nn.provenance import FrozenClip
+from bandweave.nn.pretrained.provenance import FrozenClip
 from bandweave.schema import check_choices
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bandweave.errors import WeightsError
-from bandweave.nn.published_files import explain_failure, fetch_file
+from bandweave.nn.pretrained.published_files import explain_failure, fetch_file
 
 EMBEDDED = "embedded"  # the name of the model that comes with bandweave
 EMBEDDED_FOLDER = Path(__file__).with_name("embedded")

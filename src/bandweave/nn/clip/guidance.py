@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.nn.clip.cache import FeatureCache
 from bandweave.nn.clip.encoder import ClipConfig, ClipEncoder
-from bandweave.nn.fixed_projection import FixedProjection
+from bandweave.nn.pretrained.fixed_projection import FixedProjection
 
 __all__ = ["ClipConfig", "ClipEncoder", "ClipGuidance"]
 

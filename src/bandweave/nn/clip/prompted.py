@@ -40,7 +40,7 @@ from bandweave.nn.clip.weights import (
     load_tower,
     load_vision_weights,
 )
-from bandweave.nn.provenance import FrozenClip
+from bandweave.nn.pretrained.provenance import FrozenClip
 
 
 @dataclass

@@ -52,7 +52,7 @@ from bandweave.nn.clip.weights import (
     openclip_vision,
     read_openclip,
 )
-from bandweave.nn.published_files import sha256
+from bandweave.nn.pretrained.published_files import sha256
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection

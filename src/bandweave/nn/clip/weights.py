@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from bandweave.errors import WeightsError
 from bandweave.nn.clip.files import ClipFiles, find_clip, read_tensors
-from bandweave.nn.published_files import read_json, sha256
+from bandweave.nn.pretrained.published_files import read_json, sha256
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection

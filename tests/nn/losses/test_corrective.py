@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bandweave.nn.corrective import uncertainty, unsure_labels
+from bandweave.nn.losses.corrective import uncertainty, unsure_labels
 from bandweave.nn.output import HIDDEN, IGNORED
 
 

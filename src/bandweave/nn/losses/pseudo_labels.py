@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bandweave.nn.supervision import as_exact
+from bandweave.nn.losses.supervision import as_exact
 
 LEAST = 1e-12  # of a squared distance, whose root has a gradient then
 DEVIATIONS = 3.0  # of the published rule

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import layer_norm, pad, silu, softplus
 
 from bandweave.errors import ScanError
-from bandweave.nn.interleaved import InterleavedScan, Walk, interleaved_order
+from bandweave.nn.scans.interleaved import InterleavedScan, Walk, interleaved_order
 
 SIZES, WINDOWS, STREAMS = st.integers(1, 9), st.integers(1, 5), st.integers(1, 3)
 MODES = ("interleaved", "sequential", "global")

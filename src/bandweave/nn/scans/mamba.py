@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.nn.ss2d import OutputProjection, StreamParameters, scan_tokens
+from bandweave.nn.scans.ss2d import OutputProjection, StreamParameters, scan_tokens
 from bandweave.scan import ScanOrder, forward_order, selective_scan
 
 

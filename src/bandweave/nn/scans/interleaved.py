@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ScanError
-from bandweave.nn.ss2d import OutputProjection, StreamParameters
+from bandweave.nn.scans.ss2d import OutputProjection, StreamParameters
 from bandweave.scan import ScanOrder, selective_scan
 from bandweave.scan.order import keep_by_size
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from bandweave.errors import WeightsError
-from bandweave.nn.image_encoder import ImageEncoder
-from bandweave.nn.provenance import check_weights, frozen_names, weights_fingerprint
+from bandweave.nn.pretrained.image_encoder import ImageEncoder
+from bandweave.nn.pretrained.provenance import check_weights, frozen_names, weights_fingerprint
 
 SIDE = 16
 VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": SIDE}

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bandweave.nn.ss2d import StreamParameters
+from bandweave.nn.scans.ss2d import StreamParameters
 from bandweave.scan import forward_order, selective_scan
 from bandweave.scan.lifted import LiftedScan, fits_kernel, scan_lifted
 

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import gelu, pad, silu, softplus
 
-from bandweave.nn.spectral import PublishedSpectralExpert, SpectralExpert
+from bandweave.nn.scans.spectral import PublishedSpectralExpert, SpectralExpert
 
 
 def expert(width=4, steps=2**17, dtype=torch.float64):

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from bandweave.errors import WeightsError
 from bandweave.nn.clip.files import EMBEDDED, EMBEDDED_FOLDER
-from bandweave.nn.provenance import FrozenPart
-from bandweave.nn.published_files import explain_failure, fetch_file, read_json, sha256
+from bandweave.nn.pretrained.provenance import FrozenPart
+from bandweave.nn.pretrained.published_files import explain_failure, fetch_file, read_json, sha256
 
 TENSORS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"  # which files hold what, of weights in several

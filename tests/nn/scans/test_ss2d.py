@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, silu, softplus
 
-from bandweave.nn.ss2d import SS2D, CrossSS2D
+from bandweave.nn.scans.ss2d import SS2D, CrossSS2D
 
 WIDTH, STATE, BATCH, HEIGHT, BREADTH = 6, 4, 2, 3, 5
 RANK, CHANNELS = math.ceil(WIDTH / 16), 2 * WIDTH

@@ -1,0 +1,1 @@
+"""What models learn by, besides their own: labels, doubts, and opponents."""
