@@ -2,7 +2,7 @@
 
     source  (B, 1, C, p, p)        all layers side by side, their bands as depth
     x       (B, D·2^i, C/2^i, …)   depth × {convolution 7×3×3 at every other band, batch norm, ReLU}
-    logits  W mean(x)
+    logits  W x, of the mean over the pixels
 
 Source of the idea: Li, Zhang & Shen, "Spectral-Spatial Classification of Hyperspectral Imagery with
 3D Convolutional Neural Network" (Remote Sensing 2017). The sizes are ours, and so is the padding,
@@ -12,6 +12,7 @@ with which any number of bands will do.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -57,9 +58,10 @@ class CNN3D(PatchModel):
             layers += [conv, nn.BatchNorm3d(after), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(widths[-1], self.outputs)
+        left = math.ceil(self.source_bands[0] / 2**config.depth)  # of the bands
+        self.head = nn.Linear(widths[-1] * left, self.outputs)
 
     def classify_patch(self, *sources: Tensor) -> Tensor:
         """Logits (B, K·R²) of all layers side by side, (B, C, p, p)."""
-        x = self.convolutions(sources[0][:, None]).mean((2, 3, 4))
-        return self.head(self.dropout(x))
+        x = self.convolutions(sources[0][:, None]).mean((3, 4))  # (B, D·2^depth, bands left)
+        return self.head(self.dropout(x.flatten(1)))
