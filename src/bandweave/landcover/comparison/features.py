@@ -171,4 +171,6 @@ class _BeforeTheHead(LandCoverModel):
         size = self.inner(layers).logits.shape[-2:]
         assert self._given is not None
         given = self._given.movedim(-1, 1) if self._channels_last else self._given
+        if given.ndim == 2:  # one vector for a patch
+            given = given[..., None, None]
         return Output(given if given.shape[-2:] == size else F.interpolate(given, size))
