@@ -114,8 +114,8 @@ class Release:
     build      ours, of a file's configuration and shapes
     translate  weights under our names of weights under theirs; differentiable
     run        outputs by the file's names, of our network and the file's inputs
-    middle     names of activations: our module's path, ended by #N for its N-th call, and how its
-               output lies in the file
+    middle     names of activations: our module's path, ended by #N for its N-th call; or that and
+               its output lies in the file
     idle       weights of the release that have no influence, where a file does not list them
     free       parameters whose gradient is rounding alone: a bias before a BatchNorm in training
     double, single     largest deviations of outputs and of gradients in float64, and in float32
@@ -125,7 +125,7 @@ class Release:
     build: Callable[[Numbers], nn.Module]
     translate: Callable[[Tensors, Numbers], Tensors]
     run: Callable[[Any, Tensors], Tensors]
-    middle: Mapping[str, tuple[str, Callable[[Any], Tensor]]] = field(default_factory=dict)
+    middle: Mapping[str, str | tuple[str, Callable[[Any], Tensor]]] = field(default_factory=dict)
     idle: Callable[[str], bool] = lambda name: False
     free: Callable[[str], bool] = lambda name: False
     double: tuple[float, float] = (1e-10, 1e-9)
@@ -165,13 +165,14 @@ def run_release(release: Release, numbers: Numbers, train: bool) -> Pass:
         leaf.requires_grad_()
     ours = {name: value.clone() for name, value in release.translate(theirs, numbers).items()}
     middle: Tensors = {}
-    hooks = [
-        net.net.get_submodule(path.partition("#")[0]).register_forward_hook(
-            keep_call(middle, name, lay, int(path.partition("#")[2] or 0))
-        )
-        for name, (path, lay) in release.middle.items()
-        if f"mid.{name}" in numbers.tensors
-    ]
+    hooks = []
+    for name, where in release.middle.items():
+        if f"mid.{name}" not in numbers.tensors:
+            continue
+        at, lay = (where, lambda output: output) if isinstance(where, str) else where
+        path, _, call = at.partition("#")
+        hook = keep_call(middle, name, lay, int(call or 0))
+        hooks.append(net.net.get_submodule(path).register_forward_hook(hook))
     named = {f"net.{name}": value for name, value in ours.items()}
     outputs = torch.func.functional_call(net, named, (inputs,), strict=True)
     for hook in hooks:

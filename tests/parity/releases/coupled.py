@@ -146,10 +146,6 @@ def run_uacl(net, given):
     return {**outputs, "mapped": judged.features[..., None, None]}
 
 
-def same(output):
-    return output
-
-
 def level(number):
     return lambda levels: levels[number]
 
@@ -161,10 +157,10 @@ RELEASES = [
         translate_calc,
         run_calc,
         {
-            "level1_hsi": ("encoder.own.0", same),
-            "level1_second": ("encoder.own.1", same),
-            "level2_hsi": ("encoder.shared.0", same),
-            "decoder1": ("decoder.shared.0", same),
+            "level1_hsi": "encoder.own.0",
+            "level1_second": "encoder.own.1",
+            "level2_hsi": "encoder.shared.0",
+            "decoder1": "decoder.shared.0",
             "fused1": ("encoder", level(0)),
             "fused2": ("encoder", level(1)),
             "fused3": ("encoder", level(2)),
@@ -177,10 +173,10 @@ RELEASES = [
         translate_discriminators,
         run_discriminators,
         {
-            "attention_hsi": ("discriminators.0.attention", same),
-            "conv2_hsi": ("discriminators.0.blocks.1", same),
-            "conv6_hsi": ("discriminators.0.blocks.5", same),
-            "conv6_second": ("discriminators.1.blocks.5", same),
+            "attention_hsi": "discriminators.0.attention",
+            "conv2_hsi": "discriminators.0.blocks.1",
+            "conv6_hsi": "discriminators.0.blocks.5",
+            "conv6_second": "discriminators.1.blocks.5",
         },
     ),
     Release(
@@ -189,7 +185,7 @@ RELEASES = [
         translate_uacl,
         run_uacl,
         {
-            "level1_hsi": ("encoder.own.0", same),
+            "level1_hsi": "encoder.own.0",
             "spectral1": ("gates.0", lambda gate: gate[..., 0]),
             "spectral3": ("gates.2", lambda gate: gate[..., 0]),
         },

@@ -83,10 +83,6 @@ def translate(theirs, numbers):
     return ours
 
 
-def same(value):
-    return value
-
-
 def lay_square(tokens):
     """Tokens (B, p², D) as (B, p, p, D)."""
     side = round(tokens.shape[1] ** 0.5)
@@ -100,14 +96,14 @@ RELEASE = Release(
     lambda net, given: {"logits": net.classify_patch(given["x"][:, 0])},
     middle={
         "stem": ("stem", lambda x: x.permute(0, 2, 3, 1)),
-        "pos_dw": ("block.place", same),
+        "pos_dw": "block.place",
         "spa": ("block.spatial", lay_square),
-        "spe": ("block.spectral", same),
-        "spa_scan_norm": ("block.spatial.out_proj.norm", same),
-        "spe_scan_norm": ("block.spectral.out_proj.norm", same),
-        "conv_branch": ("block.convolutions", same),
+        "spe": "block.spectral",
+        "spa_scan_norm": "block.spatial.out_proj.norm",
+        "spe_scan_norm": "block.spectral.out_proj.norm",
+        "conv_branch": "block.convolutions",
         "fusion_weight": ("block.share", lambda w: w[..., None, None]),
-        "block": ("block", same),
+        "block": "block",
     },
     double=(1e-10, 1e-8),  # of a scan whose norm is over two features
 )

@@ -59,17 +59,13 @@ def run(net, given):
     return {"logits": net.classify_patch(given["hsi"], given["second"])}
 
 
-def same(output):
-    return output
-
-
 MIDDLE = {
-    "stem_hsi": ("stems.0", same),
-    "stem_second": ("stems.1", same),
-    "tokens_hsi": ("dropout", same),
-    "encoder_hsi": ("encoders.0", same),
-    "encoder_second": ("encoders.1", same),
-    "fused": ("joint", same),
+    "stem_hsi": "stems.0",
+    "stem_second": "stems.1",
+    "tokens_hsi": "dropout",
+    "encoder_hsi": "encoders.0",
+    "encoder_second": "encoders.1",
+    "fused": "joint",
     "pool_weights": ("weigh", lambda output: output.softmax(1)),
 }
 RELEASE = Release(

@@ -87,10 +87,6 @@ def run(net, given):
     return {"logits": net.classify_patch(given["hsi"][:, 0], given["second"])}
 
 
-def same(output):
-    return output
-
-
 MIDDLE = {
     "hsi_conv3d": "over_bands",
     "hsi_map": "over_pixels",
@@ -106,7 +102,7 @@ RELEASE = Release(
     build,
     translate,
     run,
-    {name: (path, same) for name, path in MIDDLE.items()},
+    MIDDLE,
     idle=lambda name: name.startswith("transformer."),  # never runs
     double=(1e-9, 1e-8),
     single=(1e-5, 1e-4),

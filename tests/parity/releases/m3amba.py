@@ -113,10 +113,6 @@ def run(net, given):
     return {**outputs, "fused": net.head_logits(net.fusion_head, fused)}
 
 
-def same(output):
-    return output
-
-
 MIDDLE = {
     "stem_hsi": "stems.hsi",
     "stem_x": "stems.x",
@@ -129,6 +125,4 @@ MIDDLE = {
     "fusion1": "iterations.0.fusion",
     "fusion2": "iterations.1.fusion",
 }
-RELEASE = Release(
-    "m3amba", build, translate, run, {name: (at, same) for name, at in MIDDLE.items()}
-)
+RELEASE = Release("m3amba", build, translate, run, MIDDLE)

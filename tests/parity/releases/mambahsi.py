@@ -73,20 +73,16 @@ def run(net, given):
     return {"logits": logits, "upsampled": make_finer(logits, x.shape[-2:], corners=True)}
 
 
-def same(value):
-    return value
-
-
 RELEASE = Release(
     "mambahsi",
     build,
     translate,
     run,
     middle={
-        "spa_mamba": ("blocks.0.spatial.mamba", same),
-        "spe_mamba": ("blocks.0.spectral.mamba", same),
-        "spa": ("blocks.0.spatial", same),
-        "spe": ("blocks.0.spectral", same),
-        **{f"block{k + 1}": (f"blocks.{k}", same) for k in range(3)},
+        "spa_mamba": "blocks.0.spatial.mamba",
+        "spe_mamba": "blocks.0.spectral.mamba",
+        "spa": "blocks.0.spatial",
+        "spe": "blocks.0.spectral",
+        **{f"block{k + 1}": f"blocks.{k}" for k in range(3)},
     },
 )

@@ -62,10 +62,6 @@ def run(net, given):
     return {"logits": net.classify_patch(*(given[n].unflatten(2, side) for n in ("hsi", "second")))}
 
 
-def same(output):
-    return output
-
-
 MIDDLE = {
     "hsi_conv3d": "over_bands",
     "hsi_map": "over_pixels",
@@ -80,7 +76,7 @@ RELEASE = Release(
     build,
     translate,
     run,
-    {name: (path, same) for name, path in MIDDLE.items()},
+    MIDDLE,
     idle=lambda name: name == "position_embeddings",  # of the pixel variant
     double=(1e-9, 1e-8),
     single=(1e-5, 1e-4),

@@ -120,10 +120,6 @@ def run(net, given):
     return outputs if net.training else outputs | {"features": net.extract(*sources)}
 
 
-def same(value):
-    return value
-
-
 def part(maps):
     """Maps (B, D, q, q) of the first module's eight by their bands."""
     return maps.unflatten(1, (8, -1))
@@ -142,12 +138,12 @@ RELEASE = Release(
     translate,
     run,
     middle={
-        "hsi_conv": ("levels.0.spectral_conv", same),
-        "x_conv": ("levels.0.spatial_conv", same),
-        "mspa_hsi_op": ("levels.0.spectral_scales.scan", same),
+        "hsi_conv": "levels.0.spectral_conv",
+        "x_conv": "levels.0.spatial_conv",
+        "mspa_hsi_op": "levels.0.spectral_scales.scan",
         "mspa_hsi": ("levels.0.spectral_scales", part),
-        "mspa_x": ("levels.0.spatial_scales", same),
-        "spe_op": ("levels.0.spectrum.scan", same),
+        "mspa_x": "levels.0.spatial_scales",
+        "spe_op": "levels.0.spectrum.scan",
         "spe": ("levels.0.spectrum", part),
         "fus_scan_x": (f"{FUSION}.spatial.out_proj.norm", lay_square),
         "fus_scan_hsi": (f"{FUSION}.spectral.out_proj.norm", lay_square),

@@ -57,10 +57,6 @@ def translate(theirs, numbers):
     return ours
 
 
-def same(value):
-    return value
-
-
 RELEASE = Release(
     "s2mamba",
     build,
@@ -68,12 +64,12 @@ RELEASE = Release(
     lambda net, given: {"logits": net.classify_patch(given["x"])},
     middle={
         "stem": ("stem", lambda x: x.permute(0, 2, 3, 1)),
-        "norm_in": ("block.norm", same),
-        "pcs": ("block.spatial", same),
-        "bss": ("block.spectral", same),
+        "norm_in": "block.norm",
+        "pcs": "block.spatial",
+        "bss": "block.spectral",
         "bss_scan_norm": ("block.spectral.norm", lambda y: y[:, :, None]),
-        "gate_raw": ("block.mixture.shares", same),
-        "smg": ("block.mixture", same),
-        "block": ("block", same),
+        "gate_raw": "block.mixture.shares",
+        "smg": "block.mixture",
+        "block": "block",
     },
 )

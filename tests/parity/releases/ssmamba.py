@@ -71,23 +71,19 @@ def turn(tokens):
     return tokens.flatten(2).transpose(1, 2)
 
 
-def same(value):
-    return value
-
-
 RELEASE = Release(
     "ssmamba",
     build,
     translate,
     lambda net, given: {"logits": net.classify_patch(given["x"])},
     middle={
-        "reduce": ("reduce", same),
+        "reduce": "reduce",
         "spa_tokens": ("spatial", turn),
         "spe_tokens": ("spectral", turn),
-        "spe_block": ("blocks.0.spectral", same),
-        "enhance_sigmoid": ("blocks.0.enhance", same),
+        "spe_block": "blocks.0.spectral",
+        "enhance_sigmoid": "blocks.0.enhance",
         "block0.1": ("blocks.0", lambda sequences: sequences[1]),
-        "pooled_norm": ("norm", same),
+        "pooled_norm": "norm",
     },
     idle=lambda name: name == "spa_cls_token",  # the last both ways, and in no mean
 )
