@@ -86,8 +86,10 @@ def check_ranges(
     shares  fields that are from 0 to below 1
     """
     for name, lowest in (least or {}).items():
-        if not lowest <= getattr(config, name) < math.inf:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be {lowest} or more")
+        value = getattr(config, name)
+        if not lowest <= value < math.inf:
+            finite = "" if math.isfinite(value) else ", and finite"
+            raise ConfigError(f"{name} is {value}; it must be {lowest} or more{finite}")
     for name in shares:
         if not 0 <= getattr(config, name) < 1:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be from 0 to below 1")

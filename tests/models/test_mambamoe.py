@@ -17,7 +17,6 @@ from bandweave.nn.losses.supervision import cross_entropy
 from bandweave.nn.output import HIDDEN, IGNORED
 from bandweave.nn.window_statistics import collect_statistics, freeze_statistics
 from bandweave.schema import from_dict, to_dict
-from bandweave.training.checkpoint import restore
 from bandweave.training.history import read_history
 
 BANDS = {"hsi": 6, "lidar": 1}
@@ -329,7 +328,7 @@ def test_weights_of_the_former_structure_are_refused_by_their_version():
     with pytest.raises(
         RunError, match=r"run/model.safetensors was written by bandweave 0\.1\.0 of"
     ):
-        restore(build(), former, origin="run/model.safetensors")
+        build().upgrade(former, origin="run/model.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ class NetRun(Run):
         )
         if not 0 < run.temperature < math.inf:
             raise ValueError(f"the temperature {run.temperature:g}")
-        restore(run.model, tensors, run.left_out, folder.model)
+        restore(run.model, run.model.upgrade(tensors, folder.model), run.left_out, folder.model)
         if not run.self_contained:
             check_weights(run.model, published)
         run.model.eval()

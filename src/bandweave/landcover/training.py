@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from bandweave.data.match import describe_layers
-from bandweave.data.samples.pixels import PixelSampler
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import Split
@@ -221,9 +220,8 @@ def fit_classical(
 
 def show_samples(sampler: Sampler) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
     """Layers and labels of training samples as they are in the scene; of patches alone."""
-    if isinstance(sampler, PixelSampler):
-        for batch in map(as_tensors, sampler.show_training_pixels()):
-            yield batch["layers"], batch["labels"]
+    for batch in map(as_tensors, sampler.show_training_pixels()):
+        yield batch["layers"], batch["labels"]
 
 
 def first_layers(sampler: Sampler) -> dict[str, torch.Tensor]:

@@ -33,12 +33,10 @@ from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
-from bandweave.nn.coupled import LEVELS, CoupledEncoder, make_block, make_heads
+from bandweave.nn.coupled import LEVELS, CoupledEncoder, check_sizes, make_block, make_heads
 from bandweave.nn.losses.adversary import Discriminator, scale_gradient
 from bandweave.nn.losses.supervision import accuracy, as_exact, cross_entropy
 from bandweave.nn.output import HIDDEN, Output
-
-LEAST_PATCH = 2**LEVELS  # px: the deepest level is a pixel then
 
 
 @dataclass
@@ -54,16 +52,6 @@ class CALCConfig:
         check_sizes(self.patch, self.width)
         if not 0 <= self.adversarial < 1:
             raise ConfigError(f"adversarial is {self.adversarial}; it must be from 0 to below 1")
-
-
-def check_sizes(patch: int, width: int) -> None:
-    """Raise ConfigError for a patch or a width that three levels cannot be made of."""
-    if patch < LEAST_PATCH:
-        raise ConfigError(
-            f"patch is {patch}; it must be {LEAST_PATCH} or more, since it is halved {LEVELS} times"
-        )
-    if width < 2 or width % 2:
-        raise ConfigError(f"width is {width}; it must be an even number, 2 or more")
 
 
 class CALC(PatchModel):
@@ -127,7 +115,7 @@ class CALC(PatchModel):
         logits = self._combine(each)
         if labels is None:
             return Output(logits)
-        self.check_labels(labels)
+        self.grid.check_middle(labels)
         deepest = each[-1] if self.config.as_published else scores[-1]
         supervised = cross_entropy(deepest, labels)
         seen = (labels != HIDDEN).flatten(1).any(1)

@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from bandweave.errors import ConfigError, GridMismatch
+from bandweave.errors import ConfigError
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import Stem
 from bandweave.nn.clip.prompted import PromptedClip, PromptedClipConfig, Sentences
@@ -44,7 +44,7 @@ from bandweave.nn.mfpg import (
 )
 from bandweave.nn.output import Output
 from bandweave.nn.prompts import HEADS, PromptTransfer
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,7 @@ class CFIPTConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name, least in {"patch": 1, "prompts": 0, "width": 4, "state": 1}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+        check_ranges(self, {"patch": 1, "prompts": 0, "width": 4, "state": 1})
         if self.exchange == "transformer" and self.width % HEADS:
             raise ConfigError(
                 f"width is {self.width}; with `exchange: transformer` it must be a multiple of "
@@ -185,11 +183,7 @@ class CFIPT(LandCoverModel):
         answers = logits[:, :, None, None].expand(-1, -1, R, R)
         if labels is None:
             return Output(answers)
-        if labels.shape[-2:] != (R, R):
-            given = f"{labels.shape[-2]}×{labels.shape[-1]}"
-            raise GridMismatch(
-                f"labels {given} px at ratio {R}; those of a patch's middle pixel are {R}×{R}"
-            )
+        self.grid.check_middle(labels)
         loss = cross_entropy(answers, labels)  # L_CRC
         parts = {"consistency": loss.detach()}
         if self.config.diversity:

@@ -27,7 +27,24 @@ ZeroShot = Literal["ms stream", "ms twice", "ms as pan"]
 Corner = tuple[float, float]
 
 
-class LandCoverModel(nn.Module, ABC):
+class TrainedModel(nn.Module, ABC):
+    """What training and runs ask of a model, whatever its task."""
+
+    unused_parameters: bool = False
+    """Whether a training step may leave some parameters without a gradient."""
+
+    def upgrade(
+        self, tensors: Mapping[str, Tensor], origin: object = "the weights"
+    ) -> dict[str, Tensor]:
+        """Weights that an earlier version of the model wrote, as this one has them.
+
+        By default they are as they were. Raises RunError, which names their origin, where this
+        version cannot use them.
+        """
+        return dict(tensors)
+
+
+class LandCoverModel(TrainedModel):
     """A model that gives every pixel a class. It is made as
 
         Model(bands, classes, config, ratios=None, output_ratio=1)
@@ -44,9 +61,6 @@ class LandCoverModel(nn.Module, ABC):
     fed: Feed = "crops"
     """What it learns from and maps with: 'crops', windows of one size whose answers are blended;
     'pixels', a patch around each pixel; 'scene', whole parts where they fit."""
-
-    unused_parameters: bool = False
-    """Whether a training step may leave some parameters without a gradient."""
 
     training_only: tuple[str, ...] = ()
     """Names of its modules that only training uses: a run neither keeps nor counts them."""
@@ -124,27 +138,17 @@ class LandCoverModel(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has `pixels` and no `classify`")
 
 
-class SharpeningModel(nn.Module, ABC):
+class SharpeningModel(TrainedModel):
     """A model that makes a multispectral image (MS) as fine as a panchromatic one (PAN).
 
     It is made as Model(bands, config, ratio): the bands of MS, and PAN pixels an MS pixel is wide.
     """
-
-    unused_parameters: bool = False
-    """Whether a training step may leave some parameters without a gradient."""
 
     zero_shots: tuple[ZeroShot, ...] = get_args(ZeroShot)
     """What can stand in for PAN; the first is the default."""
 
     remembered: int = 32
     """PAN pixels beyond `local_reach` beside a tile in which what a scan carries fades."""
-
-    def upgrade(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights that an earlier version of the model wrote, as this one has them.
-
-        By default they are as they were.
-        """
-        return dict(tensors)
 
     @property
     @abstractmethod

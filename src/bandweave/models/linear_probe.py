@@ -24,14 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.errors import ConfigError
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.layer_grid import LayerGrid
-from bandweave.nn.losses.supervision import accuracy, cross_entropy
+from bandweave.nn.losses.supervision import as_exact, supervise
 from bandweave.nn.output import Output
-from bandweave.nn.pretrained.fixed_projection import FixedProjection
+from bandweave.nn.pretrained.fixed_projection import FixedProjection, fit_projections
 from bandweave.nn.pretrained.image_encoder import ImageEncoder
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 
 @dataclass
@@ -51,9 +50,7 @@ class LinearProbeConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name, least in {"image_size": 0, "pictures": 1}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+        check_ranges(self, {"image_size": 0, "pictures": 1})
 
 
 class LinearProbe(LandCoverModel):
@@ -102,13 +99,8 @@ class LinearProbe(LandCoverModel):
         self, first_layers: Callable[[], Mapping[str, Tensor]], reduced: Container[str]
     ) -> None:
         """Fit the principal components that the encoder is shown, where it is shown any."""
-        fitted = {n: m for n, m in self.inputs.items() if isinstance(m, FixedProjection)}
-        layers = first_layers() if fitted else {}
-        for name, projection in fitted.items():
-            if name in reduced:
-                projection.take_first()
-            else:
-                projection.fit(layers[name].movedim(1, -1).flatten(0, -2))
+        if any(isinstance(each, FixedProjection) for each in self.inputs.values()):
+            fit_projections(self.inputs, first_layers(), reduced)
 
     def reach(self, window: int) -> int:
         """Pixels of the grid by which an input can lie away and still matter: all of the window."""
@@ -123,23 +115,17 @@ class LinearProbe(LandCoverModel):
         rows, columns = self.grid.tokens(layers, labels)
         R = self.output_ratio
         features = torch.cat([self._encode(name, layers[name]) for name in self.inputs], dim=1)
-        logits = _at_least_float32(self.head(features.movedim(1, -1)).movedim(-1, 1))
+        logits = as_exact(self.head(features.movedim(1, -1)).movedim(-1, 1))
         logits = F.interpolate(logits, (rows * R, columns * R), mode="bilinear", antialias=True)
         if labels is None:
             return Output(logits)
-        loss = cross_entropy(logits, labels)
-        parts = {"supervised": loss.detach(), "accuracy": accuracy(logits, labels)}
-        return Output(logits, loss, parts)
+        return supervise(logits, labels)
 
     def _encode(self, name: str, layer: Tensor) -> Tensor:
         """A layer (B, C, h, w) to the features of all its pictures, (B, n·M, G, G)."""
         encoder = self.encoder
-        shown = _at_least_float32(self.inputs[name](layer))  # (B, n·E, h, w)
+        shown = as_exact(self.inputs[name](layer))  # (B, n·E, h, w)
         side = encoder.side
         shown = F.interpolate(shown, (side, side), mode="bicubic", antialias=True)
         features = encoder(shown.reshape(-1, encoder.channels, side, side))  # (B·n, M, G, G)
         return features.reshape(len(layer), -1, *features.shape[-2:])
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -31,7 +31,7 @@ from bandweave.nn.layer_grid import LayerGrid
 from bandweave.nn.losses.supervision import accuracy, cross_entropy
 from bandweave.nn.output import HIDDEN, Output
 from bandweave.nn.scans.ss2d import Average
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 
 @dataclass
@@ -59,15 +59,13 @@ class M3ambaConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("width", "depth", "state", "detail"):
-            self._require(name, getattr(self, name) >= 1, "1 or more")
+        least = dict.fromkeys(("width", "depth", "state", "detail"), 1)
+        check_ranges(self, least, shares=["drop_path", "dropout", "label_smoothing"])
         for name in ("expand", "mlp_ratio"):
             channels = getattr(self, name) * self.width
             self._require(
                 name, 1 <= channels < math.inf, f"finite and 1/width = 1/{self.width} or more"
             )
-        for name in ("drop_path", "dropout", "label_smoothing"):
-            self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
         self._require("supervised", 0 < self.supervised < math.inf, "above 0, and finite")
         self._require("consistency", 0 <= self.consistency < math.inf, "0 or more, and finite")
         if self.guidance_at == "every" and self.depth == 1:

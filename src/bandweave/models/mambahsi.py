@@ -35,7 +35,7 @@ from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import Stem
 from bandweave.nn.halving import bring_to_labels, halve, make_finer
 from bandweave.nn.layer_grid import LayerGrid
-from bandweave.nn.losses.supervision import accuracy, balancing_weights, cross_entropy
+from bandweave.nn.losses.supervision import balancing_weights, supervise
 from bandweave.nn.output import Output
 from bandweave.nn.scans.mamba import MambaLayer
 from bandweave.nn.window_statistics import WindowGroupNorm
@@ -118,9 +118,7 @@ class MambaHSI(LandCoverModel):
     @property
     def bytes_per_pixel(self) -> int:
         """About what a pixel of the grid takes in memory while a scene is mapped at once."""
-        numbers = sum(
-            count * self.grid.ratios[name] ** 2 for name, count in self.grid.bands.items()
-        )
+        numbers = sum(self.grid.channels.values())
         numbers += int(self.config.detail**2 * (4 + 6 * self.config.expand) * self.config.width)
         return 4 * (numbers + self.classes * self.output_ratio**2)
 
@@ -141,9 +139,7 @@ class MambaHSI(LandCoverModel):
         if labels is None:
             return Output(logits)
         weights = balancing_weights(labels, self.classes, config.class_balance)
-        loss = cross_entropy(logits, labels, class_weights=weights)
-        parts = {"supervised": loss.detach(), "accuracy": accuracy(logits, labels)}
-        return Output(logits, loss, parts)
+        return supervise(logits, labels, class_weights=weights)
 
     def classify_coarse(self, x: Tensor) -> Tensor:
         """What the stem gives, (B, D, H, W), to logits (B, K, H/4, W/4)."""

@@ -34,24 +34,26 @@ row or column is of what there is, and what doubling adds to it is cut off again
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.errors import ConfigError, GridMismatch
+from bandweave.errors import ConfigError, GridMismatch, RunError
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.blocks import DropPath, Stem, mlp
 from bandweave.nn.experts import DIRECTIONS, RoutedExperts, Routing
+from bandweave.nn.halving import bring_to_labels, halve, make_finer
 from bandweave.nn.layer_grid import LayerGrid
 from bandweave.nn.losses.corrective import Uncertainty, uncertainty, unsure_labels
 from bandweave.nn.losses.supervision import accuracy, balancing_weights, cross_entropy
 from bandweave.nn.output import Output
 from bandweave.nn.scans.spectral import PublishedSpectralExpert, SpectralExpert
 from bandweave.nn.window_statistics import WindowGroupNorm
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 SCALES = 3
 GROUPS = 4  # of every group norm
@@ -106,8 +108,7 @@ class MambaMoEConfig:
                 f"head_ratio is {self.head_ratio}, which makes {self.head_channels} channels of "
                 f"width {self.width}; it must make a multiple of {GROUPS}"
             )
-        for name in ("drop_path", "dropout", "label_smoothing"):
-            self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        check_ranges(self, shares=["drop_path", "dropout", "label_smoothing"])
         self._require("class_balance", 0 <= self.class_balance <= 1, "from 0 to 1")
         self._require("load_balance", 0 <= self.load_balance < math.inf, "0 or more, and finite")
         if self.load_balance and (self.experts == "spectral" or self.active == len(DIRECTIONS)):
@@ -159,10 +160,6 @@ class MambaMoE(LandCoverModel):
 
     fed = "scene"
     unused_parameters = True  # of experts that no image of a step chose
-    former_tensors: ClassVar = {  # how names of tensors begin that only earlier versions have
-        "scales.": "0.1.0 of commit 81c6a63 or before, whose MambaMoE fed each scale with the "
-        "mixture of the one before; today's takes the features before it"
-    }
 
     def __init__(
         self,
@@ -183,6 +180,18 @@ class MambaMoE(LandCoverModel):
         heads = SCALES if config.heads == "all" else 1
         self.heads = nn.ModuleList(_head(config, len(classes)) for _ in range(heads))
 
+    def upgrade(
+        self, tensors: Mapping[str, Tensor], origin: object = "the weights"
+    ) -> dict[str, Tensor]:
+        """The weights as they are; RunError for those of the former structure."""
+        if any(name.startswith("scales.") for name in tensors):
+            raise RunError(
+                f"{origin} was written by bandweave 0.1.0 of commit 81c6a63 or before, whose "
+                f"MambaMoE fed each scale with the mixture of the one before; today's takes the "
+                f"features before it. Take that version to use it, or train again"
+            )
+        return super().upgrade(tensors, origin)
+
     @property
     def window_step(self) -> int:
         """Pixels of the grid at whose multiples a window must begin, to be cut as the scene is."""
@@ -192,7 +201,7 @@ class MambaMoE(LandCoverModel):
     def bytes_per_pixel(self) -> int:
         """About what a pixel of the grid takes in memory while a scene is mapped at once."""
         detail, classes = self.config.detail**2, self.classes
-        numbers = sum(count * self.ratios[name] ** 2 for name, count in self.bands.items())
+        numbers = sum(self.grid.channels.values())
         numbers += detail * 8 * self.config.width + 4 * classes * (detail + self.output_ratio**2)
         return 4 * numbers
 
@@ -282,9 +291,7 @@ class MambaMoE(LandCoverModel):
     def _to_labels(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """A map (B, C, …) of any scale, on the labels' grid; `size` is that of X."""
         x = self._finer(x, size)
-        if self.output_ratio >= self.config.detail:
-            return _magnify(x, self.output_ratio // self.config.detail)
-        return F.avg_pool2d(x, self.config.detail // self.output_ratio)
+        return bring_to_labels(x, self.config.detail, self.output_ratio)
 
     def _finer(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         return make_finer(x, size, corners=self.config.as_published)
@@ -300,28 +307,11 @@ class Shrink(nn.Module):
         super().__init__()
         self.conv = nn.Identity() if first else nn.Conv2d(config.width, config.width, 1)
         self.norm = WindowGroupNorm(GROUPS, config.width)
-        self.partial = not config.as_published  # whether an odd last row or column has means
+        self.corners = config.as_published
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm(self.conv(x)))
-        return average_pairs(average_pairs(x, 2, self.partial), 3, self.partial)
-
-
-def average_pairs(x: Tensor, axis: int, partial: bool) -> Tensor:
-    """Means of two neighbours along an axis; of an odd length, `partial` keeps the last alone.
-
-    (Twice as fast as `avg_pool2d` does it on a CPU, and more.)
-
-    >>> average_pairs(torch.tensor([1.0, 3, 5]), 0, True).tolist()
-    [2.0, 5.0]
-    """
-    pairs = x.shape[axis] // 2
-    first = x.narrow(axis, 0, 2 * pairs)
-    means = (first.unflatten(axis, (pairs, 2))).unbind(axis + 1)
-    found = (means[0] + means[1]) / 2
-    if partial and x.shape[axis] % 2:
-        return torch.cat([found, x.narrow(axis, 2 * pairs, 1)], dim=axis)
-    return found
+        return halve(x, self.corners)
 
 
 class Mixture(nn.Module):
@@ -423,21 +413,3 @@ def _pixels(config: MambaMoEConfig) -> list[int]:
     """Pixels of each scale where the release's sizes are fixed; 0 where they are not."""
     sides = [side * config.detail for side in config.scene_size]
     return [math.prod(side // 2 ** (s + 1) for side in sides) * bool(sides) for s in range(SCALES)]
-
-
-def make_finer(x: Tensor, size: tuple[int, int], corners: bool = False) -> Tensor:
-    """Interpolated to a size that has come from halving it some times.
-
-    Each pixel over 2×2, 4×4, … of the new ones, and what is beyond the size cut off; with
-    `corners` stretched so that the pixels in the corners keep their values.
-    """
-    if corners:
-        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
-    factor = 1
-    while x.shape[-2] * factor < size[0] or x.shape[-1] * factor < size[1]:
-        factor *= 2
-    return _magnify(x, factor)[..., : size[0], : size[1]]
-
-
-def _magnify(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear") if factor > 1 else x

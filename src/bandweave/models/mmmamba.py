@@ -31,7 +31,7 @@ from bandweave.nn.fusion import CrossAttention, FusionBlock
 from bandweave.nn.scans.interleaved import InterleavedScan, Interleaving, Walk
 from bandweave.nn.sharpening import Encoder, Tail
 from bandweave.nn.upsampling import Kernel
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 
 @dataclass
@@ -61,10 +61,8 @@ class MMMambaConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("width", "depth", "state", "window"):
-            self._require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("residuals", "attention_width"):
-            self._require(name, getattr(self, name) >= 0, "0 or more")
+        least = dict.fromkeys(("width", "depth", "state", "window"), 1)
+        check_ranges(self, {**least, "residuals": 0, "attention_width": 0})
         channels = self.expand * self.width
         self._require("expand", 1 <= channels < math.inf, f"finite and 1/{self.width} or more")
         hidden = self.mlp_ratio * self.width
@@ -110,7 +108,9 @@ class MMMamba(DetailModel):
         self.merge = nn.Linear(min(streams, decoded) * width, width)
         self.tail = Tail(bands, width, config.attention_width, config.channel_attention)
 
-    def upgrade(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def upgrade(
+        self, tensors: Mapping[str, Tensor], origin: object = "the weights"
+    ) -> dict[str, Tensor]:
         """Of versions whose blocks had one norm for both streams: the norm of each is that one."""
         known = dict(tensors)
         for name in self.state_dict():

@@ -38,7 +38,7 @@ from bandweave.models.detail_model import DetailModel
 from bandweave.nn.scans.mamba import MambaBranch, MambaLayer
 from bandweave.nn.sharpening import Encoder, Tail
 from bandweave.nn.upsampling import Kernel
-from bandweave.schema import check_choices
+from bandweave.schema import check_choices, check_ranges
 
 STREAMS = "ms", "pan"
 
@@ -63,16 +63,13 @@ class PanMambaConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("width", "state", "kernel", "cross_layers"):
-            self._require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("residuals", "single_layers", "swaps", "attention_width"):
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        channels = self.expand * self.width
-        self._require("expand", 1 <= channels < math.inf, f"finite and 1/{self.width} or more")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ConfigError(f"{name} is {getattr(self, name)}; it must be {what}")
+        least = dict.fromkeys(("width", "state", "kernel", "cross_layers"), 1)
+        zero = ("residuals", "single_layers", "swaps", "attention_width")
+        check_ranges(self, {**least, **dict.fromkeys(zero, 0)})
+        if not 1 <= self.expand * self.width < math.inf:
+            raise ConfigError(
+                f"expand is {self.expand}; it must be finite and 1/{self.width} or more"
+            )
 
 
 class PanMamba(DetailModel):
@@ -85,8 +82,7 @@ class PanMamba(DetailModel):
     interpolation look `local_reach` pixels far. Instance norm and channel attention use means over
     the window; see `nn/window_statistics.py` for how to keep those of a scene. The scans go on from
     the end of a row to the beginning of the next, so that a row remembers the whole window above
-    it, ever fainter. (A Landsat-7 pair after 80 steps: tiles with a margin of 100 px are at most
-    0.04 digital numbers from those with 240 px.)
+    it, ever fainter.
     """
 
     zero_shots = ("ms as pan",)

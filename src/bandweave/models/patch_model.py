@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bandweave.errors import ConfigError, GridMismatch
+from bandweave.errors import ConfigError
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.layer_grid import LayerGrid
-from bandweave.nn.losses.supervision import accuracy, cross_entropy
+from bandweave.nn.losses.supervision import supervise
 from bandweave.nn.output import Output
 
 
@@ -35,8 +35,7 @@ class PatchModel(LandCoverModel):
     ratios        how many times finer than the grid each layer is (1 where not named)
     output_ratio  R: how many times finer the labels are
 
-    outputs       numbers that a subclass gives for a pixel: K·R², logits of each label in it; or K,
-                  logits that all labels in it share
+    outputs       K·R²: logits that a subclass gives for a pixel, those of each label in it
 
     A patch of another side than p is cut about its middle, or has zeros around it.
     """
@@ -58,14 +57,14 @@ class PatchModel(LandCoverModel):
         self.grid = LayerGrid(bands, classes, ratios, output_ratio)
         self.patch, self.sources, self.output_ratio = patch, sources, output_ratio
         self.classes, self.outputs = len(classes), len(classes) * output_ratio**2
-        counts = [count * self.grid.ratios[name] ** 2 for name, count in bands.items()]
+        counts = list(self.grid.channels.values())
         self.source_bands = (
             [sum(counts)] if sources == 1 else [counts[0], sum(counts[1:]) or counts[0]]
         )
 
     @abstractmethod
     def classify_patch(self, *sources: Tensor) -> Tensor:
-        """Logits (B, K·R²) or (B, K) of sources (B, S, p, p)."""
+        """Logits (B, K·R²) of sources (B, S, p, p), by class, then by label row by row."""
 
     def reach(self, window: int) -> int:
         """Pixels of the grid by which an input can lie away and still matter: half the patch."""
@@ -79,40 +78,20 @@ class PatchModel(LandCoverModel):
         logits = self.answer(self.classify_patch(*self.enter(layers)))
         if labels is None:
             return Output(logits)
-        self.check_labels(labels)
-        loss = cross_entropy(logits, labels)
-        parts = {"supervised": loss.detach(), "accuracy": accuracy(logits, labels)}
-        return Output(logits, loss, parts)
+        self.grid.check_middle(labels)
+        return supervise(logits, labels)
 
     def enter(self, layers: Mapping[str, Tensor]) -> list[Tensor]:
         """The sources (B, S, p, p) of patches of layers. Raises GridMismatch for other sizes."""
         self.grid.tokens(layers, None)
-        each = [
-            fit_patch(F.pixel_unshuffle(layers[name], ratio), self.patch)
-            for name, ratio in self.grid.ratios.items()
-        ]
+        each = [fit_patch(layer, self.patch) for layer in self.grid.unshuffle(layers)]
         if self.sources == 1:
             return [torch.cat(each, dim=1)]
         return [each[0], torch.cat(each[1:] or each[:1], dim=1)]
 
     def answer(self, logits: Tensor) -> Tensor:
-        """Logits (B, K·R²) or (B, K) of pixels of the grid as those of their labels, (B, K, R, R).
-
-        K·R² are ordered by class, then row by row.
-        """
-        R = self.output_ratio
-        if logits.shape[1] == self.classes:
-            return logits[:, :, None, None].expand(-1, -1, R, R)
-        return logits.view(-1, self.classes, R, R)
-
-    def check_labels(self, labels: Tensor) -> None:
-        """Raise GridMismatch for labels that are not those of one pixel of the grid."""
-        R = self.output_ratio
-        if labels.shape[-2:] != (R, R):
-            given = f"{labels.shape[-2]}×{labels.shape[-1]}"
-            raise GridMismatch(
-                f"labels {given} px at ratio {R}; those of a patch's middle pixel are {R}×{R}"
-            )
+        """Logits (B, K·R²) of pixels of the grid as those of their labels, (B, K, R, R)."""
+        return logits.view(-1, self.classes, self.output_ratio, self.output_ratio)
 
 
 def fit_patch(x: Tensor, patch: int) -> Tensor:

@@ -32,8 +32,14 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.models.patch_model import PatchModel
 from bandweave.nn.blocks import DropPath
-from bandweave.nn.scans.ss2d import SS2D, InputProjection, StreamParameters
-from bandweave.scan import bidirectional_order, forward_order, selective_scan
+from bandweave.nn.scans.ss2d import (
+    SS2D,
+    InputProjection,
+    StreamParameters,
+    scan_tokens,
+    scan_twice_forward,
+)
+from bandweave.scan import bidirectional_order
 from bandweave.schema import check_choices, check_ranges
 
 
@@ -130,20 +136,9 @@ class ChannelScan(nn.Module):
 
     def scan_channels(self, u: Tensor) -> Tensor:
         """Scan channels whose features are positions: (B, E, p²) to the same."""
-        stream = self.stream
-        delta, B, C = stream(u)
-
-        def scan(orders: slice, order) -> Tensor:
-            return selective_scan(
-                u, delta[:, orders], stream.A[orders], B[:, orders], C[:, orders], stream.D[orders],
-                order, delta_weight=stream.step_weight[orders], delta_bias=stream.step_bias[orders],
-                softplus=True,
-            )  # fmt: skip
-
-        if self.spectral == "bidirectional":
-            return scan(slice(0, 2), bidirectional_order(self.channels))
-        first, second = (scan(slice(k, k + 1), forward_order(self.channels)) for k in range(2))
-        return first + second.flip(1)
+        if self.spectral == "as_published":
+            return scan_twice_forward(u, self.stream)
+        return scan_tokens(u, self.stream, bidirectional_order(self.channels))
 
 
 class GatedMixture(nn.Module):

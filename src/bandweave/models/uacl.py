@@ -32,9 +32,8 @@ import torch
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError
-from bandweave.models.calc import check_sizes
 from bandweave.models.patch_model import PatchModel
-from bandweave.nn.coupled import CoupledEncoder, Squeeze, make_block, make_heads
+from bandweave.nn.coupled import CoupledEncoder, Squeeze, check_sizes, make_block, make_heads
 from bandweave.nn.losses.pseudo_labels import contrast_reliable, contrast_unreliable, find_reliable
 from bandweave.nn.losses.supervision import accuracy, as_exact, cross_entropy
 from bandweave.nn.output import HIDDEN, Output
@@ -144,7 +143,7 @@ class UACL(PatchModel):
         sources = self.enter(layers)
         if labels is None:
             return Output(self.answer(self.classify_patch(*sources)))
-        self.check_labels(labels)
+        self.grid.check_middle(labels)
         rows = (labels >= 0).flatten(1).any(1)
         if not self.training or not rows.any():
             rows = torch.ones_like(rows)

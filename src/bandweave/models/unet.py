@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from bandweave.models.contract import LandCoverModel
 from bandweave.nn.layer_grid import LayerGrid
-from bandweave.nn.losses.supervision import accuracy, cross_entropy
+from bandweave.nn.losses.supervision import supervise
 from bandweave.nn.output import Output
 from bandweave.schema import check_ranges
 
@@ -64,7 +64,7 @@ class UNet(LandCoverModel):
         super().__init__()
         self.config, self.output_ratio = config, output_ratio
         self.grid = LayerGrid(bands, classes, ratios, output_ratio)
-        count = sum(number * self.grid.ratios[name] ** 2 for name, number in bands.items())
+        count = sum(self.grid.channels.values())
         widths = [config.width * 2**i for i in range(config.depth + 1)]
         self.down = nn.ModuleList(
             _convolve_twice(before, after)
@@ -89,18 +89,14 @@ class UNet(LandCoverModel):
         Labels are class indices, or IGNORED, or HIDDEN.
         """
         height, width = self.grid.tokens(layers, labels)
-        x = torch.cat(
-            [F.pixel_unshuffle(layers[name], ratio) for name, ratio in self.grid.ratios.items()], 1
-        )
+        x = torch.cat(self.grid.unshuffle(layers), dim=1)
         step = 2**self.config.depth
         x = F.pad(x, (0, -width % step, 0, -height % step), mode="replicate")
         x = self.dropout(self._see(x)[..., :height, :width])
         logits = F.pixel_shuffle(self.head(x), self.output_ratio)
         if labels is None:
             return Output(logits)
-        loss = cross_entropy(logits, labels, self.config.label_smoothing)
-        parts = {"supervised": loss.detach(), "accuracy": accuracy(logits, labels)}
-        return Output(logits, loss, parts)
+        return supervise(logits, labels, self.config.label_smoothing)
 
     def _see(self, x: Tensor) -> Tensor:
         """Features (B, D, H, W) of all layers."""

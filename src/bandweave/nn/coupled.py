@@ -17,7 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bandweave.errors import ConfigError
+
 LEVELS = 3  # each half as fine as the one before
+LEAST_PATCH = 2**LEVELS  # px: the deepest level is a pixel then
+
+
+def check_sizes(patch: int, width: int) -> None:
+    """Raise ConfigError for a patch or a width that three levels cannot be made of."""
+    if patch < LEAST_PATCH:
+        raise ConfigError(
+            f"patch is {patch}; it must be {LEAST_PATCH} or more, since it is halved {LEVELS} times"
+        )
+    if width < 2 or width % 2:
+        raise ConfigError(f"width is {width}; it must be an even number, 2 or more")
 
 
 class BatchNorm(nn.BatchNorm2d):

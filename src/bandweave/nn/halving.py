@@ -12,6 +12,7 @@ pixels have the coarse corners' values, by which a pixel moves with the size of 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,12 +20,21 @@ from torch import Tensor
 def halve(x: Tensor, corners: bool = False) -> Tensor:
     """Means of 2×2 pixels.
 
-    >>> import torch
     >>> halve(torch.arange(3.0).view(1, 1, 1, 3)).flatten().tolist()
     [0.5, 2.0]
     """
     whole = not corners or min(x.shape[-2:]) < 2  # something must be left
-    return F.avg_pool2d(x, 2, ceil_mode=whole, count_include_pad=False)
+    return _average_pairs(_average_pairs(x, -2, whole), -1, whole)
+
+
+def _average_pairs(x: Tensor, axis: int, whole: bool) -> Tensor:
+    """Means of two neighbours along an axis; of an odd length, `whole` keeps the last alone."""
+    pairs = x.shape[axis] // 2
+    first, second = x.narrow(axis, 0, 2 * pairs).unflatten(axis, (pairs, 2)).unbind(axis)
+    means = (first + second) / 2
+    if whole and x.shape[axis] % 2:
+        return torch.cat([means, x.narrow(axis, 2 * pairs, 1)], dim=axis)
+    return means
 
 
 def make_finer(x: Tensor, size: tuple[int, int], corners: bool = False) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bandweave.errors import ConfigError, GridMismatch
@@ -51,6 +52,24 @@ class LayerGrid:
                     f"{what}: {ratio} times finer than the grid; with detail {detail} it must be a "
                     f"divisor or a multiple of that (detail: 1 always is)"
                 )
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Bands of each layer on the grid, where the finer pixels of a band are as many bands."""
+        return {name: count * self.ratios[name] ** 2 for name, count in self.bands.items()}
+
+    def unshuffle(self, layers: Mapping[str, Tensor]) -> list[Tensor]:
+        """Layers (B, C, H·r, W·r) on the grid, (B, C·r², H, W), in their order."""
+        return [F.pixel_unshuffle(layers[name], ratio) for name, ratio in self.ratios.items()]
+
+    def check_middle(self, labels: Tensor) -> None:
+        """Raise GridMismatch for labels (B, h, w) that are not those of one pixel of the grid."""
+        R = self.output_ratio
+        if labels.shape[-2:] != (R, R):
+            given = f"{labels.shape[-2]}×{labels.shape[-1]}"
+            raise GridMismatch(
+                f"labels {given} px at ratio {R}; those of a patch's middle pixel are {R}×{R}"
+            )
 
     def tokens(self, layers: Mapping[str, Tensor], labels: Tensor | None) -> tuple[int, int]:
         """Rows and columns of the tokens, once all sizes were found to belong together.

@@ -67,7 +67,7 @@ class SharpenRun(TrainedRun):
             facts=dict(stored["facts"]),
             scaled=bool(stored.get("scaled", False)),
         )
-        restore(run.model, run.model.upgrade(tensors), origin=folder.model)
+        restore(run.model, run.model.upgrade(tensors, folder.model), origin=folder.model)
         run.model.eval()
         return run
 

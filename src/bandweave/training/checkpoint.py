@@ -321,12 +321,6 @@ def check_fit(
             f"{origin} is damaged: {len(no_tensors)} of its weights are no tensors: "
             f"{_some(no_tensors)}; {AGAIN}"
         )
-    for start, version in getattr(module, "former_tensors", {}).items():
-        if any(str(name).startswith(start) for name in tensors):
-            raise RunError(
-                f"{origin} was written by bandweave {version}. Take that version to use it, or "
-                f"train again"
-            )
     missing = sorted(set(own) - set(tensors) - set(frozen))
     extra = sorted(map(str, set(tensors) - set(own)))
     shapes = [

@@ -146,6 +146,7 @@ def fit(task: TrainTask, out: Path | str, launch: Launch | None = None) -> list[
     fabric.barrier()  # rank 0 has written
     state.finish()
     if main:
+        module.eval()
         task.conclude()
     if world > 1:
         for buffer in module.buffers():  # running statistics are each rank's own

@@ -139,6 +139,10 @@ class CropSampler:
         first = (step * world + rank) * self.config.batch
         return self._make_batch(self._draw_batch(first), self.config.augment)
 
+    def show_training_pixels(self) -> Iterator[dict[str, Any]]:
+        """Batches of training samples as they are in the scene; none but of patches."""
+        return iter(())
+
     def _make_batch(self, drawn: Iterable[Drawn], augment: AugmentConfig) -> dict[str, Any]:
         examples = [self._make_example(each, augment) for each in drawn]
         return {

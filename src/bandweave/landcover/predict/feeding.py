@@ -7,7 +7,7 @@ scene    whole parts, or crops where their size is given; parts are mapped whole
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,10 @@ class Sampler(Protocol):
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         """The batch of a step and process."""
+        ...
+
+    def show_training_pixels(self) -> Iterator[dict[str, Any]]:
+        """Batches of training samples as they are in the scene; none of crops and parts."""
         ...
 
 

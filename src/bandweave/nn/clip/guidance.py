@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bandweave.errors import ConfigError
 from bandweave.nn.clip.cache import FeatureCache
 from bandweave.nn.clip.encoder import ClipConfig, ClipEncoder
-from bandweave.nn.pretrained.fixed_projection import FixedProjection
+from bandweave.nn.pretrained.fixed_projection import FixedProjection, fit_projections
 
 __all__ = ["ClipConfig", "ClipEncoder", "ClipGuidance"]
 
@@ -114,12 +114,7 @@ class ClipGuidance(nn.Module):
         """
         if self.config.input != "pca":
             raise ConfigError("clip.input is 'learned': there is no fixed projection to fit")
-        for name, projection in self.inputs.items():
-            assert isinstance(projection, FixedProjection)
-            if name in reduced:
-                projection.take_first()
-                continue
-            projection.fit(layers[name].movedim(1, -1).flatten(0, -2))
+        fit_projections(self.inputs, layers, reduced)
         _forget(self)
 
     def forward(self, layers: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bandweave.nn.output import IGNORED
+from bandweave.nn.output import IGNORED, Output
 
 
 def as_exact(x: Tensor) -> Tensor:
@@ -39,6 +39,18 @@ def cross_entropy(
         return total / labelled.sum().clamp(min=1)
     weight = (class_weights[labels.clamp(min=0)] * labelled).sum()
     return total / torch.where(weight > 0, weight, 1)
+
+
+def supervise(
+    logits: Tensor,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+) -> Output:
+    """Logits with their cross-entropy as the only loss, and the parts that training shows."""
+    loss = cross_entropy(logits, labels, label_smoothing, class_weights)
+    parts = {"supervised": loss.detach(), "accuracy": accuracy(logits, labels)}
+    return Output(logits, loss, parts)
 
 
 def balancing_weights(labels: Tensor, classes: int, balance: float) -> Tensor:

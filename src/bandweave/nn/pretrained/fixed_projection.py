@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,3 +63,19 @@ class FixedProjection(nn.Module):
                 "crops first, or use the input `learned`"
             )
         return F.conv2d(x, self.weight[:, :, None, None].to(x.dtype), self.bias.to(x.dtype))
+
+
+def fit_projections(
+    inputs: nn.ModuleDict, layers: Mapping[str, Tensor], reduced: Container[str]
+) -> None:
+    """Fit those of the inputs, by layer, that are fixed projections, to layers (B, C, h, w).
+
+    reduced  layers that are principal components already, of which the first are taken
+    """
+    for name, projection in inputs.items():
+        if not isinstance(projection, FixedProjection):
+            continue
+        if name in reduced:
+            projection.take_first()
+        else:
+            projection.fit(layers[name].movedim(1, -1).flatten(0, -2))

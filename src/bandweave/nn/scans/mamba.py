@@ -54,8 +54,7 @@ class MambaBranch(nn.Module):
     def convolve(self, u: Tensor) -> Tensor:
         """Each channel of (B, T, E) over the tokens up to the present one.
 
-        One tap after another: over many short sequences it takes a sixth of the time of a
-        convolution's backward pass, over one long sequence as much.
+        One tap after another, as a convolution's backward pass is slow over many short sequences.
         """
         taps = self.conv.weight[:, 0].T.to(u.dtype)  # (kernel, E)
         padded = F.pad(u, (0, 0, len(taps) - 1, 0))

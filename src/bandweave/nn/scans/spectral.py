@@ -27,8 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bandweave.nn.scans.ss2d import StreamParameters
-from bandweave.scan import forward_order, selective_scan
+from bandweave.nn.scans.ss2d import StreamParameters, scan_twice_forward
 from bandweave.scan.lifted import LiftedScan, fits_kernel, scan_lifted
 
 STEPS = 2**17  # of a chunk: positions times channels
@@ -101,15 +100,5 @@ class PublishedSpectralExpert(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         s, gate = self.in_proj(x.flatten(1, 2)).chunk(2, dim=-1)  # (B, T, E) each
         u = F.silu(self.conv(s.transpose(1, 2)))  # (B, E, T)
-        y = self.norm(self.scan_one(u, 0) + self.scan_one(u, 1).flip(1))
+        y = self.norm(scan_twice_forward(u, self.stream))
         return self.out_proj(y.transpose(1, 2) * F.gelu(gate)).view(x.shape)
-
-    def scan_one(self, u: Tensor, k: int) -> Tensor:
-        """Sequence k, forward, over tokens (B, E, T)."""
-        delta, B, C = (each[:, k : k + 1] for each in self.stream(u))
-        of = slice(k, k + 1)
-        stream = self.stream
-        return selective_scan(
-            u, delta, stream.A[of], B, C, stream.D[of], forward_order(u.shape[1]),
-            delta_weight=stream.step_weight[of], delta_bias=stream.step_bias[of], softplus=True,
-        )  # fmt: skip

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bandweave.scan import ScanOrder, cross_order, selective_scan
+from bandweave.scan import ScanOrder, cross_order, forward_order, selective_scan
 
 ORDERS = 4  # row-major, column-major, and the reverse of each
 
@@ -96,6 +96,22 @@ def scan_tokens(
         u, delta, stream.A, B, C, stream.D, order,
         delta_weight=stream.step_weight, delta_bias=stream.step_bias, softplus=True,
     )  # fmt: skip
+
+
+def scan_twice_forward(u: Tensor, stream: StreamParameters) -> Tensor:
+    """Scan tokens (B, T, E) by both sequences of a stream as they lie, as some releases do.
+
+    What the second gives is turned around before it is added, so that it meets other tokens.
+    """
+    delta, B, C = stream(u)
+    first, second = (
+        selective_scan(
+            u, delta[:, k], stream.A[k], B[:, k], C[:, k], stream.D[k], forward_order(u.shape[1]),
+            delta_weight=stream.step_weight[k], delta_bias=stream.step_bias[k], softplus=True,
+        )
+        for k in (slice(0, 1), slice(1, 2))
+    )  # fmt: skip
+    return first + second.flip(1)
 
 
 class SS2D(nn.Module):
