@@ -110,6 +110,24 @@ def test_rows_are_described_as_the_whole_part_is(scene, ratio, monkeypatch):
     np.testing.assert_allclose(found, np.concatenate(bands, axis=-1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("ratio", [1, 2])
+@pytest.mark.parametrize("kind", ["bands", "profiles"])
+def test_swaths_are_described_as_the_whole_part_is(scene, split, ratio, kind):
+    (part,) = scene.parts
+    if kind == "bands":
+        made = Bands(["lidar", "rgb"], ratio)
+    else:
+        fitted = Profiles.fit(scene, split, ["lidar"], ProfileForestConfig(radii=[1]))
+        made = replace(fitted, ratio=ratio)
+    whole = made.values(part)
+    count = np.zeros(whole.shape[:2], int)
+    for place, values in made.strips(part, swath=10):
+        assert place.width <= 10 * ratio
+        np.testing.assert_allclose(values, whole[place.slices()], rtol=1e-6)
+        count[place.slices()] += 1
+    assert (count == 1).all()
+
+
 def test_what_does_not_exist_is_named(scene, split, tmp_path):
     with pytest.raises(ConfigError, match=r"there is no model 'knnn'; did you mean 'knn'\?"):
         bw.train(scene, split, "knnn", tmp_path / "run")

@@ -70,10 +70,11 @@ def mapped(model, part, window, ratio=1, **options):
     valid, count = np.zeros(size, bool), np.zeros(size, int)
     options = {"reference": "hsi", "classes": CLASSES, "output_ratio": ratio} | options
     own = {name: options.pop(name) for name in ("memory",) if name in options}
-    only = options.pop("only", None)
+    only, swath = options.pop("only", None), options.pop("swath", None)
     net = Net(model, list(BANDS), scaling(), window=window, **options)
-    for strip in PixelPredictor(net, **own).strips(part, only):
+    for strip in PixelPredictor(net, **own).strips(part, only, swath):
         row, col, h, w = strip.window
+        assert swath is None or w <= swath * ratio
         assert strip.logits.shape == (CLASSES, h, w)
         assert strip.logits.dtype == np.float32
         place = slice(row, row + h), slice(col, col + w)
@@ -118,9 +119,11 @@ def test_however_it_is_cut_the_map_is_the_same(memory, output_ratio):
     part, _, _ = make_part((11, 17), ratio=2)
     model = Patchwise(3, 2, output_ratio)
     expected, seen = mapped(model, part, 3, output_ratio)
-    logits, valid = mapped(model, part, 3, output_ratio, memory=memory, batch=3)
-    assert np.array_equal(valid, seen)
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    for swath in (None, 2):
+        options = {"memory": memory, "batch": 3, "swath": swath}
+        logits, valid = mapped(model, part, 3, output_ratio, **options)
+        assert np.array_equal(valid, seen)
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_each_pixel_with_data_goes_through_once():

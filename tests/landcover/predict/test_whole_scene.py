@@ -65,8 +65,9 @@ def together(strips, part, classes=3):
 def stream(model, part, window=0, **options):
     options = {"reference": "hsi", "classes": 3, "window": window} | options
     own = {name: options.pop(name) for name in ("memory", "whole") if name in options}
+    swath = options.pop("swath", None)
     net = Net(model, ["hsi"], UNSCALED, **options)
-    return ScenePredictor(net, **own).strips(part)
+    return ScenePredictor(net, **own).strips(part, swath=swath)
 
 
 MODELS = {  # that are fed with scenes
@@ -97,6 +98,15 @@ def test_a_part_that_does_not_fit_goes_in_windows_that_do():
     assert {size[2:] for size in watching.sizes} == {(16, 16)}
     values, _ = part.layers["hsi"].read(part.grid.window)
     np.testing.assert_allclose(found, values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"whole": 100 * 16 * 17}])
+def test_any_swath_gives_the_same_map(options):
+    part = make_part(300, 90)
+    expected = together(stream(Watching(), part, **options), part)
+    strips = list(stream(Watching(), part, swath=40, **options))
+    assert {strip.window.width for strip in strips} == {40, 10}
+    np.testing.assert_allclose(together(strips, part), expected, rtol=1e-6)
 
 
 def test_windows_are_no_larger_than_the_shorter_side_nor_than_in_training():

@@ -109,7 +109,9 @@ def assemble(part, model, classes, ratio=1, layers=("hsi",), **options):
     valid = np.zeros((height, width), dtype=bool)
     count = np.zeros((height, width), dtype=int)
     options = {"reference": "hsi", "classes": classes, "output_ratio": ratio} | options
-    for strip in predictor(model, part, layers, **options).strips(part):
+    swath = options.pop("swath", None)
+    for strip in predictor(model, part, layers, **options).strips(part, swath=swath):
+        assert swath is None or strip.window.width <= swath * ratio
         row, col, h, w = strip.window
         assert strip.logits.dtype == np.float32
         assert strip.logits.shape == (classes, h, w)
@@ -261,6 +263,8 @@ def test_swaths_agree_with_one_pass():
     one, _ = assemble(part, Smooth(), 5, window=16)
     many, _ = assemble(part, Smooth(), 5, window=16, memory=1)
     np.testing.assert_allclose(one, many, atol=1e-5)
+    asked, _ = assemble(part, Smooth(), 5, window=16, swath=50)
+    np.testing.assert_allclose(one, asked, atol=1e-5)
 
 
 def test_memory_does_not_follow_from_rows_or_columns(monkeypatch):

@@ -43,11 +43,12 @@ class Inputs(ABC):
 
     @abstractmethod
     def strips(
-        self, part: Part, hidden: np.ndarray | None = None
+        self, part: Part, hidden: np.ndarray | None = None, swath: int | None = None
     ) -> Iterator[tuple[Window, np.ndarray]]:
-        """Whole rows of a part's labels from the top: where, and their values (h, w, C) float32.
+        """Rows of a part's labels from the top: where, and their values (h, w, C) float32.
 
         hidden  (H, W) bool: pixels that take no part; none by default
+        swath   columns of the grid that are gone down, one swath after the other; all by default
         """
 
     @abstractmethod
@@ -78,17 +79,17 @@ class Bands(Inputs):
         return cls(layers, split.ratio)
 
     def strips(
-        self, part: Part, hidden: np.ndarray | None = None
+        self, part: Part, hidden: np.ndarray | None = None, swath: int | None = None
     ) -> Iterator[tuple[Window, np.ndarray]]:
         """Read and described a few rows at a time."""
-        height, width, ratio = part.grid.height, part.grid.width, self.ratio
+        width, ratio = min(swath or part.grid.width, part.grid.width), self.ratio
         layers = [part.layers[name] for name in self.layers]
         row_bytes = 4 * width * sum(one.source.bands * max(one.ratio, ratio) ** 2 for one in layers)
         rows = max(min(MEMORY // row_bytes, ROWS // ratio), 1)
-        for row in range(0, height, rows):
-            place = Window(row, 0, min(rows, height - row), width)
-            bands = [read_bands(part, name, ratio, place) for name in self.layers]
-            yield place.finer(ratio), np.concatenate(bands, axis=-1)
+        for columns in part.grid.window.divide(part.grid.height, width):
+            for place in columns.divide(rows, width):
+                bands = [read_bands(part, name, ratio, place) for name in self.layers]
+                yield place.finer(ratio), np.concatenate(bands, axis=-1)
 
     def reach(self, scene: Scene) -> int:
         """No other pixel matters."""
@@ -121,14 +122,16 @@ class Profiles(Inputs):
         return cls(layers, split.ratio, scaling, radii)
 
     def strips(
-        self, part: Part, hidden: np.ndarray | None = None
+        self, part: Part, hidden: np.ndarray | None = None, swath: int | None = None
     ) -> Iterator[tuple[Window, np.ndarray]]:
         """Made at once, and given in pieces."""
         whole = np.concatenate([*self._profiles(part, hidden)], axis=-1)
+        height, width = whole.shape[:2]
         rows = max(ROWS // self.ratio, 1) * self.ratio
-        for row in range(0, len(whole), rows):
-            values = whole[row : row + rows]
-            yield Window(row, 0, *values.shape[:2]), values
+        span = (swath or width) * self.ratio
+        for columns in Window(0, 0, height, width).divide(height, span):
+            for place in columns.divide(rows, span):
+                yield place, whole[place.slices()]
 
     def _profiles(self, part: Part, hidden: np.ndarray | None) -> Iterator[np.ndarray]:
         hidden = np.zeros((), bool) if hidden is None else hidden
@@ -158,15 +161,13 @@ class Profiles(Inputs):
 
 
 def read_bands(part: Part, name: str, ratio: int, place: Window) -> np.ndarray:
-    """A layer's bands (h, w, C) float32 at the label pixels of rows of the grid; holes are 0."""
+    """A layer's bands (h, w, C) float32 at the label pixels of a place of the grid; holes are 0."""
     layer = part.layers[name]
-    above, below = 0, 0  # rows beside them, that interpolation looks at
-    if layer.ratio < ratio:
-        above, below = min(place.row, 1), min(part.grid.height - place.row - place.height, 1)
-    wider = Window(place.row - above, place.col, above + place.height + below, place.width)
+    beside = int(layer.ratio < ratio)  # pixels around it, that interpolation looks at
+    wider = place.grow(beside).clip(part.grid.height, part.grid.width) or place
     values, valid = layer.read(wider)
     values = resample(np.where(valid, values, 0).astype(np.float32), layer.ratio, ratio, name)
-    return values[above * ratio : (above + place.height) * ratio]
+    return values[place.finer(ratio).slices((wider.row * ratio, wider.col * ratio))]
 
 
 def resample(values: np.ndarray, own: int, ratio: int, name: str) -> np.ndarray:

@@ -23,15 +23,20 @@ class MethodPredictor:
     def __init__(self, fitted: FittedMethod, reference: str, classes: int) -> None:
         self.fitted, self.reference, self.classes = fitted, reference, classes
 
-    def strips(self, part: Part, only: np.ndarray | None = None) -> Iterator[Strip]:
-        """Strips of whole rows; logits are 0 for the class and −∞ for others.
+    def swath(self, part: Part) -> int:
+        """All columns."""
+        return part.grid.width
+
+    def strips(
+        self, part: Part, only: np.ndarray | None = None, swath: int | None = None
+    ) -> Iterator[Strip]:
+        """Strips of whole rows, or of a swath; logits are 0 for the class and −∞ for others.
 
         Pixels not in `only` are not valid.
         """
         inputs, layer = self.fitted.inputs, part.layers[self.reference]
-        for place, values in inputs.strips(part):
-            row, _, height, width = (each // inputs.ratio for each in place)
-            _, seen = layer.read(Window(row, 0, height, width))
+        for place, values in inputs.strips(part, swath=swath):
+            _, seen = layer.read(Window(*(each // inputs.ratio for each in place)))
             valid = regrid(seen, layer.ratio, inputs.ratio)
             if only is not None:
                 valid = valid & only[place.slices()]

@@ -38,15 +38,30 @@ class Strip:
 class Predictor(Protocol):
     """Whatever maps a part: a net over windows, pixels or whole scenes, or a classical method."""
 
-    def strips(self, part: Part, only: np.ndarray | None = None) -> Iterator[Strip]:
+    def swath(self, part: Part) -> int:
+        """Columns of the grid that it takes at a time, so that memory has a bound."""
+        ...
+
+    def strips(
+        self, part: Part, only: np.ndarray | None = None, swath: int | None = None
+    ) -> Iterator[Strip]:
         """Strips that cover the part once, on its grid made `output_ratio` times finer.
 
-        only  (H·R, W·R) bool: pixels whose logits are wanted; a predictor may answer for others
-              too, or leave them out as not valid
+        They go down each swath of columns and are as wide; swaths go from left to right.
+
+        only   (H·R, W·R) bool: pixels whose logits are wanted; a predictor may answer for others
+               too, or leave them out as not valid
+        swath  columns of the grid, no more than its own, which is the default
 
         The same part and predictor give the same strips.
         """
         ...
+
+
+def swaths(part: Part, columns: int) -> Iterator[tuple[int, int]]:
+    """First and past-the-last column of each swath of a part, in px of the grid."""
+    for left in range(0, part.grid.width, columns):
+        yield left, min(left + columns, part.grid.width)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bandweave.data.scene import Part
 from bandweave.errors import ConfigError
-from bandweave.landcover.predict.net import MEMORY, Net, Slab, Strip
+from bandweave.landcover.predict.net import MEMORY, Net, Slab, Strip, swaths
 from bandweave.raster.grid import Window
 
 PATCHES = 256  # that go through the model together
@@ -49,19 +49,28 @@ class PixelPredictor:
             )
         self.net, self.memory = net, memory
 
-    def strips(self, part: Part, only: np.ndarray | None = None) -> Iterator[Strip]:
+    def swath(self, part: Part) -> int:
+        """As many columns as the memory holds two patches' rows of."""
+        window, beside = self.net.window, int(self.net.output_ratio > 1)
+        widest = self.memory // (self._bytes_of_pixel(part) * 2 * window)
+        return max(widest - window + 1 - 2 * beside, 1)
+
+    def _bytes_of_pixel(self, part: Part) -> int:
+        net = self.net
+        layers = sum(4 * net.scaling.bands(n) * part.layers[n].ratio ** 2 for n in net.layers)
+        return layers + net.model.bytes_per_pixel
+
+    def strips(
+        self, part: Part, only: np.ndarray | None = None, swath: int | None = None
+    ) -> Iterator[Strip]:
         """Strips down each swath, swaths from left to right; pixels not in `only` are not valid."""
-        net, memory = self.net, self.memory
+        net, memory, bytes_of = self.net, self.memory, self._bytes_of_pixel(part)
         window, ratio, height = net.window, net.output_ratio, part.grid.height
         before = window // 2  # pixels of a patch above and left of its middle
         beside = int(ratio > 1)  # pixels that interpolation looks at, on each side
         wanted = None if only is None else _cells(only, ratio)
-        bytes_of = sum(4 * net.scaling.bands(n) * part.layers[n].ratio ** 2 for n in net.layers)
-        bytes_of += net.model.bytes_per_pixel
-        widest = max(memory // (bytes_of * 2 * window) - window + 1 - 2 * beside, 1)
         with net.evaluated():
-            for left in range(0, part.grid.width, widest):
-                right = min(left + widest, part.grid.width)
+            for left, right in swaths(part, swath or self.swath(part)):
                 first, end = max(left - beside, 0), min(right + beside, part.grid.width)
                 span = end - first + window - 1
                 rows = max(memory // (bytes_of * span) - window + 1, 1)

@@ -43,16 +43,30 @@ class ScenePredictor:
     def __init__(self, net: Net, *, memory: int = MEMORY, whole: int = WHOLE) -> None:
         self.net, self.memory, self.whole = net, memory, whole
 
-    def strips(self, part: Part, only: np.ndarray | None = None) -> Iterator[Strip]:
+    def swath(self, part: Part) -> int:
+        """All columns of a part that goes in whole, else those of windows."""
+        windows = self._windows(part)
+        return part.grid.width if windows is None else windows.swath(part)
+
+    def strips(
+        self, part: Part, only: np.ndarray | None = None, swath: int | None = None
+    ) -> Iterator[Strip]:
         """Strips of the part; `only` makes no difference. Raises ConfigError for an overlap that
         the windows cannot have, else as WindowPredictor does.
         """
+        windows = self._windows(part)
+        if windows is None:
+            yield from self._at_once(part, swath or part.grid.width)
+            return
+        with freeze_statistics(self.net.model, self.statistics(part, windows.net.window)):
+            yield from windows.strips(part, only, swath)
+
+    def _windows(self, part: Part) -> WindowPredictor | None:
+        """Windows as large as fit; None for a part that goes in whole."""
         net, whole, pixel = self.net, self.whole, self.net.model.bytes_per_pixel
         height, width, window = part.grid.height, part.grid.width, net.window
-        fits = max(height, width) <= window if window else height * width * pixel <= whole
-        if fits:
-            yield from self._at_once(part)
-            return
+        if max(height, width) <= window if window else height * width * pixel <= whole:
+            return None
         step = net.model.window_step
         side = min(window or isqrt(whole // pixel), height, width)
         side = max(side - side % step, step)
@@ -69,8 +83,7 @@ class ScenePredictor:
             overlap=side - min(stride, side),
             batch=max(min(batch, whole // (side**2 * pixel)), 1),
         )
-        with freeze_statistics(net.model, self.statistics(part, side)):
-            yield from WindowPredictor(windows, step=step, memory=self.memory).strips(part)
+        return WindowPredictor(windows, step=step, memory=self.memory)
 
     def statistics(self, part: Part, side: int) -> Statistics:
         """Of windows of that side that cover the part, those without data left out."""
@@ -82,7 +95,7 @@ class ScenePredictor:
                     net.answer({name: array[None] for name, array in slab.arrays.items()})
         return statistics
 
-    def _at_once(self, part: Part) -> Iterator[Strip]:
+    def _at_once(self, part: Part, swath: int) -> Iterator[Strip]:
         net, height, width = self.net, part.grid.height, part.grid.width
         ratio = net.output_ratio
         slab = net.slab(part, Window(0, 0, height, width))
@@ -92,12 +105,13 @@ class ScenePredictor:
             with net.evaluated():
                 logits = net.answer({name: array[None] for name, array in slab.arrays.items()})
             net.check(logits, (1, net.classes, height * ratio, width * ratio), part)
-        for piece in part.grid.window.divide(ROWS, width):
-            place = piece.finer(ratio)
-            seen = valid[place.row : place.row + place.height]
-            if logits is None:
-                rows = np.zeros((net.classes, *seen.shape), np.float32)
-            else:
-                rows = logits[0, :, place.row : place.row + place.height].astype(np.float32)
-                rows[:, ~seen] = 0
-            yield Strip(place, rows, seen)
+        for columns in part.grid.window.divide(height, swath):
+            for piece in columns.divide(ROWS, swath):
+                place = piece.finer(ratio)
+                seen = valid[place.slices()]
+                if logits is None:
+                    rows = np.zeros((net.classes, *seen.shape), np.float32)
+                else:
+                    rows = logits[0, :, *place.slices()].astype(np.float32)
+                    rows[:, ~seen] = 0
+                yield Strip(place, rows, seen)

@@ -19,7 +19,7 @@ import numpy as np
 from bandweave.data.scene import Part
 from bandweave.errors import ConfigError
 from bandweave.landcover.predict.blend import Accumulator
-from bandweave.landcover.predict.net import MEMORY, Net, Slab, Strip
+from bandweave.landcover.predict.net import MEMORY, Net, Slab, Strip, swaths
 from bandweave.raster.grid import Window, tiles
 
 BATCH = 16  # windows
@@ -53,7 +53,16 @@ class WindowPredictor:
             )
         self.net, self.step, self.memory = net, step, memory
 
-    def strips(self, part: Part, only: np.ndarray | None = None) -> Iterator[Strip]:
+    def swath(self, part: Part) -> int:
+        """As many columns as the memory holds sums of, and no more than pay."""
+        net, window = self.net, self.net.window
+        column_bytes = 8 * (net.classes + 1) * window * net.output_ratio**2
+        columns = max(min(self.memory // column_bytes, max(SWATH, 4 * window)), window)
+        return columns - columns % BLOCK if columns > BLOCK else columns
+
+    def strips(
+        self, part: Part, only: np.ndarray | None = None, swath: int | None = None
+    ) -> Iterator[Strip]:
         """Strips down each swath, swaths from left to right; `only` makes no difference."""
         net, memory = self.net, self.memory
         window, ratio, classes = net.window, net.output_ratio, net.classes
@@ -61,7 +70,7 @@ class WindowPredictor:
         rows = _starts(part.grid.height, window, self.overlap, self.step)
         columns = _starts(part.grid.width, window, self.overlap, self.step)
         with net.evaluated():
-            for left, right in _swaths(part.grid.width, classes, window, ratio, memory):
+            for left, right in swaths(part, swath or self.swath(part)):
                 accumulator = Accumulator(classes, size, (right - left) * ratio)
                 starts = [col for col in columns if col < right and col + window > left]
                 span = starts[-1] + window - starts[0]
@@ -88,18 +97,6 @@ def _starts(length: int, window: int, overlap: int, step: int) -> list[int]:
     """Where windows begin along a side; the last one at the next multiple of `step`."""
     starts = [tile.row for tile in tiles(length, window, window, overlap)]
     return [*starts[:-1], -(-starts[-1] // step) * step]
-
-
-def _swaths(
-    width: int, classes: int, window: int, output_ratio: int, memory: int
-) -> Iterator[tuple[int, int]]:
-    """First and past-the-last column of each swath, in px of the grid."""
-    column_bytes = 8 * (classes + 1) * window * output_ratio**2
-    step = max(min(memory // column_bytes, max(SWATH, 4 * window)), window)
-    if step > BLOCK:
-        step -= step % BLOCK
-    for left in range(0, width, step):
-        yield left, min(left + step, width)
 
 
 def _row_bytes(part: Part, names: Sequence[str], width: int) -> int:
