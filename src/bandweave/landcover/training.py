@@ -137,7 +137,7 @@ def prepare_net(
     module = build_model(config, bands, scene.classes, layers, scene.label_ratio)
     sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
     module.prepare(lambda: first_layers(sampler), config.pca)
-    reach = module.reach(seen_at_once(config.samples.crop, scene))
+    reach = module.reach(seen_at_once(config.samples.map_window, scene))
     run = NetRun(
         folder=folder,
         config=config,
@@ -145,7 +145,7 @@ def prepare_net(
         scaling=scaling,
         classes=scene.classes,
         layers=layers,
-        window=config.samples.crop,
+        window=config.samples.map_window,
         output_ratio=scene.label_ratio,
         self_contained=self_contained,
         facts={

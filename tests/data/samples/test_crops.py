@@ -354,3 +354,43 @@ def test_a_whole_part_is_no_crop():
 def test_impossible_changes_are_refused(option):
     with pytest.raises(ConfigError, match=next(iter(option))):
         AugmentConfig(**option)
+
+
+def test_crops_of_several_sides_come_in_turn_with_as_many_pixels():
+    sampler = make_sampler(make_scene((40, 30)), crops=[6, 12, 24, 64], batch=8)
+    assert sampler.sides == [6, 12, 24, 40]  # none longer than the scene's longest
+    shapes = [sampler.batch(step)["labels"].shape for step in range(5)]
+    assert shapes == [(8, 12, 12), (2, 24, 24), (1, 48, 48), (1, 80, 80), (8, 12, 12)]
+
+
+def test_sides_that_are_cut_to_the_same_come_once():
+    assert make_sampler(make_scene((9, 7), (5, 5)), crops=[6, 16, 24, 32]).sides == [6, 9]
+
+
+def test_crops_of_the_usual_side_are_those_of_a_sampler_of_one_side():
+    scene = make_scene((40, 30))
+    one, turning = make_sampler(scene), make_sampler(scene, crops=[12, 6])
+    for turn in range(3):
+        assert_same(turning.batch(2 * turn + 1), one.batch(turn))
+
+
+def test_several_processes_draw_the_crops_of_one_with_a_larger_batch():
+    scene = make_scene((40, 30))
+    two = [make_sampler(scene, crops=[6, 12], batch=4).batch(3, rank, 2) for rank in (0, 1)]
+    whole = make_sampler(scene, crops=[6, 12], batch=8).batch(3)
+    np.testing.assert_array_equal(np.concatenate([each["labels"] for each in two]), whole["labels"])
+
+
+def test_every_side_draws_other_places():
+    sampler = make_sampler(make_scene((40, 40), ratio=1), crops=[6, 7], batch=1)
+    small, large = (numbers(sampler, sampler.batch(step), "hsi")[0] for step in (0, 1))
+    assert not np.isin(small, large).all()
+
+
+def test_sides_of_crops_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError, match=r"crops \[8, 0\] must be sides of 1 px or more"):
+        SampleConfig(crops=[8, 0])
+    with pytest.raises(ConfigError, match="crop 0 is a whole part"):
+        SampleConfig(crop=0, crops=[8])
+    with pytest.raises(ConfigError, match="crop 0 is a whole part"):
+        SampleConfig(crop=0, window=8)

@@ -218,3 +218,8 @@ def test_training_pixels_are_shown_as_they_are_each_once():
     few = np.concatenate([batch["labels"] for batch in sampler.show_training_pixels(most=2)])
     assert len(few) <= 6
     assert set(few[few >= 0]) == {0, 1, 2}
+
+
+def test_patches_have_one_side():
+    with pytest.raises(ConfigError, match="patches of one side"):
+        make_sampler(make_scene((9, 9)), crops=[5, 7])

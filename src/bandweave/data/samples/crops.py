@@ -31,6 +31,10 @@ class SampleConfig:
 
     crop      px of the scene's grid: side of a crop; 0 for whole parts, where a model takes those
     batch     crops in a step of one process
+    crops     sides that crops have in turn, a batch each, in place of `crop`, so that the model
+              answers alike in windows of any of them. A batch has about as many pixels as `batch`
+              crops of `crop`; no side is longer than the scene's longest
+    window    px of the grid: side of the windows that maps are made with; 0: `crop`
     balance   0: a class is drawn as often as it has training pixels; 1: all classes equally often
     cache_mb  scaled layers are kept in memory where they take no more; otherwise read by window
     unlabelled  patches around pixels that have no label in the scene, for each patch of a batch;
@@ -40,6 +44,8 @@ class SampleConfig:
 
     crop: int = 32
     batch: int = 8
+    crops: list[int] = field(default_factory=list)
+    window: int = 0
     balance: float = 0.5
     cache_mb: int = 2048
     unlabelled: int = 0
@@ -51,10 +57,24 @@ class SampleConfig:
                 f"batch {self.batch} must be at least 1, crop {self.crop} and cache_mb "
                 f"{self.cache_mb} at least 0"
             )
+        if not all(side >= 1 for side in self.crops) or self.window < 0:
+            raise ConfigError(
+                f"crops {self.crops} must be sides of 1 px or more, and window {self.window} at "
+                "least 0"
+            )
+        if (self.crops or self.window) and not self.crop:
+            raise ConfigError(
+                "crop 0 is a whole part: `crops` and `window` are for crops of a given side"
+            )
         if self.unlabelled < 0:
             raise ConfigError(f"unlabelled is {self.unlabelled}; it must be 0 or more")
         if not 0 <= self.balance <= 1:
             raise ConfigError(f"balance is {self.balance}; it must lie between 0 and 1")
+
+    @property
+    def map_window(self) -> int:
+        """Side in px of the windows that maps are made with; 0 for whole parts."""
+        return self.window or self.crop
 
 
 class Drawn(NamedTuple):
@@ -75,12 +95,14 @@ class CropSampler:
     Labels are those of training pixels alone. In an inductive split the inputs of test and guard
     pixels are 0 as well. The layers are those of the scaling.
 
-    The crop of a number (step, rank and place in the batch counted through) depends on nothing but
-    the seed and that number, so that two processes draw what one with twice the batch would.
+    The crop of a number (step, rank and place in the batch counted through, for each side) depends
+    on nothing but the seed, its side and that number, so that two processes draw what one with
+    twice the batch would.
     """
 
     whole_parts = False  # crop 0 means something
     draws_unlabelled = False
+    one_side = False  # crops have one side alone
 
     def __init__(
         self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
@@ -94,8 +116,16 @@ class CropSampler:
                 f"unlabelled is {config.unlabelled}, and this model takes no patches of single "
                 "pixels; set it to 0"
             )
+        if self.one_side and (config.crops or config.window):
+            raise ConfigError(
+                f"crops {config.crops} and window {config.window} are for models of windows, and "
+                "this one takes patches of one side; give `crop`"
+            )
         self.scene, self.split, self.scaling = scene, split, scaling
         self.config, self.seed = config, seed
+        longest = max(max(part.grid.height, part.grid.width) for part in scene.parts)
+        cut = [min(side, longest) for side in config.crops]
+        self.sides = list(dict.fromkeys(cut)) or [config.crop]
         self.layers = list(scaling.layers)
         self._ground = scene.reference if scene.reference in self.layers else self.layers[0]
         self.ratios = {name: scene.layers[name].ratio for name in self.layers}
@@ -136,8 +166,13 @@ class CropSampler:
         labels  (B, crop·label ratio, crop·label ratio) int64, IGNORED where there is no training
                 label, HIDDEN where there are no data or they are hidden: no loss may look there
         """
-        first = (step * world + rank) * self.config.batch
-        return self._make_batch(self._draw_batch(first), self.config.augment)
+        turn, place = divmod(step, len(self.sides))
+        side, crop = self.sides[place], self.config.crop
+        crops = (
+            self.config.batch if side == crop else max(self.config.batch * crop**2 // side**2, 1)
+        )
+        first = (turn * world + rank) * crops
+        return self._make_batch(self._draw_batch(first, crops, side), self.config.augment)
 
     def show_training_pixels(self) -> Iterator[dict[str, Any]]:
         """Batches of training samples as they are in the scene; none but of patches."""
@@ -152,12 +187,13 @@ class CropSampler:
             "labels": _stack([labels for _, labels in examples]),
         }
 
-    def _draw_batch(self, first: int) -> Iterator[Drawn]:
-        """Draw the crops of a batch, by the number of the first."""
+    def _draw_batch(self, first: int, crops: int, side: int) -> Iterator[Drawn]:
+        """Draw so many crops of a side, by the number of the first."""
         augment = self.config.augment
-        for number in range(first, first + self.config.batch):
-            rng = np.random.default_rng([self.seed, number])
-            part, window = self._draw(rng)
+        other = [] if side == self.config.crop else [side]
+        for number in range(first, first + crops):
+            rng = np.random.default_rng([self.seed, number, *other])
+            part, window = self._draw(rng, side)
             yield Drawn(rng, part, window, *draw_orientation(augment.flips, augment.rotations, rng))
 
     def _make_example(
@@ -180,16 +216,16 @@ class CropSampler:
             layers[name] = orient(values, mirrored, turns)
         return layers, orient(learnt.astype(np.int64), mirrored, turns)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
+    def _draw(self, rng: np.random.Generator, side: int) -> tuple[int, Window]:
         """Draw a part and a window of the grid that holds a training pixel of a drawn class."""
         part, row, col = self._draw_pixel(rng)
-        grid, size = self.scene.parts[part].grid, self.config.crop
+        grid = self.scene.parts[part].grid
         starts = []
         for cell, length in ((row, grid.height), (col, grid.width)):
-            start = cell - int(rng.integers(size))
-            room = length - size  # negative where the part is smaller than the crop
+            start = cell - int(rng.integers(side))
+            room = length - side  # negative where the part is smaller than the crop
             starts.append(min(max(start, min(room, 0)), max(room, 0)))
-        return part, Window(starts[0], starts[1], size, size)
+        return part, Window(starts[0], starts[1], side, side)
 
     def _draw_pixel(self, rng: np.random.Generator) -> tuple[int, int, int]:
         """Draw a part and the place in its grid of a training pixel of a drawn class."""

@@ -34,9 +34,9 @@ class PartSampler(CropSampler):
         self._weights = classes @ np.stack(shares)  # (parts,)
         self._sizes = np.array([(p.grid.height, p.grid.width) for p in scene.parts])
 
-    def _draw_batch(self, first: int) -> Iterator[Drawn]:
+    def _draw_batch(self, first: int, crops: int, side: int) -> Iterator[Drawn]:
         augment, weights, odd = self.config.augment, self._weights, 0
-        for number in range(first, first + self.config.batch):
+        for number in range(first, first + crops):
             rng = np.random.default_rng([self.seed, number])
             part = int(rng.choice(len(weights), p=weights / weights.sum()))
             height, width = (int(side) for side in self._sizes[part])

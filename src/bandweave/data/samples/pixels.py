@@ -34,6 +34,7 @@ class PixelSampler(CropSampler):
     """
 
     draws_unlabelled = True
+    one_side = True
 
     def __init__(
         self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
@@ -66,19 +67,19 @@ class PixelSampler(CropSampler):
         for first in range(0, len(drawn), SHOWN):
             yield self._make_batch(drawn[first : first + SHOWN], UNCHANGED)
 
-    def _draw_batch(self, first: int) -> Iterator[Drawn]:
-        yield from super()._draw_batch(first)
+    def _draw_batch(self, first: int, crops: int, side: int) -> Iterator[Drawn]:
+        yield from super()._draw_batch(first, crops, side)
         if not self._pool.size:
             return
         augment = self.config.augment
-        for number in range(first, first + self.config.batch):
+        for number in range(first, first + crops):
             for other in range(self.config.unlabelled):
                 rng = np.random.default_rng([self.seed, number, 1 + other])
                 part, row, col = self._pool.draw(rng)
                 turned = draw_orientation(augment.flips, augment.rotations, rng)
                 yield Drawn(rng, part, self._surround(row, col), *turned)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[int, Window]:
+    def _draw(self, rng: np.random.Generator, side: int) -> tuple[int, Window]:
         part, row, col = self._draw_pixel(rng)
         return part, self._surround(row, col)
 

@@ -79,7 +79,7 @@ def audit(
         )
     name = name or _choose_split(scene)
     ratio = scene.label_ratio
-    window = seen_at_once(config.samples.crop, scene)
+    window = seen_at_once(config.samples.map_window, scene)
     config = replace(  # nothing is held out: the last weights are scored, under every protocol
         config, temperature=False, train=replace(config.train, validate_every=0, patience=0)
     )
