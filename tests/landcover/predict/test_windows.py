@@ -109,8 +109,8 @@ def assemble(part, model, classes, ratio=1, layers=("hsi",), **options):
     valid = np.zeros((height, width), dtype=bool)
     count = np.zeros((height, width), dtype=int)
     options = {"reference": "hsi", "classes": classes, "output_ratio": ratio} | options
-    swath = options.pop("swath", None)
-    for strip in predictor(model, part, layers, **options).strips(part, swath=swath):
+    swath, only = options.pop("swath", None), options.pop("only", None)
+    for strip in predictor(model, part, layers, **options).strips(part, only, swath):
         assert swath is None or strip.window.width <= swath * ratio
         row, col, h, w = strip.window
         assert strip.logits.dtype == np.float32
@@ -408,3 +408,30 @@ def test_answers_that_are_not_the_runs():
 
     with pytest.raises(RunError, match="not finite in part 'plot'"):
         assemble(make_part(np.ones((3, 9, 9))), Diverged(), 4, window=8)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_pixels_that_are_asked_for_are_as_in_the_whole_map(data):
+    height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
+    window, ratio = data.draw(st.integers(2, 12)), data.draw(st.integers(1, 2))
+    part = make_part(np.random.default_rng(0).normal(size=(3, height, width)))
+    only = np.zeros((height * ratio, width * ratio), bool)
+    for _ in range(data.draw(st.integers(0, 3))):
+        row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+        only[row * ratio, col * ratio] = True
+    options = {"window": window, "ratio": ratio, "memory": data.draw(st.sampled_from([1, 10**6]))}
+    whole, _ = assemble(part, PerPixel(ratio=ratio), 4, **options)
+    some, valid = assemble(part, PerPixel(ratio=ratio), 4, only=only, **options)
+    assert valid[only].all()
+    np.testing.assert_array_equal(some[:, only], whole[:, only])
+
+
+def test_windows_without_a_pixel_that_is_asked_for_are_neither_read_nor_run():
+    part, model = make_part(smooth_field(64, 48).repeat(3, 0)), PerPixel()
+    only = np.zeros((64, 48), bool)
+    only[30, 5] = True
+    _, valid = assemble(part, model, 4, window=8, overlap=4, only=only, memory=1)
+    assert model.windows == 4 + 2  # those across the border of two swaths run in both
+    assert valid.sum() == 12 * 12
+    assert all(20 <= each.row <= 30 for each in part.layers["hsi"].source.windows)

@@ -51,8 +51,9 @@ class ScenePredictor:
     def strips(
         self, part: Part, only: np.ndarray | None = None, swath: int | None = None
     ) -> Iterator[Strip]:
-        """Strips of the part; `only` makes no difference. Raises ConfigError for an overlap that
-        the windows cannot have, else as WindowPredictor does.
+        """Strips of the part; `only` spares windows where it does not go in at once.
+
+        Raises ConfigError for an overlap that the windows cannot have, else as WindowPredictor.
         """
         windows = self._windows(part)
         if windows is None:

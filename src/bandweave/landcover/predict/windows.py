@@ -34,8 +34,8 @@ class WindowPredictor:
     memory  bytes for the sums of a swath, and as many for the pixels of a slab
 
     A part smaller than the window is padded: what is outside is 0 after scaling, as in training,
-    and left out of the strips. Windows without any data are not run. Windows overlap by half where
-    the net does not say.
+    and left out of the strips. Windows without any data, or any pixel that is asked for, are not
+    run. Windows overlap by half where the net does not say.
 
     Raises ConfigError for an impossible window, overlap or batch; `strips` raises RunError where
     the model answers in another shape or with values that are not finite.
@@ -63,7 +63,10 @@ class WindowPredictor:
     def strips(
         self, part: Part, only: np.ndarray | None = None, swath: int | None = None
     ) -> Iterator[Strip]:
-        """Strips down each swath, swaths from left to right; `only` makes no difference."""
+        """Strips down each swath, swaths from left to right.
+
+        Pixels beside those of `only` have the mean of those windows that were run.
+        """
         net, memory = self.net, self.memory
         window, ratio, classes = net.window, net.output_ratio, net.classes
         size = window * ratio
@@ -77,20 +80,38 @@ class WindowPredictor:
                 height = max(memory // _row_bytes(part, net.layers, span), window)
                 slab: Slab | None = None
                 for row, below in zip(rows, [*rows[1:], part.grid.height], strict=True):
-                    if slab is None or not slab.holds(row, window):
-                        slab = None  # the memory is for the next one
-                        ground = Window(row, starts[0], min(height, rows[-1] + window - row), span)
-                        slab = net.slab(part, ground)
-                    accumulator.mark(slab.valid(row, window, ratio), (starts[0] - left) * ratio)
-                    with_data = [col for col in starts if slab.has_data(row, col, window)]
-                    for first in range(0, len(with_data), self.batch):
-                        cols = with_data[first : first + self.batch]
-                        logits = net.answer(slab.windows(row, cols, window))
-                        net.check(logits, (len(cols), classes, size, size), part)
-                        for col, answer in zip(cols, logits, strict=True):
+                    asked = _asked(only, row * ratio, [col * ratio for col in starts], size)
+                    if any(asked):
+                        if slab is None or not slab.holds(row, window):
+                            slab = None  # the memory is for the next one
+                            lines = min(height, rows[-1] + window - row)
+                            slab = net.slab(part, Window(row, starts[0], lines, span))
+                        accumulator.mark(slab.valid(row, window, ratio), (starts[0] - left) * ratio)
+                        cols = [col for col, wanted in zip(starts, asked, strict=True) if wanted]
+                        for col, answer in self._answers(part, slab, row, cols):
                             accumulator.add(answer, (col - left) * ratio)
                     done = Window(row, left, below - row, right - left).finer(ratio)
                     yield Strip(done, *accumulator.take(done.height))
+
+    def _answers(
+        self, part: Part, slab: Slab, row: int, cols: list[int]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """First columns and logits (K, h, w) of those windows of a row that have data."""
+        net, size = self.net, self.net.window * self.net.output_ratio
+        cols = [col for col in cols if slab.has_data(row, col, net.window)]
+        for first in range(0, len(cols), self.batch):
+            some = cols[first : first + self.batch]
+            logits = net.answer(slab.windows(row, some, net.window))
+            net.check(logits, (len(some), net.classes, size, size), part)
+            yield from zip(some, logits, strict=True)
+
+
+def _asked(only: np.ndarray | None, row: int, cols: list[int], size: int) -> list[bool]:
+    """Which windows of a row hold a pixel that is asked for; px of the output grid."""
+    if only is None:
+        return [True] * len(cols)
+    columns = only[row : row + size].any(axis=0)
+    return [bool(columns[col : col + size].any()) for col in cols]
 
 
 def _starts(length: int, window: int, overlap: int, step: int) -> list[int]:
