@@ -8,7 +8,7 @@ import io
 import re
 import textwrap
 import tokenize
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 
 
@@ -24,7 +24,10 @@ def read_option_texts(config: type) -> dict[str, str]:
     'batches a step, one after another'
     """
     names = {field.name for field in fields(config)}
-    return _read_comments(config, names) | _read_docstring(config, names)
+    texts: dict[str, str] = {}
+    for own in filter(is_dataclass, reversed(config.__mro__)):
+        texts |= _read_comments(own, names) | _read_docstring(own, names)
+    return texts
 
 
 def _read_docstring(config: type, names: set[str]) -> dict[str, str]:

@@ -17,6 +17,24 @@ from bandweave.training.sections import RunConfig
 
 
 @dataclass
+class LandCoverTraining(TrainConfig):
+    """How a net is trained, and how long.
+
+    hold_out  share of the training side that is held out of a first training, to find how many
+              steps are best, `steps` at most; the net is then trained on all of it for as long. 0:
+              `steps` steps. Of no use where the split has validation pixels: on them the best
+              weights are chosen
+    """
+
+    hold_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.hold_out < 1:
+            raise ConfigError(f"hold_out is {self.hold_out}; it must be a share from 0 to below 1")
+
+
+@dataclass
 class LandCoverConfig(RunConfig):
     """The options of a run, as config.yaml holds them.
 
@@ -37,7 +55,7 @@ class LandCoverConfig(RunConfig):
     temperature: bool = False
     split: SplitConfig = field(default_factory=SplitConfig)
     samples: SampleConfig = field(default_factory=SampleConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: LandCoverTraining = field(default_factory=LandCoverTraining)
 
     @classmethod
     def preset(cls, name: str) -> Preset[LandCoverModel]:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from bandweave.data.match import describe_layers
+from bandweave.data.scaling import Scaling
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
-from bandweave.data.splits.splitting import Split
+from bandweave.data.splits.splitting import VALIDATION, Split
 from bandweave.errors import ConfigError, RunError
 from bandweave.landcover.baselines.methods import fit_method
 from bandweave.landcover.config import AnyConfig, ClassicalConfig, LandCoverConfig, config_type
+from bandweave.landcover.length import (
+    WINDOWS,
+    Length,
+    find_length,
+    hold_out,
+    looks_every,
+    shortened,
+    trial_of,
+)
 from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.run import ClassicalRun, NetRun, Run, build_model
 from bandweave.landcover.validation import Validation, check_validation, validation_temperature
@@ -131,8 +141,40 @@ def prepare_net(
     layers  that it looks at, as describe_layers gives them
     """
     check_devices(config.train.precision, launch.accelerator, launch.devices, launch.nodes)
-    check_validation(config, split)
+    held = held_out_split(config, scene, split)
+    check_validation(config, held or split)
     scaling = fit_scaling(scene, split, config.pca, list(layers))
+    made = make_net(config, scene, split, scaling, layers, folder, self_contained)
+
+    def train_it() -> NetRun:
+        run, task = made
+        if held is not None:
+            found, temperature = try_length(config, scene, held, scaling, layers, folder, launch)
+            run.facts["length"] = asdict(found)
+            if temperature is not None:
+                run.facts["temperature"] = temperature
+            task = replace(task, config=shortened(config.train, found.steps))
+        run.facts.update(train_module(task, config, folder, launch))
+        run.facts["parameters"] = run.parameters
+        if is_main():
+            if config.temperature and held is None:
+                run.facts["temperature"] = validation_temperature(run, scene, split)
+            (folder.held_out / folder.checkpoint.name).unlink(missing_ok=True)
+        return run
+
+    return train_it
+
+
+def make_net(
+    config: LandCoverConfig,
+    scene: Scene,
+    split: Split,
+    scaling: Scaling,
+    layers: dict[str, dict[str, Any]],
+    folder: RunFolder,
+    self_contained: bool = False,
+) -> tuple[NetRun, TrainTask]:
+    """A net that is not trained yet, as a run, and what trains it on a split."""
     bands = {name: scaling.bands(name) for name in layers}
     module = build_model(config, bands, scene.classes, layers, scene.label_ratio)
     sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
@@ -165,15 +207,36 @@ def prepare_net(
         frozen=run.frozen,
         identity={"split": split.hash},
     )
+    return run, task
 
-    def train_it() -> NetRun:
-        run.facts.update(train_module(task, config, folder, launch))
-        run.facts["parameters"] = run.parameters
-        if config.temperature and is_main():
-            run.facts["temperature"] = validation_temperature(run, scene, split)
-        return run
 
-    return train_it
+def held_out_split(config: LandCoverConfig, scene: Scene, split: Split) -> Split | None:
+    """The split whose validation pixels tell how long to train; None where nothing asks for it."""
+    train = config.train
+    asked = train.hold_out and not train.validate_every and looks_every(train.steps)
+    if not asked or split.counts[VALIDATION].any():
+        return None
+    return hold_out(scene, split, train.hold_out)
+
+
+def try_length(
+    config: LandCoverConfig,
+    scene: Scene,
+    held: Split,
+    scaling: Scaling,
+    layers: dict[str, dict[str, Any]],
+    folder: RunFolder,
+    launch: Launch,
+) -> tuple[Length, float | None]:
+    """Train without held-out pixels: for how long was best, and the temperature, if asked for."""
+    trial = replace(config, train=trial_of(config.train))
+    run, task = make_net(trial, scene, held, scaling, layers, folder)
+    identity = {"config": {**trial.to_dict(), "train": None}, **task.identity}
+    validate = Validation(run, scene, held, windows=WINDOWS)
+    found = find_length(replace(task, validate=validate, identity=identity), held, folder, launch)
+    run.model.cpu().eval()
+    asked = config.temperature and is_main()
+    return found, validation_temperature(run, scene, held) if asked else None
 
 
 def prepare_method(

@@ -12,7 +12,8 @@ from bandweave.landcover.calibration import fit_temperature
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.predict.classify import labelled_logits, predict_classes
-from bandweave.landcover.run import Run
+from bandweave.landcover.run import NetRun, Run
+from bandweave.raster.grid import tiles
 
 
 def check_validation(config: LandCoverConfig, split: Split) -> None:
@@ -41,16 +42,22 @@ def validation_temperature(run: Run, scene: Scene, split: Split) -> float:
 
 
 class Validation:
-    """Overall accuracy on the validation pixels, mapped as the scene would be."""
+    """Overall accuracy on the validation pixels, mapped as the scene would be.
 
-    def __init__(self, run: Run, scene: Scene, split: Split) -> None:
+    windows  squares as large as the map's windows that are looked at, at most, drawn at random;
+             None for all
+    """
+
+    def __init__(self, run: NetRun, scene: Scene, split: Split, windows: int | None = None) -> None:
         self.run, self.scene, self.split = run, scene, split
+        self.held_out = [roles == VALIDATION for roles in split.roles]
+        if windows is not None and run.window:
+            thin_out(self.held_out, run.window * split.ratio, windows)
 
     def __call__(self, _: nn.Module) -> float:
         predictor = self.run.predictor(self.scene.reference)
         total = np.zeros((len(self.run.classes),) * 2, np.int64)
-        for part, roles in zip(self.scene.parts, self.split.roles, strict=True):
-            held_out = roles == VALIDATION
+        for part, held_out in zip(self.scene.parts, self.held_out, strict=True):
             if not held_out.any() or part.labels is None:
                 continue
             predicted = predict_classes(predictor, part, self.split.ratio, held_out)
@@ -58,3 +65,16 @@ class Validation:
                 part.labels.values[held_out], predicted[held_out], len(self.run.classes)
             )
         return float(np.trace(total) / total.sum())
+
+
+def thin_out(masks: list[np.ndarray], side: int, most: int) -> None:
+    """Leave of masks (H, W) bool, one a part, what lies in at most so many squares of a side."""
+    squares = [
+        (mask, place.slices())
+        for mask in masks
+        for place in tiles(mask.shape[0], mask.shape[1], side)
+        if mask[place.slices()].any()
+    ]
+    for number in np.random.default_rng(0).permutation(len(squares))[most:]:
+        mask, at = squares[number]
+        mask[at] = False

@@ -12,7 +12,7 @@ from bandweave.schema import list_differences
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
-Schedule = Literal["cosine", "poly"]
+Schedule = Literal["cosine", "poly", "constant"]
 
 HARMLESS = ("checkpoint_every", "tensorboard")  # options that may differ when a run continues
 
@@ -28,12 +28,14 @@ class TrainConfig:
     steps: int = 2000
     lr: float = 1e-4  # highest learning rate of AdamW (M³amba)
     weight_decay: float = 1e-3  # of matrices and kernels; vectors, A_log and D have none (M³amba)
-    warmup: float = 0.05  # fraction of the steps in which the rate rises; then it falls to 0
-    schedule: Schedule = "cosine"  # of its fall; 'poly': (1 - share done)^0.9 (MambaMoE)
+    warmup: float = 0.05  # fraction of the steps in which the rate rises
+    schedule: Schedule = "cosine"  # of its fall; 'poly': (1 - share done)^0.9 (MambaMoE);
+    # 'constant': it stays, and `ema` takes the place of a fall
     clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     precision: Precision = "auto"  # auto: bf16 on a GPU that has it, fp32 on a CPU
     accumulate: int = 1  # batches a step, one after another
-    ema: float = 0.0  # decay a step of averaged weights (0.999, say), used instead; 0: none
+    ema: float = 0.0  # decay a step of averaged weights (0.999, say), used instead; 0: none. Early
+    # on they average over fewer: the last ninth of the steps
     validate_every: int = 0  # steps; 0: never; then the best weights are kept, not the last
     patience: int = 0  # validations without a better score before it stops early; 0: never
     checkpoint_every: int = 100  # steps; what a killed run can lose

@@ -33,6 +33,7 @@ class RunFolder:
     model.safetensors  trained tensors, with everything needed to use them in the header
     last.ckpt          to continue training from
     history.csv        numbers of every step
+    held_out/          of a first training, without held-out pixels, that found the length
     scores.json        scores with their protocol
     baseline.json      scores of a classical method on the same pixels
     map.tif            the map of the scene it was trained on
@@ -46,6 +47,7 @@ class RunFolder:
         self.model = self.path / "model.safetensors"
         self.checkpoint = self.path / "last.ckpt"
         self.history = self.path / "history.csv"
+        self.held_out = self.path / "held_out"
         self.scores = self.path / "scores.json"
         self.baseline = self.path / "baseline.json"
         self.map = self.path / "map.tif"
@@ -117,7 +119,8 @@ class RunFolder:
 
     @property
     def _valuable(self) -> bool:
-        return self.model.exists() or self.checkpoint.exists()
+        checkpoints = self.checkpoint, self.held_out / self.checkpoint.name
+        return self.model.exists() or any(path.exists() for path in checkpoints)
 
     def _same(self, config: Mapping[str, Any]) -> None:
         differing = conflicts(self.read_config(), config)
@@ -130,12 +133,12 @@ class RunFolder:
     def _clear(self) -> None:
         """Remove what a run leaves; what else stands in the folder stays."""
         for file in vars(self).values():
-            if file != self.path:
+            if file not in (self.path, self.held_out):
                 file.unlink(missing_ok=True)
         for file in self.path.glob("map*"):  # the map's confidence, probabilities and sidecars
             if file.name.endswith((".tif", ".tif.aux.xml", ".qml")):
                 file.unlink(missing_ok=True)
-        for folder in ("map", "map_baseline", "tensorboard"):
+        for folder in ("map", "map_baseline", "tensorboard", self.held_out.name):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def read_config(self) -> dict[str, Any]:

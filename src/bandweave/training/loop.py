@@ -47,6 +47,7 @@ class TrainTask:
     unused_parameters  a step may leave some without a gradient
     frozen     names of tensors that never change and are not saved
     identity   what else must agree for a resume (model, split, scaling), JSON-able
+    title      what is shown beside the progress
     """
 
     module: nn.Module
@@ -58,6 +59,7 @@ class TrainTask:
     unused_parameters: bool = False
     frozen: Collection[str] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
+    title: str = "training"
 
 
 def fit(task: TrainTask, out: Path | str, launch: Launch | None = None) -> list[Row]:
@@ -102,7 +104,7 @@ def fit(task: TrainTask, out: Path | str, launch: Launch | None = None) -> list[
     history = History(out / "history.csv", counters.step, write=main)
     board = Board(out / "tensorboard", config.tensorboard and main, counters.step)
     feed = batches(task.batch_at, first * share, config.steps * share, rank, world, fabric.device)
-    bar = Progress("training", config.steps, counters.step, launch.quiet or not main)
+    bar = Progress(task.title, config.steps, counters.step, launch.quiet or not main)
     log.info("training on %s in %s, %d process(es)", fabric.device, plugin.precision, world)
     began = time.monotonic() - counters.seconds
 

@@ -40,7 +40,7 @@ def make_optimizer(module: nn.Module, config: TrainConfig, fused: bool = True) -
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """The rate of step 0, 1, … steps − 1: a line up to `lr`, then its schedule towards 0.
+    """The rate of step 0, 1, … steps − 1: a line up to `lr`, then its schedule.
 
     >>> config = TrainConfig(steps=100, lr=1.0, warmup=0.1)
     >>> [round(learning_rate(step, config), 3) for step in (0, 9, 55, 99)]
@@ -50,6 +50,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     if step < rising:
         return config.lr * ((step + 1) / rising)
     done = (step - rising) / max(1, config.steps - rising)
+    if config.schedule == "constant":
+        return config.lr
     if config.schedule == "poly":
         return config.lr * (1 - done) ** POWER
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
@@ -58,7 +60,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 class WeightAverage:
     """Exponential running average of the trained parameters; off when `decay` is 0.
 
-    The first steps average over fewer weights: decay = min(decay, (1 + step) / (10 + step)).
+    The first steps average over fewer weights, those of about the last ninth of the steps:
+    decay = min(decay, (1 + step) / (10 + step)).
     Buffers are not averaged.
     """
 

@@ -73,11 +73,17 @@ class RunConfig(ABC):
     def of_run(cls, stored: Mapping[str, Any]) -> Self:
         """That of a run folder: an option that is newer than the run is what it was made with.
 
-        A model's config names such options, and their values, in `former`.
+        A model's config names such options, and their values, in `former`; those of other sections
+        were at their defaults, whatever a preset says today.
         """
         model = stored["model"]
         former = getattr(cls.preset(model["name"]).config, "former", {})
-        return cls.read({**stored, "model": {**former, **model}})
+        sections = {
+            key: {**to_dict(kind()), **stored[key]}
+            for key, kind in cls.section_types().items()
+            if key in stored and "name" not in get_type_hints(kind)
+        }
+        return cls.read({**stored, **sections, "model": {**former, **model}})
 
     @classmethod
     def from_options(cls, name: str, options: Mapping[str, Any]) -> Self:

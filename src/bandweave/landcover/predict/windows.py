@@ -110,8 +110,7 @@ def _asked(only: np.ndarray | None, row: int, cols: list[int], size: int) -> lis
     """Which windows of a row hold a pixel that is asked for; px of the output grid."""
     if only is None:
         return [True] * len(cols)
-    columns = only[row : row + size].any(axis=0)
-    return [bool(columns[col : col + size].any()) for col in cols]
+    return [bool(only[row : row + size, col : col + size].any()) for col in cols]
 
 
 def _starts(length: int, window: int, overlap: int, step: int) -> list[int]:
