@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import bandweave as bw
+from bandweave.cli.run_facts import run_facts
 from bandweave.data.splits.splitting import GUARD, TEST, TRAIN, VALIDATION
 from bandweave.errors import ConfigError, RunError
 from bandweave.landcover import length
@@ -78,7 +79,9 @@ def test_a_net_is_trained_for_as_long_as_was_best(scene, split, tmp_path, monkey
     assert run.facts["steps"] == len(read_history(run.folder.history)) == 5
     held = hold_out(scene, split, 0.3)
     pixels = int(held.counts[VALIDATION].sum())
-    assert run.facts["length"] == {"steps": 5, "score": 0.75, "held_out": pixels}
+    found = run.facts["length"]
+    assert (found["steps"], found["score"], found["held_out"]) == (5, 0.75, pixels)
+    assert run.facts["seconds"] > found["seconds"] > 0
     assert [row["step"] for row in read_history(run.folder.held_out / "history.csv")][-1] == 10
     assert not (run.folder.held_out / "last.ckpt").exists()
     plain = bw.train(  # of the whole training side, warmed up by as many steps
@@ -129,10 +132,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(scene, split, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         train(scene, split, tmp_path / "run", checkpoint_every=1)
     monkeypatch.setattr(loop, "Progress", shown)
+    assert f"interrupted {'finding the length: ' * (stop != 'training')}after step 3 of" in (
+        run_facts(tmp_path / "run")
+    )
     with pytest.raises(RunError, match="an interrupted run"):
         train(scene, split, tmp_path / "run", checkpoint_every=1)
     run = train(scene, split, tmp_path / "run", checkpoint_every=1, resume=True)
-    assert run.facts["length"] == whole.facts["length"]
+    found, expected = run.facts["length"], whole.facts["length"]
+    assert {**found, "seconds": 0} == {**expected, "seconds": 0}
     for one, two in zip(run.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(one, two)
 

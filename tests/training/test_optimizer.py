@@ -24,13 +24,16 @@ def test_schedule_values():
     assert learning_rate(0, config) == pytest.approx(2.0)
     assert learning_rate(50, config) == pytest.approx(2 * 0.5**0.9)
     assert learning_rate(99, config) == pytest.approx(2 * 0.01**0.9)
+    config = TrainConfig(steps=100, lr=2.0, warmup=0.1, schedule="constant")
+    assert learning_rate(4, config) == pytest.approx(1.0)
+    assert [learning_rate(step, config) for step in (9, 50, 99)] == [2.0, 2.0, 2.0]
 
 
 @given(
     st.integers(1, 300),
     st.floats(0, 1),
     st.floats(1e-8, 10, allow_nan=False, allow_infinity=False),
-    st.sampled_from(["cosine", "poly"]),
+    st.sampled_from(["cosine", "poly", "constant"]),
 )
 def test_schedule_rises_then_falls_within_its_bounds(steps, warmup, lr, schedule):
     config = TrainConfig(steps=steps, lr=lr, warmup=warmup, schedule=schedule)

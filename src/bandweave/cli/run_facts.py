@@ -48,15 +48,18 @@ def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:
     steps = train.get("steps", "?") if isinstance(train, dict) else "?"
     if folder.finished:
         return "trained"
-    if not folder.checkpoint.exists():
+    first = folder.held_out / folder.checkpoint.name
+    checkpoint = folder.checkpoint if folder.checkpoint.exists() else first
+    if not checkpoint.exists():
         return "not trained: neither weights nor a checkpoint"
     try:
-        done = load_checkpoint(folder.checkpoint)["counters"]["step"]
+        done = load_checkpoint(checkpoint)["counters"]["step"]
     except (KeyError, TypeError, IndexError) as error:
-        raise RunError(f"{folder.checkpoint}: damaged: it names no step ({error!s:.200})") from None
+        raise RunError(f"{checkpoint}: damaged: it names no step ({error!s:.200})") from None
     command = "sharpen-train" if "pairs" in config else "train"
     resume = f"bandweave {command} --out {folder.path} --resume"
-    return f"interrupted after step {done} of {steps}; continue with `{resume}`"
+    finding = "finding the length: " if checkpoint == first else ""
+    return f"interrupted {finding}after step {done} of {steps}; continue with `{resume}`"
 
 
 def _trained(stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
@@ -72,6 +75,8 @@ def _trained(stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[t
         numbers = sum(tensor.numel() for tensor in tensors.values())
         held = "parameters", f"{facts['parameters']:,} trained, {numbers:,} numbers in the file"
         took = f"{facts['steps']} steps in {facts['seconds']:.0f} s"
+        if length := facts.get("length"):
+            took += f", as many as were best for {length['held_out']:,} held-out pixels"
         library = f"torch {machine['torch']}"
     return [
         model,

@@ -42,11 +42,13 @@ class Length:
     steps     that were best
     score     of the held-out pixels there: overall accuracy, a mean over neighbouring looks
     held_out  their number
+    seconds   that it took to find
     """
 
     steps: int
     score: float
     held_out: int
+    seconds: float
 
 
 def looks_every(steps: int) -> int:
@@ -99,7 +101,7 @@ def find_length(task: TrainTask, held: Split, folder: RunFolder, launch: Launch)
         "%d of at most %d steps: %.1f %% of %d held-out pixels were right",
         *(steps, task.config.steps, 100 * score, pixels),
     )
-    return Length(steps, score, pixels)
+    return Length(steps, score, pixels, rows[-1]["seconds"])
 
 
 def best_length(rows: Sequence[Row]) -> tuple[int, float]:

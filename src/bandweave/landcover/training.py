@@ -147,15 +147,16 @@ def prepare_net(
     made = make_net(config, scene, split, scaling, layers, folder, self_contained)
 
     def train_it() -> NetRun:
-        run, task = made
+        (run, task), searched = made, 0.0
         if held is not None:
             found, temperature = try_length(config, scene, held, scaling, layers, folder, launch)
-            run.facts["length"] = asdict(found)
+            run.facts["length"], searched = asdict(found), found.seconds
             if temperature is not None:
                 run.facts["temperature"] = temperature
             task = replace(task, config=shortened(config.train, found.steps))
         run.facts.update(train_module(task, config, folder, launch))
         run.facts["parameters"] = run.parameters
+        run.facts["seconds"] += searched
         if is_main():
             if config.temperature and held is None:
                 run.facts["temperature"] = validation_temperature(run, scene, split)
@@ -288,6 +289,7 @@ def show_samples(sampler: Sampler) -> Iterator[tuple[dict[str, torch.Tensor], to
 
 
 def first_layers(sampler: Sampler) -> dict[str, torch.Tensor]:
-    """Layers (B, C, h, w) of the first training samples, the same in every process."""
-    layers = [sampler.batch(step)["layers"] for step in range(PREPARED)]
+    """Layers (B, C, h, w) of the first training samples of one side, the same in every process."""
+    turn = len(sampler.sides)
+    layers = [sampler.batch(turn * number)["layers"] for number in range(PREPARED)]
     return {n: torch.from_numpy(np.concatenate([each[n] for each in layers])) for n in layers[0]}

@@ -64,6 +64,9 @@ class Preset(Generic[M]):
 
 DEFAULT_MODEL = "m3amba_small"  # of land cover: a laptop trains it in minutes
 
+SCALED: dict[str, Any] = {"crop": 16, "batch": 16, "scales": [1.0, 1.5, 2.0, 4.0]}
+IN_TIME: dict[str, Any] = {"schedule": "constant", "ema": 0.999, "hold_out": 0.2}
+
 LAND_COVER: dict[str, Preset[LandCoverModel]] = {
     "m3amba": Preset(
         M3amba,
@@ -76,8 +79,8 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             width=64, depth=3, state=4, mlp_ratio=2.0, average="rate", clip=ClipConfig(mode="none")
         ),
         about="M³amba, 64 wide and 3 deep, without CLIP (scheme A of its paper)",
-        samples={"crop": 16, "batch": 16},
-        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 300},
+        samples=SCALED,
+        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500, **IN_TIME},
     ),
     "m3amba_tiny": Preset(
         M3amba,
@@ -85,8 +88,8 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             width=32, depth=2, state=4, mlp_ratio=2.0, average="rate", clip=ClipConfig(mode="none")
         ),
         about="M³amba, 32 wide and 2 deep, without CLIP: for demos and tests",
-        samples={"crop": 16, "batch": 16},
-        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 200},
+        samples=SCALED,
+        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500, **IN_TIME},
     ),
     "mambamoe": Preset(
         MambaMoE,

@@ -357,40 +357,48 @@ def test_impossible_changes_are_refused(option):
 
 
 def test_crops_of_several_sides_come_in_turn_with_as_many_pixels():
-    sampler = make_sampler(make_scene((40, 30)), crops=[6, 12, 24, 64], batch=8)
+    sampler = make_sampler(make_scene((40, 30)), scales=[1, 2, 4, 10.5], batch=8)
     assert sampler.sides == [6, 12, 24, 40]  # none longer than the scene's longest
     shapes = [sampler.batch(step)["labels"].shape for step in range(5)]
     assert shapes == [(8, 12, 12), (2, 24, 24), (1, 48, 48), (1, 80, 80), (8, 12, 12)]
 
 
 def test_sides_that_are_cut_to_the_same_come_once():
-    assert make_sampler(make_scene((9, 7), (5, 5)), crops=[6, 16, 24, 32]).sides == [6, 9]
+    assert make_sampler(make_scene((9, 7), (5, 5)), scales=[1, 2, 4, 8]).sides == [6, 9]
 
 
 def test_crops_of_the_usual_side_are_those_of_a_sampler_of_one_side():
     scene = make_scene((40, 30))
-    one, turning = make_sampler(scene), make_sampler(scene, crops=[12, 6])
+    one, turning = make_sampler(scene), make_sampler(scene, scales=[2, 1])
     for turn in range(3):
         assert_same(turning.batch(2 * turn + 1), one.batch(turn))
 
 
 def test_several_processes_draw_the_crops_of_one_with_a_larger_batch():
     scene = make_scene((40, 30))
-    two = [make_sampler(scene, crops=[6, 12], batch=4).batch(3, rank, 2) for rank in (0, 1)]
-    whole = make_sampler(scene, crops=[6, 12], batch=8).batch(3)
+    two = [make_sampler(scene, scales=[1, 2], batch=4).batch(3, rank, 2) for rank in (0, 1)]
+    whole = make_sampler(scene, scales=[1, 2], batch=8).batch(3)
     np.testing.assert_array_equal(np.concatenate([each["labels"] for each in two]), whole["labels"])
 
 
 def test_every_side_draws_other_places():
-    sampler = make_sampler(make_scene((40, 40), ratio=1), crops=[6, 7], batch=1)
+    sampler = make_sampler(make_scene((40, 40), ratio=1), scales=[1, 1.2], batch=1)
     small, large = (numbers(sampler, sampler.batch(step), "hsi")[0] for step in (0, 1))
     assert not np.isin(small, large).all()
 
 
 def test_sides_of_crops_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match=r"crops \[8, 0\] must be sides of 1 px or more"):
-        SampleConfig(crops=[8, 0])
+    with pytest.raises(ConfigError, match=r"scales \[1, 0\] must be above 0"):
+        SampleConfig(scales=[1, 0])
     with pytest.raises(ConfigError, match="crop 0 is a whole part"):
-        SampleConfig(crop=0, crops=[8])
+        SampleConfig(crop=0, scales=[1])
     with pytest.raises(ConfigError, match="crop 0 is a whole part"):
         SampleConfig(crop=0, window=8)
+
+
+def test_maps_are_made_with_the_second_smallest_side():
+    assert SampleConfig(crop=16).map_window == 16
+    assert SampleConfig(crop=16, scales=[4, 1, 1.5]).map_window == 24
+    assert SampleConfig(crop=16, scales=[2]).map_window == 32
+    assert SampleConfig(crop=16, scales=[1, 2], window=20).map_window == 20
+    assert SampleConfig(crop=0).map_window == 0

@@ -222,4 +222,4 @@ def test_training_pixels_are_shown_as_they_are_each_once():
 
 def test_patches_have_one_side():
     with pytest.raises(ConfigError, match="patches of one side"):
-        make_sampler(make_scene((9, 9)), crops=[5, 7])
+        make_sampler(make_scene((9, 9)), scales=[1, 2])

@@ -31,10 +31,11 @@ class SampleConfig:
 
     crop      px of the scene's grid: side of a crop; 0 for whole parts, where a model takes those
     batch     crops in a step of one process
-    crops     sides that crops have in turn, a batch each, in place of `crop`, so that the model
+    scales    sides that crops have in turn, a batch each, as multiples of `crop`, so that the model
               answers alike in windows of any of them. A batch has about as many pixels as `batch`
               crops of `crop`; no side is longer than the scene's longest
-    window    px of the grid: side of the windows that maps are made with; 0: `crop`
+    window    px of the grid: side of the windows that maps are made with; 0: `crop`, or of several
+              scales the second smallest
     balance   0: a class is drawn as often as it has training pixels; 1: all classes equally often
     cache_mb  scaled layers are kept in memory where they take no more; otherwise read by window
     unlabelled  patches around pixels that have no label in the scene, for each patch of a batch;
@@ -44,7 +45,7 @@ class SampleConfig:
 
     crop: int = 32
     batch: int = 8
-    crops: list[int] = field(default_factory=list)
+    scales: list[float] = field(default_factory=list)
     window: int = 0
     balance: float = 0.5
     cache_mb: int = 2048
@@ -57,14 +58,13 @@ class SampleConfig:
                 f"batch {self.batch} must be at least 1, crop {self.crop} and cache_mb "
                 f"{self.cache_mb} at least 0"
             )
-        if not all(side >= 1 for side in self.crops) or self.window < 0:
+        if not all(0 < scale < np.inf for scale in self.scales) or self.window < 0:
             raise ConfigError(
-                f"crops {self.crops} must be sides of 1 px or more, and window {self.window} at "
-                "least 0"
+                f"scales {self.scales} must be above 0, and window {self.window} at least 0"
             )
-        if (self.crops or self.window) and not self.crop:
+        if (self.scales or self.window) and not self.crop:
             raise ConfigError(
-                "crop 0 is a whole part: `crops` and `window` are for crops of a given side"
+                "crop 0 is a whole part: `scales` and `window` are for crops of a given side"
             )
         if self.unlabelled < 0:
             raise ConfigError(f"unlabelled is {self.unlabelled}; it must be 0 or more")
@@ -74,7 +74,13 @@ class SampleConfig:
     @property
     def map_window(self) -> int:
         """Side in px of the windows that maps are made with; 0 for whole parts."""
-        return self.window or self.crop
+        return self.window or [*sorted(self.sides)[:2]][-1]
+
+    @property
+    def sides(self) -> list[int]:
+        """Sides of crops in px, in their turn."""
+        sides = [max(round(self.crop * scale), 1) for scale in self.scales]
+        return list(dict.fromkeys(sides)) or [self.crop]
 
 
 class Drawn(NamedTuple):
@@ -116,16 +122,17 @@ class CropSampler:
                 f"unlabelled is {config.unlabelled}, and this model takes no patches of single "
                 "pixels; set it to 0"
             )
-        if self.one_side and (config.crops or config.window):
+        if self.one_side and (config.scales or config.window):
             raise ConfigError(
-                f"crops {config.crops} and window {config.window} are for models of windows, and "
+                f"scales {config.scales} and window {config.window} are for models of windows, and "
                 "this one takes patches of one side; give `crop`"
             )
         self.scene, self.split, self.scaling = scene, split, scaling
         self.config, self.seed = config, seed
         longest = max(max(part.grid.height, part.grid.width) for part in scene.parts)
-        cut = [min(side, longest) for side in config.crops]
-        self.sides = list(dict.fromkeys(cut)) or [config.crop]
+        self.sides = [config.crop]
+        if config.scales:
+            self.sides = list(dict.fromkeys(min(side, longest) for side in config.sides))
         self.layers = list(scaling.layers)
         self._ground = scene.reference if scene.reference in self.layers else self.layers[0]
         self.ratios = {name: scene.layers[name].ratio for name in self.layers}

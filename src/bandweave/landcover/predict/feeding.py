@@ -26,7 +26,12 @@ from bandweave.models.contract import LandCoverModel
 
 
 class Sampler(Protocol):
-    """Batches as a pure function of their number: {"layers": {name: array}, "labels": array}."""
+    """Batches as a pure function of their number: {"layers": {name: array}, "labels": array}.
+
+    sides  of the samples in px of the grid, which batches have in turn
+    """
+
+    sides: list[int]
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         """The batch of a step and process."""
