@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
     from bandweave.landcover.training import train
+    from bandweave.landcover.tuning import tune
     from bandweave.pansharp.comparison.comparing import compare_sharpeners
     from bandweave.pansharp.run import SharpenRun
     from bandweave.pansharp.scoring import score_sharpeners
@@ -44,6 +45,7 @@ _HOME = {
     "super_resolve": "bandweave.pansharp.sharpening",
     "train": "bandweave.landcover.training",
     "train_sharpener": "bandweave.pansharp.training",
+    "tune": "bandweave.landcover.tuning",
 }
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "super_resolve",
     "train",
     "train_sharpener",
+    "tune",
 ]
 
 

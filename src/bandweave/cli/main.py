@@ -25,6 +25,7 @@ from bandweave.errors import ConfigError
 COMMANDS = {
     "demo": "simulate a scene, train on it, map it, score it, report",
     "train": "train a model on a scene, into a run folder",
+    "tune": "find options of a model on held-out pixels of a scene",
     "map": "map a scene with a trained run",
     "score": "score a run on the test pixels of a split",
     "compare": "compare models on scenes, splits and seeds, in tables that hold up",
