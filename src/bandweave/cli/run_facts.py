@@ -48,17 +48,16 @@ def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:
     steps = train.get("steps", "?") if isinstance(train, dict) else "?"
     if folder.finished:
         return "trained"
-    first = folder.held_out / folder.checkpoint.name
-    checkpoint = folder.checkpoint if folder.checkpoint.exists() else first
-    if not checkpoint.exists():
+    if not folder.checkpoints:
         return "not trained: neither weights nor a checkpoint"
+    checkpoint = folder.checkpoints[0]
     try:
         done = load_checkpoint(checkpoint)["counters"]["step"]
     except (KeyError, TypeError, IndexError) as error:
         raise RunError(f"{checkpoint}: damaged: it names no step ({error!s:.200})") from None
     command = "sharpen-train" if "pairs" in config else "train"
     resume = f"bandweave {command} --out {folder.path} --resume"
-    finding = "finding the length: " if checkpoint == first else ""
+    finding = "" if checkpoint == folder.checkpoint else "finding the length: "
     return f"interrupted {finding}after step {done} of {steps}; continue with `{resume}`"
 
 

@@ -99,7 +99,7 @@ def resumable(command: str, out: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if RunFolder(out).checkpoint.exists():
+        if RunFolder(out).checkpoints:
             log.warning("continue with `bandweave %s --out %s --resume`", command, shlex.quote(out))
         raise
 

@@ -80,7 +80,7 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         ),
         about="M³amba, 64 wide and 3 deep, without CLIP (scheme A of its paper)",
         samples=SCALED,
-        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500, **IN_TIME},
+        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 600, **IN_TIME},
     ),
     "m3amba_tiny": Preset(
         M3amba,
@@ -89,7 +89,7 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         ),
         about="M³amba, 32 wide and 2 deep, without CLIP: for demos and tests",
         samples=SCALED,
-        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 500, **IN_TIME},
+        train={"lr": 2e-3, "weight_decay": 1e-2, "steps": 600, **IN_TIME},
     ),
     "mambamoe": Preset(
         MambaMoE,

@@ -118,9 +118,14 @@ class RunFolder:
             )
 
     @property
+    def checkpoints(self) -> list[Path]:
+        """What an interrupted training can be continued from, the latest first."""
+        both = self.checkpoint, self.held_out / self.checkpoint.name
+        return [path for path in both if path.exists()]
+
+    @property
     def _valuable(self) -> bool:
-        checkpoints = self.checkpoint, self.held_out / self.checkpoint.name
-        return self.model.exists() or any(path.exists() for path in checkpoints)
+        return self.finished or bool(self.checkpoints)
 
     def _same(self, config: Mapping[str, Any]) -> None:
         differing = conflicts(self.read_config(), config)
