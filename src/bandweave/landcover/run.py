@@ -254,15 +254,17 @@ class ClassicalRun(Run):
         """The run that `metadata` and `tensors` told of."""
         config = ClassicalConfig.read(stored["config"])
         classes, layers = _read_described(stored)
-        inputs = METHODS[config.name].inputs
+        method = METHODS[config.name]
         fitted = FittedMethod(
             config.name,
             config.model,
             config.train.seed,
-            inputs.from_dict(list(layers), stored["output_ratio"], stored["inputs"]),
+            method.inputs.from_dict(list(layers), stored["output_ratio"], stored["inputs"]),
             tensors["values"].numpy(),
             tensors["labels"].numpy(),
             dict(stored["chosen"]),
+            stored.get("slope", None if method.pairs else 1.0),  # former runs have none
+            stored.get("radius", 0),
         )
         fitted.check(len(classes))
         return cls(
@@ -278,7 +280,8 @@ class ClassicalRun(Run):
     def metadata(self) -> dict[str, Any]:
         """Everything but the table of training pixels."""
         fitted = self.fitted
-        return {**super().metadata(), "inputs": fitted.inputs.to_dict(), "chosen": fitted.chosen}
+        own = {name: getattr(fitted, name) for name in ("chosen", "slope", "radius")}
+        return {**super().metadata(), "inputs": fitted.inputs.to_dict(), **own}
 
     def tensors(self) -> dict[str, Tensor]:
         """The table of training pixels: what describes them, and their classes."""
@@ -295,8 +298,8 @@ class ClassicalRun(Run):
 
     @property
     def gives_probabilities(self) -> bool:
-        """The class that it gives has all the probability."""
-        return False
+        """They are its votes; a support vector machine of earlier versions kept the class alone."""
+        return self.fitted.slope is not None
 
     def summary(self) -> str:
         """Training pixels, seconds, and what was chosen."""
@@ -305,8 +308,8 @@ class ClassicalRun(Run):
         return f"{pixels:,} training pixels in {seconds:.0f} s{chosen}"
 
     def reach(self, scene: Scene) -> int:
-        """That of what describes a pixel."""
-        return self.fitted.inputs.reach(scene)
+        """That of what describes a pixel, and of the smoothing."""
+        return self.fitted.reach(scene)
 
     def use_device(self, device: torch.device | str | None = None) -> None:
         """It computes on the CPU. Raises ConfigError where a device is named."""

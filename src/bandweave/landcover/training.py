@@ -274,7 +274,7 @@ def fit_classical(
         layers=layers,
         output_ratio=scene.label_ratio,
         facts={
-            "protocol": split.protocol(fitted.inputs.reach(scene)),
+            "protocol": split.protocol(fitted.reach(scene)),
             "split_hash": split.hash,
             "seconds": time.monotonic() - began,
             **setting_facts("scikit-learn", "scikit-image"),

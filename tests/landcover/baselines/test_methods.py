@@ -1,6 +1,7 @@
 """Classical methods on the pixels of a split, and their runs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from bandweave.data.scene import Labels
 from bandweave.data.splits.splitting import TEST, TRAIN
 from bandweave.errors import ConfigError, RunError, SplitError
 from bandweave.landcover.baselines import inputs
-from bandweave.landcover.baselines.inputs import Bands, Profiles, read_bands
+from bandweave.landcover.baselines.inputs import Bands, Means, Profiles, read_bands
 from bandweave.landcover.baselines.methods import (
+    INPUTS,
     METHODS,
-    ProfileForestConfig,
     fit_method,
     pixels_of,
 )
@@ -23,11 +24,11 @@ from bandweave.raster.grid import Window
 
 FEW = {  # options, for time
     "random_forest": {"trees": 20},
-    "random_forest_emp": {"trees": 20},
     "svm": {"penalties": [10.0, 100.0], "gammas": [1.0]},
-    "svm_emp": {"penalties": [10.0, 100.0], "gammas": [1.0]},
     "knn": {},
+    "gradient_boosting": {"leaves": [5], "iterations": [10]},
 }
+FEW = {name + ending: own for ending in INPUTS for name, own in FEW.items()}
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +58,15 @@ def test_each_beats_the_largest_class_and_opens_as_it_was_trained(scene, split, 
 
     opened = bw.Run.open(tmp_path / "run")
     assert opened.fitted.chosen == run.fitted.chosen
+    assert (opened.fitted.slope, opened.fitted.radius) == (run.fitted.slope, 0)
     assert opened.config.to_dict() == run.config.to_dict()
     again = bw.score(opened, scene, quiet=True).pixels
     np.testing.assert_array_equal(again.confusion, scores.confusion)
 
+    pixels = run.fitted.values[::5]
+    np.testing.assert_array_equal(
+        run.fitted.predict(pixels), run.fitted.estimator.predict(pixels), "the estimator's own"
+    )
     other = bw.train(scene, split, name, tmp_path / "same", layers=layers, seed=1, **FEW[name])
     np.testing.assert_array_equal(other.fitted.values, run.fitted.values)
     np.testing.assert_array_equal(
@@ -111,14 +117,11 @@ def test_rows_are_described_as_the_whole_part_is(scene, ratio, monkeypatch):
 
 
 @pytest.mark.parametrize("ratio", [1, 2])
-@pytest.mark.parametrize("kind", ["bands", "profiles"])
+@pytest.mark.parametrize("kind", [Bands, Profiles, Means])
 def test_swaths_are_described_as_the_whole_part_is(scene, split, ratio, kind):
     (part,) = scene.parts
-    if kind == "bands":
-        made = Bands(["lidar", "rgb"], ratio)
-    else:
-        fitted = Profiles.fit(scene, split, ["lidar"], ProfileForestConfig(radii=[1]))
-        made = replace(fitted, ratio=ratio)
+    options = SimpleNamespace(radii=[1], sigmas=[0.7])
+    made = replace(kind.fit(scene, split, ["lidar", "rgb"], options), ratio=ratio)
     whole = made.values(part)
     count = np.zeros(whole.shape[:2], int)
     for place, values in made.strips(part, swath=10):
@@ -138,7 +141,10 @@ def test_what_does_not_exist_is_named(scene, split, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"steps": 5}, "steps: a classical method has no use for it; its options are neighbours"),
+        (
+            {"steps": 5},
+            "steps: a classical method has no use for it; its options are .*, neighbours",
+        ),
         ({"pca": {"hsi": 3}}, "pca: a classical method has no use for it"),
         ({"temperature": True}, "temperature: a classical method has no use for it"),
         ({"devices": 2}, "no use for accelerator, devices, nodes or self_contained"),
@@ -169,7 +175,8 @@ def test_a_single_class_is_refused(scene, split, tmp_path):
         bw.train(alone, split, "knn", tmp_path / "run")
 
 
-def test_hidden_pixels_take_no_part_in_profiles(scene):
+@pytest.mark.parametrize("kind", [Profiles, Means])
+def test_hidden_pixels_take_no_part_in_what_is_made_of_neighbours(scene, kind):
     """Another height where training must not look changes what is tested, not what is trained."""
     split = bw.split(scene, "blocks", size=8, guard=1, drop=True, context="inductive")
     (part,) = scene.parts
@@ -179,8 +186,8 @@ def test_hidden_pixels_take_no_part_in_profiles(scene):
     source = ArraySource(changed, info=part.layers["lidar"].source.info)
     layers = {**part.layers, "lidar": replace(part.layers["lidar"], source=source)}
     other = replace(scene, parts=(replace(part, layers=layers),))
-    options = ProfileForestConfig()
-    fitted = [Profiles.fit(each, split, ["lidar"], options) for each in (scene, other)]
+    options = METHODS["svm_all"].config
+    fitted = [kind.fit(each, split, ["lidar"], options) for each in (scene, other)]
     first, second = (
         pixels_of(each, split, TRAIN, profiles)[0]
         for each, profiles in zip((scene, other), fitted, strict=True)
@@ -193,8 +200,9 @@ def test_hidden_pixels_take_no_part_in_profiles(scene):
     ]
     assert (whole[0] != whole[1]).any(), "whole images: they reach"
     seen = bw.split(scene, "blocks", size=8, guard=1, drop=True)
-    profiles = Profiles.fit(scene, seen, ["lidar"], options)
-    assert (pixels_of(scene, seen, TRAIN, profiles)[0] != first).any()
+    assert (
+        pixels_of(scene, seen, TRAIN, kind.fit(scene, seen, ["lidar"], options))[0] != first
+    ).any()
 
 
 def test_the_map_of_a_method_is_what_it_predicts(tmp_path):
@@ -208,7 +216,22 @@ def test_the_map_of_a_method_is_what_it_predicts(tmp_path):
         with rasterio.open(tmp_path / "map" / f"{part.name}.tif") as written:
             np.testing.assert_array_equal(written.read(1), codes[predicted])
         with rasterio.open(tmp_path / "map" / "confidence" / f"{part.name}.tif") as written:
-            assert (written.read(1) == 1).all()
+            logits = run.fitted.logits(run.fitted.inputs.values(part), len(two.classes))
+            np.testing.assert_allclose(written.read(1), np.exp(logits).max(axis=-1), rtol=1e-5)
+
+
+def test_an_svm_of_a_former_run_gives_classes_alone(scene, split, tmp_path):
+    run = bw.train(scene, split, "svm", tmp_path / "run", layers=["lidar"], **FEW["svm"])
+    stored = {key: run.metadata()[key] for key in run.metadata() if key not in ("slope", "radius")}
+    former = type(run).from_stored(run.folder, stored, run.tensors())
+    assert run.gives_probabilities
+    assert not former.gives_probabilities
+    (part,) = scene.parts
+    now, then = (each.fitted.inputs.values(part)[:9] for each in (run, former))
+    np.testing.assert_array_equal(former.fitted.predict(then), run.fitted.predict(now))
+    logits = former.fitted.logits(then, len(scene.classes))
+    assert set(np.unique(logits)) == {-np.inf, 0}
+    assert (np.exp(logits).sum(axis=-1) == 1).all()
 
 
 def test_another_scene_than_the_one_it_was_trained_on(knn, tmp_path):

@@ -7,7 +7,7 @@ from skimage.morphology import disk
 import bandweave as bw
 from bandweave.errors import ConfigError
 from bandweave.landcover.baselines.inputs import Profiles
-from bandweave.landcover.baselines.methods import ProfileForestConfig
+from bandweave.landcover.baselines.options import ProfileOptions
 from bandweave.landcover.baselines.profiles import RADII, opening, profile, radii_for
 
 
@@ -68,10 +68,9 @@ def test_profiles_of_tiny_parts_keep_what_the_wide_disks_erase():
     drawn = bw.split(scene, "parts", drop=True)
     name = scene.reference
     own, wide = (
-        Profiles.fit(scene, drawn, [name], ProfileForestConfig(radii=[*radii]))
-        for radii in ((), RADII)
+        Profiles.fit(scene, drawn, [name], ProfileOptions(radii=[*radii])) for radii in ((), RADII)
     )
-    assert own.radii == (1, 2)
+    assert own.sizes == (1, 2)
     values = own.values(scene.parts[0])
     assert values.shape == (20, 20, 4 * 5)
     assert wide.values(scene.parts[0]).shape == (20, 20, 4 * 9)
@@ -81,4 +80,4 @@ def test_profiles_of_tiny_parts_keep_what_the_wide_disks_erase():
 
 def test_radii_below_a_pixel_are_refused():
     with pytest.raises(ConfigError, match="radii=0 must be 1 or more"):
-        ProfileForestConfig(radii=[0, 2])
+        ProfileOptions(radii=[0, 2])

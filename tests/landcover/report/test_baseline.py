@@ -11,7 +11,8 @@ import rasterio
 
 from bandweave.data.scene import IGNORED, Labels, Layer
 from bandweave.data.splits.splitting import TEST, TRAIN, split
-from bandweave.landcover.baselines.methods import SvmConfig, fit_method
+from bandweave.landcover.baselines.methods import fit_method
+from bandweave.landcover.baselines.options import SvmOptions
 from bandweave.landcover.metrics import Scores, confusion_matrix
 from bandweave.landcover.report import baseline
 from bandweave.landcover.report.baseline import Baseline, thin_training
@@ -39,7 +40,7 @@ FEW = {"penalties": [1.0, 10.0], "gammas": [1.0]}
 
 def predict_all(scene, drawn):
     """The class index of every pixel of the first part, by the method itself."""
-    fitted = fit_method("svm", SvmConfig(**FEW), scene, drawn, ["hsi"])
+    fitted = fit_method("svm", SvmOptions(**FEW), scene, drawn, ["hsi"])
     return fitted.predict(fitted.inputs.values(scene.parts[0]))
 
 

@@ -1,14 +1,20 @@
 """Classical methods that tell pixels apart, by scikit-learn: rows of METHODS, trained like a model.
 
-They are trained on the training pixels of a split, on the bands of its layers (inputs.py).
+They are trained on the training pixels of a split. A row is an estimator on inputs (inputs.py):
 
-    random_forest  500 trees (Breiman 2001)
-    svm            radial kernel on standardised bands (Melgani and Bruzzone 2004); penalty and
-                   width chosen by cross-validation on training pixels
-    knn            the nearest of standardised bands; how many, chosen so too
-    …_emp          the same on extended morphological profiles (profiles.py) in place of
-                   the bands. In an inductive split what is hidden takes no part in the profiles
-                   of the training pixels; those of test pixels are of the whole image
+    random_forest      500 trees (Breiman 2001)
+    gradient_boosting  trees on histograms, one after another (Ke et al. 2017); their size chosen by
+                       cross-validation on training pixels
+    svm                radial kernel on standardised values (Melgani and Bruzzone 2004); penalty and
+                       width chosen so
+    knn                the nearest of standardised values; how many, chosen so
+
+    without an ending  bands
+    …_emp              extended morphological profiles (profiles.py). In an inductive split what is
+                       hidden takes no part in the profiles of the training pixels; those of test
+                       pixels are of the whole image
+    …_gauss            bands, and Gaussian means (means.py), of which the same holds
+    …_all              bands, profiles and Gaussian means
 
 What is kept of a trained method is the table of its training pixels and the options that were
 chosen, and it is fitted again, to the same numbers, when it is first asked.
@@ -17,7 +23,7 @@ chosen, and it is fitted again, to the same numbers, when it is first asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, make_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,71 +31,22 @@ import numpy as np
 
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import TRAIN, Split
-from bandweave.errors import ConfigError, FileError, SplitError
-from bandweave.landcover.baselines.inputs import Bands, Inputs, Profiles
+from bandweave.errors import FileError, SplitError
+from bandweave.landcover.baselines.choosing import choose, number_places
+from bandweave.landcover.baselines.inputs import Bands, Inputs, Means, Profiles, Together
+from bandweave.landcover.baselines.options import (
+    BoostingOptions,
+    ForestOptions,
+    NeighboursOptions,
+    SvmOptions,
+)
+from bandweave.landcover.baselines.pairwise import count_votes, couple, decide_pairs
+from bandweave.landcover.baselines.profiles import radii_for
+from bandweave.landcover.baselines.smoothing import reach_of
 
-FOLDS = 3
-SEARCHED = 300  # training pixels of each class, at most, on which options are chosen
+CHUNK = 2**15  # pixels whose class is asked at a time
 
-
-# Options ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class ForestConfig:
-    """Options of a random forest."""
-
-    trees: int = 500
-
-    def __post_init__(self) -> None:
-        _check(self, lambda value: value >= 1, "1 or more")
-
-
-@dataclass
-class SvmConfig:
-    """Options of a support vector machine, among which cross-validation chooses."""
-
-    penalties: list[float] = field(default_factory=lambda: [1.0, 10.0, 100.0, 1000.0])  # C
-    gammas: list[float] = field(default_factory=lambda: [0.25, 1.0, 4.0])  # times 1 / bands
-
-    def __post_init__(self) -> None:
-        _check(self, lambda value: 0 < value < np.inf, "above 0, and finite")
-
-
-@dataclass
-class NeighboursConfig:
-    """Options of nearest neighbours, among which cross-validation chooses."""
-
-    neighbours: list[int] = field(default_factory=lambda: [1, 3, 5, 9, 15])
-
-    def __post_init__(self) -> None:
-        _check(self, lambda value: value >= 1, "1 or more")
-
-
-@dataclass
-class ProfileForestConfig(ForestConfig):
-    """Options of a random forest on profiles."""
-
-    radii: list[int] = field(default_factory=list)  # px of the labels; none: by the smallest part
-
-
-@dataclass
-class ProfileSvmConfig(SvmConfig):
-    """Options of a support vector machine on profiles."""
-
-    radii: list[int] = field(default_factory=list)  # px of the labels; none: by the smallest part
-
-
-def _check(config: Any, holds: Callable[[float], bool], what: str) -> None:
-    """Raise ConfigError for a value that does not hold, and for a list without values."""
-    for each in fields(config):
-        value = getattr(config, each.name)
-        values = value if isinstance(value, list) else [value]
-        if not values and each.name != "radii":
-            raise ConfigError(f"{each.name} is empty; give at least one")
-        if wrong := [one for one in values if not holds(one)]:
-            raise ConfigError(f"{each.name}={wrong[0]!r} must be {what}")
-
+Choices = Mapping[str, Sequence[float]]
 
 # The table ----------------------------------------------------------------------------------------
 
@@ -100,31 +57,46 @@ class Method:
 
     config   a dataclass of its options
     make     (options, seed, threads) -> an estimator of scikit-learn, not fitted
-    choices  (options, bands, pixels) -> what cross-validation chooses among, by the estimator's
+    choices  (options, values, pixels) -> what cross-validation chooses among, by the estimator's
              parameter
+    pairs    it decides between pairs of classes (pairwise.py), and has no probabilities
     inputs   what it is given of each pixel
     """
 
     config: Any
     make: Callable[[Any, int, int], Any]
-    choices: Callable[[Any, int, int], Mapping[str, Sequence[float]]] = lambda *_: {}
+    choices: Callable[[Any, int, int], Choices] = lambda *_: {}
+    pairs: bool = False
     inputs: type[Inputs] = Bands
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def on(self, inputs: type[Inputs]) -> Method:
+        """The same on other inputs, whose options it has too."""
+        own = type(self.config)
+        kind = make_dataclass(own.__name__, [], bases=(own, *inputs.options))
+        kind.__doc__ = own.__doc__
+        return Method(kind(), self.make, self.choices, self.pairs, inputs)
 
-def _make_forest(options: ForestConfig, seed: int, threads: int) -> Any:
+
+def _make_forest(options: Any, seed: int, threads: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(options.trees, random_state=seed, n_jobs=threads)
 
 
-def _make_svm(options: SvmConfig, seed: int, threads: int) -> Any:
+def _make_boosting(options: Any, seed: int, threads: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(early_stopping=False, random_state=seed)
+
+
+def _make_svm(options: Any, seed: int, threads: int) -> Any:
     from sklearn.svm import SVC
 
-    return _standardised(SVC(cache_size=1000))
+    return _standardised(SVC(cache_size=1000, decision_function_shape="ovo"))
 
 
-def _make_neighbours(options: NeighboursConfig, seed: int, threads: int) -> Any:
+def _make_neighbours(options: Any, seed: int, threads: int) -> Any:
     from sklearn.neighbors import KNeighborsClassifier
 
     return _standardised(KNeighborsClassifier())
@@ -137,22 +109,51 @@ def _standardised(estimator: Any) -> Any:
     return Pipeline([("scale", StandardScaler()), ("on", estimator)])
 
 
-def _svm_choices(options: SvmConfig, bands: int, pixels: int) -> Mapping[str, Sequence[float]]:
-    return {"on__C": options.penalties, "on__gamma": [gamma / bands for gamma in options.gammas]}
+def _boosting_choices(options: Any, values: int, pixels: int) -> Choices:
+    return {
+        "learning_rate": options.rates,
+        "max_leaf_nodes": options.leaves,
+        "max_iter": options.iterations,
+    }
 
 
-def _neighbour_choices(
-    options: NeighboursConfig, bands: int, pixels: int
-) -> Mapping[str, Sequence[float]]:
+def _svm_choices(options: Any, values: int, pixels: int) -> Choices:
+    return {"on__C": options.penalties, "on__gamma": [gamma / values for gamma in options.gammas]}
+
+
+def _neighbour_choices(options: Any, values: int, pixels: int) -> Choices:
     return {"on__n_neighbors": [n for n in options.neighbours if n <= pixels // 2] or [1]}
 
 
+class BandsAndMeans(Together):
+    """Bands, and Gaussian means."""
+
+    kinds = Bands, Means
+
+
+class AllInputs(Together):
+    """Bands, profiles and Gaussian means."""
+
+    kinds = Bands, Profiles, Means
+
+
+ESTIMATORS = {
+    "random_forest": Method(ForestOptions(), _make_forest),
+    "svm": Method(SvmOptions(), _make_svm, _svm_choices, pairs=True),
+    "knn": Method(NeighboursOptions(), _make_neighbours, _neighbour_choices),
+    "gradient_boosting": Method(BoostingOptions(), _make_boosting, _boosting_choices),
+}
+INPUTS: dict[str, type[Inputs]] = {
+    "": Bands,
+    "_emp": Profiles,
+    "_gauss": BandsAndMeans,
+    "_all": AllInputs,
+}
+
 METHODS: dict[str, Method] = {
-    "random_forest": Method(ForestConfig(), _make_forest),
-    "svm": Method(SvmConfig(), _make_svm, _svm_choices),
-    "knn": Method(NeighboursConfig(), _make_neighbours, _neighbour_choices),
-    "random_forest_emp": Method(ProfileForestConfig(), _make_forest, inputs=Profiles),
-    "svm_emp": Method(ProfileSvmConfig(), _make_svm, _svm_choices, Profiles),
+    name + ending: method.on(inputs)
+    for ending, inputs in INPUTS.items()
+    for name, method in ESTIMATORS.items()
 }
 
 
@@ -169,6 +170,9 @@ class FittedMethod:
     values   (P, C) float32, of the training pixels
     labels   (P,) int16: class indices
     chosen   values of the estimator's parameters
+    slope    of its decisions between pairs of classes; None where it gives classes alone, as a
+             support vector machine of earlier versions
+    radius   px of the labels' grid: of the smoothing, if any
     """
 
     name: str
@@ -178,12 +182,37 @@ class FittedMethod:
     values: np.ndarray
     labels: np.ndarray
     chosen: dict[str, float]
+    slope: float | None = 1.0
+    radius: int = 0
 
     @cached_property
     def estimator(self) -> Any:
         """The fitted estimator of scikit-learn, which follows from all the rest."""
         made = METHODS[self.name].make(self.options, self.seed, _threads())
         return made.set_params(**self.chosen).fit(self.values, self.labels)
+
+    @property
+    def smoothing_reach(self) -> int:
+        """Pixels of the labels by which another can lie away and change a pixel's class."""
+        return reach_of(self.options.smooth, self.radius)
+
+    def reach(self, scene: Scene) -> int:
+        """Pixels of the grid by which an input can lie away from a pixel and change its class."""
+        return self.inputs.reach(scene) + -(-self.smoothing_reach // self.inputs.ratio)
+
+    @cached_property
+    def _axis(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is taken from a pixel's values, and weights of the rest that give the guide."""
+        mean, std = self.values.mean(axis=0), self.values.std(axis=0)
+        std[std == 0] = 1
+        table = (self.values - mean) / std
+        spread, axes = np.linalg.eigh((table.T @ table).astype(np.float64) / len(table))
+        return mean, (axes[:, -1] / np.sqrt(spread[-1]) / std).astype(np.float32)
+
+    def guide(self, values: np.ndarray) -> np.ndarray:
+        """The first principal component (…) of the training pixels, of values (…, C)."""
+        mean, weights = self._axis
+        return (values - mean) @ weights
 
     @property
     def named(self) -> dict[str, float]:
@@ -197,6 +226,10 @@ class FittedMethod:
             raise ValueError(f"a table of shape {values.shape} for labels of shape {labels.shape}")
         if labels.dtype != np.int16 or not 0 <= labels.min() < labels.max() < classes:
             raise ValueError(f"labels {labels.min()} to {labels.max()} of {classes} classes")
+        if self.slope is not None and not 0 < self.slope < np.inf:
+            raise ValueError(f"the slope {self.slope}")
+        if type(self.radius) is not int or (self.radius > 0) != (self.options.smooth != "none"):
+            raise ValueError(f"the radius {self.radius}")
         offered = method.choices(self.options, values.shape[1], len(labels))
         for name, value in {**dict.fromkeys(offered), **self.chosen}.items():
             if value not in offered.get(name, ()):
@@ -204,10 +237,39 @@ class FittedMethod:
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Class indices (…) int16 of pixels with the values (…, C)."""
+        logits = self.logits(values, int(self.labels.max()) + 1)
+        return logits.argmax(axis=-1).astype(np.int16)
+
+    def logits(self, values: np.ndarray, classes: int) -> np.ndarray:
+        """Log-probabilities (…, classes) float32 of pixels with the values (…, C).
+
+        The highest is that of the class which the estimator gives; −∞ of classes without a vote.
+        """
         flat = values.reshape(-1, values.shape[-1])
-        if not len(flat):
-            return np.zeros(values.shape[:-1], np.int16)
-        return self.estimator.predict(flat).astype(np.int16).reshape(values.shape[:-1])
+        logits = np.full((len(flat), classes), -np.inf, np.float32)
+        for start in range(0, len(flat), CHUNK):
+            logits[start : start + CHUNK, self.estimator.classes_] = self._decide(
+                flat[start : start + CHUNK]
+            )
+        return logits.reshape(*values.shape[:-1], classes)
+
+    def _decide(self, values: np.ndarray) -> np.ndarray:
+        """Log-probabilities (P, K) float32 of the classes with training pixels."""
+        if METHODS[self.name].pairs:
+            decisions, classes = decide_pairs(self.estimator, values), len(self.estimator.classes_)
+            votes = count_votes(decisions, classes)
+            logs = couple(decisions, classes, self.slope or 1.0)
+        else:
+            votes = self.estimator.predict_proba(values)
+            with np.errstate(divide="ignore"):
+                logs = np.log(votes)
+        given, pixels = votes.argmax(axis=1), np.arange(len(votes))
+        if self.slope is None:
+            logs = np.where(given[:, None] == np.arange(votes.shape[1]), 0, -np.inf)
+        logs = logs.astype(np.float32)
+        beaten = logs.argmax(axis=1) != given
+        logs[pixels[beaten], given[beaten]] = np.nextafter(logs[beaten].max(axis=1), np.float32(1))
+        return logs
 
 
 def fit_method(
@@ -223,7 +285,8 @@ def fit_method(
     """
     if not any((roles == TRAIN).any() for roles in split.roles):
         raise SplitError(f"the split {split.config.name!r} has no training pixel")
-    inputs = METHODS[name].inputs.fit(scene, split, layers, options)
+    method = METHODS[name]
+    inputs = method.inputs.fit(scene, split, layers, options)
     values, labels = pixels_of(scene, split, TRAIN, inputs)
     if len(np.unique(labels)) < 2:
         raise SplitError(
@@ -232,8 +295,11 @@ def fit_method(
         )
     if not np.isfinite(values).all():
         raise FileError("training pixels have values that are not finite; declare them as nodata")
-    chosen = _choose(name, options, values, labels, seed)
-    fitted = FittedMethod(name, options, seed, inputs, values, labels, chosen)
+    places = number_places(split) if options.folds == "blocks" else None
+    chosen, slope = choose(method, options, values, labels, places, seed, _threads())
+    shortest = min(min(part.grid.height, part.grid.width) for part in scene.parts)
+    radius = 0 if options.smooth == "none" else radii_for(shortest * split.ratio)[-1]
+    fitted = FittedMethod(name, options, seed, inputs, values, labels, chosen, slope, radius)
     _ = fitted.estimator  # it is made now, and says now what does not work
     return fitted
 
@@ -255,31 +321,6 @@ def pixels_of(
             values.append(found[chosen])
             labels.append(part.labels.values[place.slices()][chosen])
     return np.concatenate(values), np.concatenate(labels)
-
-
-def _choose(
-    name: str, options: Any, values: np.ndarray, labels: np.ndarray, seed: int
-) -> dict[str, float]:
-    """The values of the estimator's parameters that some training pixels favour."""
-    method = METHODS[name]
-    candidates = method.choices(options, values.shape[1], len(values))
-    if not candidates:
-        return {}
-    rng = np.random.default_rng(seed)
-    some = [np.flatnonzero(labels == index) for index in np.unique(labels)]
-    some = [rng.permutation(each)[:SEARCHED] for each in some if each.size >= FOLDS]
-    if len(some) < 2:  # too few pixels to hold any back
-        return {parameter: several[0] for parameter, several in candidates.items()}
-    from joblib import parallel_config
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-
-    pixels = np.concatenate(some)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    estimator, threads = method.make(options, seed, 1), _threads()
-    search = GridSearchCV(estimator, candidates, cv=folds, n_jobs=threads, refit=False)
-    with parallel_config(backend="threading"):  # processes would run a user's script again
-        search.fit(values[pixels], labels[pixels])
-    return {parameter: search.best_params_[parameter] for parameter in candidates}
 
 
 def _threads() -> int:

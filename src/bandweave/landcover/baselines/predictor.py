@@ -7,14 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from bandweave.data.scene import Part
-from bandweave.data.splits.masks import regrid
+from bandweave.data.splits.masks import distance, regrid
+from bandweave.landcover.baselines.inputs import widen
 from bandweave.landcover.baselines.methods import FittedMethod
+from bandweave.landcover.baselines.smoothing import smooth
 from bandweave.landcover.predict.net import Strip
 from bandweave.raster.grid import Window
 
 
 class MethodPredictor:
-    """Maps by a classical method: the class that it gives has all the probability.
+    """Maps by a classical method, whose logits are log-probabilities.
 
     reference  name of the layer whose data decide where there is a map
     classes    of the run
@@ -30,17 +32,34 @@ class MethodPredictor:
     def strips(
         self, part: Part, only: np.ndarray | None = None, swath: int | None = None
     ) -> Iterator[Strip]:
-        """Strips of whole rows, or of a swath; logits are 0 for the class and −∞ for others.
+        """Strips of whole rows, or of a swath; pixels not in `only` are not valid.
 
-        Pixels not in `only` are not valid.
+        Smoothed ones are made of what lies around them too, as if a part were smoothed at once.
         """
-        inputs, layer = self.fitted.inputs, part.layers[self.reference]
-        for place, values in inputs.strips(part, swath=swath):
-            _, seen = layer.read(Window(*(each // inputs.ratio for each in place)))
-            valid = regrid(seen, layer.ratio, inputs.ratio)
+        inputs, margin = self.fitted.inputs, self.fitted.smoothing_reach
+        described = inputs.describe(part)
+        near = None if only is None else distance(only) <= margin
+        for place in inputs.places(part, swath):
+            wider, own = widen(part, place, -(-margin // inputs.ratio), inputs.ratio)
+            known = self._known(part, wider)
+            if near is not None:
+                known = known & near[wider.finer(inputs.ratio).slices()]
+            logits = self._decide(described(wider), known)[:, *own]
+            window, valid = place.finer(inputs.ratio), known[own]
             if only is not None:
-                valid = valid & only[place.slices()]
-            given = np.zeros(valid.shape, np.int16)
-            given[valid] = self.fitted.predict(values[valid])
-            logits = np.where(given == np.arange(self.classes)[:, None, None], 0, -np.inf)
-            yield Strip(place, np.where(valid, logits, 0).astype(np.float32), valid)
+                valid = valid & only[window.slices()]
+            yield Strip(window, np.where(valid, logits, 0), valid)
+
+    def _known(self, part: Part, place: Window) -> np.ndarray:
+        layer = part.layers[self.reference]
+        return regrid(layer.read(place)[1], layer.ratio, self.fitted.inputs.ratio)
+
+    def _decide(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Logits (K, h, w) of the known pixels (h, w)."""
+        fitted = self.fitted
+        logits = np.zeros((self.classes, *known.shape), np.float32)
+        logits[:, known] = fitted.logits(values[known], self.classes).T
+        kind = fitted.options.smooth
+        if kind == "none" or not known.any():
+            return logits
+        return smooth(kind, logits, fitted.guide(values), known, fitted.radius)
