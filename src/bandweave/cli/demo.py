@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             crop=CROP,
             batch=BATCH,
+            hold_out=0.0,
         )
     with _time_step("map", times):
         where = trained.folder.map

@@ -111,14 +111,14 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
             width=32, class_balance=0.5, dropout=0.2, drop_path=0.1, label_smoothing=0.05
         ),
         about="MambaMoE, 32 wide, with what helps it on few labels",
-        samples={"crop": 0, "batch": 1},
+        samples={"crop": 0, "batch": 1, "fill": 4096},
         train={"lr": 4e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 250},
     ),
     "mambamoe_tiny": Preset(
         MambaMoE,
         MambaMoEConfig(width=16, mlp_ratio=2.0),
         about="MambaMoE, 16 wide: for demos and tests",
-        samples={"crop": 0, "batch": 1},
+        samples={"crop": 0, "batch": 1, "fill": 4096},
         train={"lr": 5e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 100},
     ),
     "cf_ipt": Preset(

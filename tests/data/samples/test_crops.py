@@ -402,3 +402,10 @@ def test_maps_are_made_with_the_second_smallest_side():
     assert SampleConfig(crop=16, scales=[2]).map_window == 32
     assert SampleConfig(crop=16, scales=[1, 2], window=20).map_window == 20
     assert SampleConfig(crop=0).map_window == 0
+
+
+def test_of_small_crops_a_batch_has_as_many_as_fill_it():
+    sampler = make_sampler(make_scene((40, 30)), scales=[1, 2], batch=1, fill=100)
+    assert [len(sampler.batch(step)["labels"]) for step in (0, 1)] == [3, 1]
+    with pytest.raises(ConfigError, match="fill -1"):
+        SampleConfig(fill=-1)

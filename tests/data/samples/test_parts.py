@@ -127,3 +127,11 @@ def test_an_inductive_split_hides_test_and_guard_pixels():
     assert batch["layers"]["hsi"][0][:, ~coarse].any(0).all()
     assert (batch["labels"][0][hidden] == HIDDEN).all()
     assert (batch["labels"] >= 0).any()
+
+
+def test_of_small_parts_a_batch_has_as_many_as_fill_it():
+    small = sampler(make_scene((4, 5), (4, 5), (4, 5)), fill=100)
+    assert small.batch(0)["labels"].shape == (5, 8, 10)
+    large = sampler(make_scene((20, 30)), fill=100)
+    assert large.batch(0)["labels"].shape == (1, 40, 60)
+    assert sampler(make_scene((4, 5)), batch=7, fill=100).batch(0)["labels"].shape[0] == 7

@@ -31,6 +31,8 @@ class SampleConfig:
 
     crop      px of the scene's grid: side of a crop; 0 for whole parts, where a model takes those
     batch     crops in a step of one process
+    fill      px of the grid that these have together at least: of small crops or parts there are
+              more than `batch`; 0: `batch` whatever their size
     scales    sides that crops have in turn, a batch each, as multiples of `crop`, so that the model
               answers alike in windows of any of them. A batch has about as many pixels as `batch`
               crops of `crop`; no side is longer than the scene's longest
@@ -45,6 +47,7 @@ class SampleConfig:
 
     crop: int = 32
     batch: int = 8
+    fill: int = 0
     scales: list[float] = field(default_factory=list)
     window: int = 0
     balance: float = 0.5
@@ -53,10 +56,10 @@ class SampleConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if self.crop < 0 or self.batch < 1 or self.cache_mb < 0:
+        if self.batch < 1 or min(self.crop, self.fill, self.cache_mb) < 0:
             raise ConfigError(
-                f"batch {self.batch} must be at least 1, crop {self.crop} and cache_mb "
-                f"{self.cache_mb} at least 0"
+                f"batch {self.batch} must be at least 1, crop {self.crop}, fill {self.fill} and "
+                f"cache_mb {self.cache_mb} at least 0"
             )
         if not all(0 < scale < np.inf for scale in self.scales) or self.window < 0:
             raise ConfigError(
@@ -174,12 +177,15 @@ class CropSampler:
                 label, HIDDEN where there are no data or they are hidden: no loss may look there
         """
         turn, place = divmod(step, len(self.sides))
-        side, crop = self.sides[place], self.config.crop
-        crops = (
-            self.config.batch if side == crop else max(self.config.batch * crop**2 // side**2, 1)
-        )
+        side = self.sides[place]
+        crops = self._count(side)
         first = (turn * world + rank) * crops
         return self._make_batch(self._draw_batch(first, crops, side), self.config.augment)
+
+    def _count(self, side: int) -> int:
+        """How many crops of a side are in a batch."""
+        crop, least = self.config.crop, -(-self.config.fill // side**2)
+        return max(self.config.batch * crop**2 // side**2, least, 1)
 
     def show_training_pixels(self) -> Iterator[dict[str, Any]]:
         """Batches of training samples as they are in the scene; none but of patches."""

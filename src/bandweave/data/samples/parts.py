@@ -34,6 +34,11 @@ class PartSampler(CropSampler):
         self._weights = classes @ np.stack(shares)  # (parts,)
         self._sizes = np.array([(p.grid.height, p.grid.width) for p in scene.parts])
 
+    def _count(self, side: int) -> int:
+        """How many parts are in a batch, by the size that is in the middle of all."""
+        pixels = np.median(self._sizes.prod(axis=1))
+        return max(self.config.batch, int(np.ceil(self.config.fill / pixels)))
+
     def _draw_batch(self, first: int, crops: int, side: int) -> Iterator[Drawn]:
         augment, weights, odd = self.config.augment, self._weights, 0
         for number in range(first, first + crops):
