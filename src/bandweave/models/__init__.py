@@ -112,14 +112,14 @@ LAND_COVER: dict[str, Preset[LandCoverModel]] = {
         ),
         about="MambaMoE, 32 wide, with what helps it on few labels",
         samples={"crop": 0, "batch": 1, "fill": 4096},
-        train={"lr": 4e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 250},
+        train={"lr": 4e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 400, **IN_TIME},
     ),
     "mambamoe_tiny": Preset(
         MambaMoE,
         MambaMoEConfig(width=16, mlp_ratio=2.0),
         about="MambaMoE, 16 wide: for demos and tests",
         samples={"crop": 0, "batch": 1, "fill": 4096},
-        train={"lr": 5e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 100},
+        train={"lr": 5e-3, "weight_decay": 1e-2, "clip": 10.0, "steps": 200, **IN_TIME},
     ),
     "cf_ipt": Preset(
         CFIPT,
