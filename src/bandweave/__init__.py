@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bandweave.data.simulation.scene import simulated_scene
     from bandweave.data.splits.splitting import split
     from bandweave.landcover.comparison.comparing import compare
+    from bandweave.landcover.ensemble import join_runs
     from bandweave.landcover.mapping import map_scene
     from bandweave.landcover.run import Run
     from bandweave.landcover.scoring import score
@@ -35,6 +36,7 @@ _HOME = {
     "benchmark_scene": "bandweave.data.benchmarks.scenes",
     "compare": "bandweave.landcover.comparison.comparing",
     "compare_sharpeners": "bandweave.pansharp.comparison.comparing",
+    "join_runs": "bandweave.landcover.ensemble",
     "map_scene": "bandweave.landcover.mapping",
     "open_scene": "bandweave.data.scenefile.open",
     "score": "bandweave.landcover.scoring",
@@ -54,6 +56,7 @@ __all__ = [
     "benchmark_scene",
     "compare",
     "compare_sharpeners",
+    "join_runs",
     "map_scene",
     "open_scene",
     "score",

@@ -9,7 +9,8 @@ from bandweave.cli.arguments import SCENE, Parser, add_common, add_folder, add_o
 from bandweave.data.scenefile.argument import scene_from
 
 DESCRIPTION = """\
-Map a scene with a trained run. The scene needs no labels, only the layers that the run knows.
+Map a scene with a trained run, or by the mean probability of several. The scene needs no labels,
+only the layers that the run knows.
 
 The map is a cloud-optimised GeoTIFF of class codes with colours and class names; a scene of many
 parts is mapped into a folder. All files appear when the last is complete, or none does."""
@@ -19,7 +20,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of `map`."""
     parser = Parser("map", DESCRIPTION)
     add = parser.add_argument
-    add("run", metavar="RUN", help="the folder of a trained run")
+    add("runs", metavar="RUN", nargs="+", help="the folder of a trained run, or several")
     add("scene", metavar="S", help=SCENE)
     add("out", metavar="OUT", help="the file to write; a folder where the scene has many parts")
     add_folder(parser)
@@ -67,11 +68,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Map, and print the files that were written."""
+    from bandweave.landcover.ensemble import open_run
     from bandweave.landcover.mapping import map_scene
-    from bandweave.landcover.run import Run
 
     written = map_scene(
-        Run.open(args.run),
+        open_run(args.runs),
         scene_from(args.scene, args.folder),
         args.out,
         confidence=args.confidence,

@@ -62,6 +62,8 @@ def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:
 
 
 def _trained(stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    if "members" in stored:
+        return _ensemble(stored)
     facts = stored["facts"]
     machine, versions = facts["machine"], facts["versions"]
     described = _sharpener if stored.get("kind") == "sharpening" else _land_cover
@@ -94,16 +96,36 @@ def _published(model: Mapping[str, Any]) -> str:
     return f"clip {model.get('clip', {}).get('mode', 'none')}"
 
 
-def _land_cover(stored: Mapping[str, Any]) -> list[tuple[str, str]]:
-    config, name = stored["config"], stored["config"]["model"]["name"]
+def _ensemble(stored: Mapping[str, Any]) -> list[tuple[str, str]]:
+    options, facts = stored["config"]["model"], stored["facts"]
+    rows = [
+        ("run", f"{name}: {_model(own)}; {100 * weight:.3g} % of the mean")
+        for name, weight, own in zip(
+            options["members"], options["weights"], stored["members"], strict=True
+        )
+    ]
+    return [
+        ("model", f"ensemble, the mean of {len(rows)} runs"),
+        *rows,
+        *_land_cover(stored)[1:],
+        ("trained", f"in {facts['seconds']:.0f} s together"),
+        ("by", f"bandweave {facts['versions']['bandweave']}"),
+    ]
+
+
+def _model(stored: Mapping[str, Any]) -> str:
+    """Name, and published weights or what a classical method chose."""
+    name = stored["config"]["model"]["name"]
     if "chosen" in stored:
         chosen = [f"{key.rpartition('__')[2]} {value:g}" for key, value in stored["chosen"].items()]
-        model = ", ".join([f"{name}, a classical method", *chosen])
-    else:
-        model = f"{name}, {_published(config['model'])}"
+        return ", ".join([f"{name}, a classical method", *chosen])
+    return f"{name}, {_published(stored['config']['model'])}"
+
+
+def _land_cover(stored: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
-        ("model", model),
-        ("scene", config["scene"]),
+        ("model", _model(stored)),
+        ("scene", stored["config"]["scene"]),
         *(("layer", f"{name}: {_layer(layer)}") for name, layer in stored["layers"].items()),
         ("classes", ", ".join(f"{each['code']} {each['name']}" for each in stored["classes"])),
         *([("window", f"{stored['window']} px of the grid")] if "window" in stored else []),

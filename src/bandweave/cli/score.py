@@ -12,7 +12,8 @@ from bandweave.data.splits.protocols import SplitConfig
 
 DESCRIPTION = """\
 Score a run on the test pixels of a split of a scene, each pixel once. Prints the table and writes
-scores.json into the run's folder.
+scores.json into the run's folder. Of several runs, the mean of their probabilities is scored, and
+the table is printed alone; `bandweave ensemble` saves them as one run.
 
 Without any option of a split it is the run's own, which must come out as it did in training.
 --split NAME is --split.name NAME; --size, --guard and the like may be given without `split.`."""
@@ -30,9 +31,9 @@ _DEFAULTS = {
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of `score`."""
-    parser = ConfigParser("score", "RUN S [any option below]", DESCRIPTION)
+    parser = ConfigParser("score", "RUN [RUN …] S [any option below]", DESCRIPTION)
     add = parser.parser.add_argument
-    add("run", metavar="RUN", type=str, help="the folder of a trained run")
+    add("runs", metavar="RUN", nargs="+", type=str, help="the folder of a trained run, or several")
     add("scene", metavar="S", type=str, help=SCENE)
     add_folder(parser.parser)
     add(
@@ -50,11 +51,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Score, and print the table."""
     from bandweave.data.splits.splitting import split
-    from bandweave.landcover.run import Run
+    from bandweave.landcover.ensemble import open_run
     from bandweave.landcover.scoring import score
     from bandweave.schema import from_dict
 
-    trained = Run.open(args.run)
+    trained = open_run(args.runs)
     trained.use_device(args.device)
     scene = scene_from(args.scene, args.folder)
     drawn = None

@@ -118,6 +118,11 @@ def with_bands(scene: Scene, picks: Mapping[str, list[int] | None]) -> Scene:
     return replace(scene, parts=tuple(parts))
 
 
+def has_made_up_name(one: ClassInfo) -> bool:
+    """Whether nothing named the class but its code."""
+    return bool(_MADE_UP.fullmatch(one.name))
+
+
 def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
     """Give a scene a run's classes, in the run's order: labels follow their codes.
 
@@ -136,7 +141,7 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
         )
     by_code = {own.code: i for i, own in enumerate(classes)}
     by_name = {own.name: i for i, own in enumerate(classes)}
-    made_up = [bool(_MADE_UP.fullmatch(own.name)) for own in classes]
+    made_up = [has_made_up_name(own) for own in classes]
     by_folded = {own.name.strip().casefold(): i for i, own in enumerate(classes)}
     of_names = [
         by_name.get(own.name, by_folded.get(own.name.strip().casefold())) for own in scene.classes
@@ -163,7 +168,7 @@ def with_classes(scene: Scene, classes: Sequence[ClassInfo]) -> Scene:
         else:
             table[index] = found
     kept = sum(
-        of_names[i] == table[i] or bool(_MADE_UP.fullmatch(own.name) or made_up[table[i]])
+        of_names[i] == table[i] or has_made_up_name(own) or made_up[table[i]]
         for i, own in enumerate(scene.classes)
     )
     if not problems and 2 * kept < len(scene.classes):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from bandweave.data.samples.crops import SampleConfig
 from bandweave.data.splits.splitting import SplitConfig
@@ -126,6 +127,50 @@ class ClassicalConfig(RunConfig):
         known = [option.name for group in groups for option in fields(group)]
         refuse_idle(options, [*known, *cls.plain_options()])
         return super().from_options(name, options)
+
+
+@dataclass
+class EnsembleOptions:
+    """Which runs an ensemble is the mean of.
+
+    members  their folders when they were joined
+    weights  how much the probabilities of each count
+    """
+
+    members: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.members):
+            raise ConfigError(f"{len(self.weights)} weights for {len(self.members)} runs")
+        if wrong := [weight for weight in self.weights if not 0 < weight < math.inf]:
+            raise ConfigError(f"a weight of {wrong[0]:g} must be above 0, and finite")
+
+
+class _Joined(NamedTuple):
+    config: EnsembleOptions
+    sections: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class EnsembleConfig(RunConfig):
+    """The options of an ensemble of runs, as config.yaml holds them.
+
+    scene    that the first of the runs was trained on
+    split    of the first of the runs
+    """
+
+    default_name: ClassVar[str] = "ensemble"
+
+    scene: str = ""
+    name: str = "ensemble"
+    model: Any = None
+    split: SplitConfig = field(default_factory=SplitConfig)
+
+    @classmethod
+    def preset(cls, name: str) -> _Joined:
+        """No runs at all."""
+        return find_preset(name, {cls.default_name: _Joined(EnsembleOptions(), {})})
 
 
 def refuse_idle(options: Iterable[str], known: Sequence[str]) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import Scene
 from bandweave.errors import ConfigError, OutputError
+from bandweave.landcover.ensemble import open_run
 from bandweave.landcover.map_writing import write_map
 from bandweave.landcover.run import Run
 
@@ -28,7 +29,7 @@ PathLike = str | os.PathLike[str]
 
 
 def map_scene(
-    run: PathLike | Run,
+    run: PathLike | Run | Sequence[PathLike | Run],
     scene: Scene,
     out: PathLike,
     *,
@@ -53,7 +54,8 @@ def map_scene(
     uses that, else the largest that the type holds. A scene of many parts is mapped into a folder:
     a file for each part, and a VRT (one for each CRS) that shows them as one.
 
-    run            its folder, or the run itself
+    run            its folder, or the run itself; of several, the mean of their probabilities is
+                   mapped
     out            the file to write, or the folder where the scene has many parts; what stood
                    there is replaced when all is done
     confidence     also write the largest class probability, float32 and NaN where there is no
@@ -81,7 +83,7 @@ def map_scene(
         raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")
     asked = {"confidence": confidence, "probabilities": probabilities, "uncertainty": uncertainty}
     places = choose_places(scene, Path(out), asked)
-    run = Run.open(run) if isinstance(run, str | os.PathLike) else run
+    run = open_run(run)
     run.use_device(device)
     predictor = run.predictor(
         scene.reference, precision=precision, overlap=overlap, tta=tta, batch=batch

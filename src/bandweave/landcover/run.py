@@ -16,7 +16,12 @@ from bandweave.data.scene import ClassInfo, Scene
 from bandweave.errors import ConfigError
 from bandweave.landcover.baselines.methods import METHODS, FittedMethod
 from bandweave.landcover.baselines.predictor import MethodPredictor
-from bandweave.landcover.config import ClassicalConfig, LandCoverConfig
+from bandweave.landcover.config import (
+    AnyConfig,
+    ClassicalConfig,
+    EnsembleConfig,
+    LandCoverConfig,
+)
 from bandweave.landcover.predict.feeding import predictor_of, seen_at_once
 from bandweave.landcover.predict.net import Net, Predictor
 from bandweave.models import LAND_COVER
@@ -30,7 +35,7 @@ from bandweave.training.run import TrainedRun
 
 @dataclass(frozen=True, eq=False)
 class Run(TrainedRun):
-    """A trained run with everything needed to map a scene: of a net, or of a classical method.
+    """A trained run with everything needed to map a scene: a net, a classical method, or several.
 
     classes       in the order of its logits
     layers        what it was trained on, as data.match.describe_layers gives it
@@ -39,7 +44,7 @@ class Run(TrainedRun):
 
     kind = "land cover"
 
-    config: LandCoverConfig | ClassicalConfig
+    config: AnyConfig | EnsembleConfig
     classes: tuple[ClassInfo, ...]
     layers: dict[str, dict[str, Any]]
     output_ratio: int
@@ -49,8 +54,12 @@ class Run(TrainedRun):
         cls, folder: RunFolder, stored: dict[str, Any], tensors: Mapping[str, Tensor]
     ) -> Run:
         """The run that `metadata` and `tensors` told of, of its own kind."""
-        kind = ClassicalRun if stored["config"]["model"]["name"] in METHODS else NetRun
-        return kind.from_stored(folder, stored, tensors)
+        from bandweave.landcover.ensemble import EnsembleRun
+
+        name = stored["config"]["model"]["name"]
+        kinds: dict[str, type[Run]] = dict.fromkeys(METHODS, ClassicalRun)
+        kinds[EnsembleConfig.default_name] = EnsembleRun
+        return kinds.get(name, NetRun).from_stored(folder, stored, tensors)
 
     def metadata(self) -> dict[str, Any]:
         """Everything but tensors, as JSON can hold it."""
@@ -69,6 +78,21 @@ class Run(TrainedRun):
         folder = self.folder
         own = folder.config, folder.model, folder.checkpoint, folder.history
         return tuple(str(path) for path in own)
+
+    @property
+    def members(self) -> tuple[Run, ...]:
+        """The runs that it is made of: itself alone, or those of an ensemble."""
+        return (self,)
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether there is a folder of its own, for scores and a report."""
+        return True
+
+    @property
+    def protocol_facts(self) -> dict[str, Any]:
+        """What must stand beside its scores, besides the split: the model."""
+        return {"model": self.config.name}
 
     @property
     def temperature(self) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +12,18 @@ import numpy as np
 
 from bandweave.data.match import match_layers, with_bands, with_classes
 from bandweave.data.scene import IGNORED, Scene
-from bandweave.data.splits.splitting import TEST, Split, split
-from bandweave.errors import RunError, SceneMismatch, SplitError
+from bandweave.data.splits.splitting import TEST, TRAIN, VALIDATION, Split, split
+from bandweave.errors import LabelError, RunError, SceneMismatch, SplitError
 from bandweave.landcover.calibration import Calibration
+from bandweave.landcover.ensemble import open_run
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix, score_objects
 from bandweave.landcover.predict.classify import predict_part
 from bandweave.landcover.run import Run
 from bandweave.training.progress import Progress
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class SceneScores:
 
 
 def score(
-    run: Run | str | os.PathLike[str],
+    run: PathLike | Run | Sequence[PathLike | Run],
     scene: Scene,
     split: Split | None = None,
     *,
@@ -96,12 +103,15 @@ def score(
 ) -> SceneScores:
     """Map the scene and score the test pixels of the split; the run's own split if none is given.
 
-    The scores are also written to scores.json in the run's folder. Raises SplitError where the
-    split that the run was trained with comes out otherwise on this scene, or has no test side.
+    run  its folder, or the run itself; of several, the mean of their probabilities is scored
+
+    The scores are also written to scores.json in the run's folder, if it has one. Raises SplitError
+    where the split that the run was trained with comes out otherwise on this scene, or has no test
+    side, and where there is no such split, as several runs were trained with several.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = open_run(run)
     scene = with_bands(scene, match_layers(run.layers, scene, match_bands))
-    scene = with_classes(scene, run.classes)
+    labelled, scene = scene, with_classes(scene, run.classes)
     if scene.label_ratio != run.output_ratio:
         raise SceneMismatch(
             f"the run's map is {run.output_ratio} times finer than the grid, the labels of scene "
@@ -109,7 +119,9 @@ def score(
         )
     split = redraw_split(run, scene) if split is None else split
     predictor = run.predictor(scene.reference, tta=tta)
-    protocol = {**split.protocol(run.reach(scene)), "scene": scene.name, "model": run.config.name}
+    protocol = {**split.protocol(run.reach(scene)), "scene": scene.name, **run.protocol_facts}
+    if seen := count_trained(run, labelled, split):
+        protocol["test_px_trained_on"] = seen
     number = len(run.classes)
     total = np.zeros((number, number), np.int64)
     objects, truths, predictions, first = [], [], [], 0
@@ -141,12 +153,48 @@ def score(
         own, truth, predicted = (np.concatenate(each) for each in (objects, truths, predictions))
         by_object = score_objects(own, truth, predicted, names, protocol)
     scores = SceneScores(pixels, by_object, calibration if run.gives_probabilities else None)
-    run.folder.write_scores(scores.to_dict())
+    if run.has_folder:
+        run.folder.write_scores(scores.to_dict())
     return scores
 
 
+def count_trained(run: Run, scene: Scene, split: Split) -> int:
+    """Count test pixels of a split that are on the training side of the run, and warn of them.
+
+    Those of a run that was trained on another scene are not known, and not counted.
+    """
+    seen = [np.zeros(roles.shape, bool) for roles in split.roles]
+    for member in run.members:
+        if member.facts["split_hash"] == split.hash:
+            continue
+        try:
+            own = redraw_split(member, with_classes(scene, member.classes))
+        except (SplitError, LabelError, SceneMismatch):
+            continue
+        for known, mine, roles in zip(seen, own.roles, split.roles, strict=True):
+            known |= np.isin(mine, (TRAIN, VALIDATION)) & (roles == TEST)
+    number = sum(int(known.sum()) for known in seen)
+    if number:
+        log.warning(
+            "%s trained on %d of the %d test pixels, so the scores are too high",
+            "the run was" if len(run.members) == 1 else "runs of the ensemble were",
+            number,
+            sum(int((roles == TEST).sum()) for roles in split.roles),
+        )
+    return number
+
+
 def redraw_split(run: Run, scene: Scene) -> Split:
-    """Draw the split that the run was trained with again, and compare its hash."""
+    """Draw the split that the run was trained with again, and compare its hash.
+
+    Raises SplitError where it comes out otherwise, or where there is none: several runs may have
+    been trained with several.
+    """
+    if run.facts["split_hash"] is None:
+        raise SplitError(
+            f"the runs were not trained on one split, whose test pixels none has seen: "
+            f"{'; '.join(run.facts['protocol']['splits'])}. Name the split, `--split NAME`"
+        )
     drawn = split(scene, **vars(run.config.split))
     if drawn.hash != run.facts["split_hash"]:
         raise SplitError(

@@ -65,6 +65,11 @@ def write_report(
     named cannot be read or is not of this scene, OutputError where the page cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
+    if not run.has_folder:
+        raise RunError(
+            "a report goes into a run's folder, and an ensemble in memory has none; save it with "
+            "`bandweave ensemble RUN RUN --out DIR`, or `join_runs(runs, out)`"
+        )
     notes: list[str] = []
     if scene.classes:
         with suppress(SceneMismatch):  # said where areas are estimated

@@ -26,6 +26,8 @@ def describe_protocol(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = []
     if "split" in protocol:
         lines.append(("Split", _describe_split(protocol)))
+    if "splits" in protocol:
+        lines.append(("Splits of its runs", "; ".join(protocol["splits"])))
     if "guard_label_px" in protocol:
         lines.append(("Guard", _length_text(protocol, "guard")))
     if protocol.get("validation"):
@@ -46,6 +48,8 @@ def describe_protocol(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
             if pixels.get(role)
         ]
         lines.append(("Labelled pixels", ", ".join(counts) or "none"))
+    if "test_px_trained_on" in protocol:
+        lines.append(("Test pixels trained on", format_count(protocol["test_px_trained_on"])))
     if "hash" in protocol:
         lines.append(("Hash of the split", protocol["hash"]))
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bandweave.data.scene import Scene
+from bandweave.landcover.ensemble import EnsembleRun
 from bandweave.landcover.report.findings import Findings
 from bandweave.landcover.report.sections.scene_run import list_changed_options
 from bandweave.landcover.run import Run
@@ -37,11 +38,16 @@ def _list_commands(run: Run, scene: Scene, scored: Mapping[str, Any] | None) -> 
     scored  the protocol of the scores; None where there are none
     """
     again = f"{run.folder.path}-again"
-    train = ["bandweave", "train", "--scene", run.config.scene, "--model", run.config.name]
-    train += ["--split", run.config.split.name]
-    for name, _, value in list_changed_options(run.config):
-        if name != "split.name":
-            train += [f"--{name}", value]
+    if isinstance(run, EnsembleRun):
+        options = run.config.model
+        train = ["bandweave", "ensemble", *options.members]
+        train += ["--weights", ",".join(f"{weight:g}" for weight in options.weights)]
+    else:
+        train = ["bandweave", "train", "--scene", run.config.scene, "--model", run.config.name]
+        train += ["--split", run.config.split.name]
+        for name, _, value in list_changed_options(run.config):
+            if name != "split.name":
+                train += [f"--{name}", value]
     opened = scene.origin or scene.name
     lines = [
         [*train, "--out", again],

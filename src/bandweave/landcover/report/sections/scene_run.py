@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bandweave.data.scene import Scene
-from bandweave.landcover.config import AnyConfig
+from bandweave.landcover.config import AnyConfig, EnsembleConfig
 from bandweave.landcover.report.findings import Findings
 from bandweave.landcover.run import NetRun, Run
 from bandweave.report.section import Section, fill_section
@@ -125,7 +125,7 @@ def _describe_machine(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def list_changed_options(config: AnyConfig) -> list[tuple[str, str, str]]:
+def list_changed_options(config: AnyConfig | EnsembleConfig) -> list[tuple[str, str, str]]:
     """List the options that differ from the preset's: name, the preset's value, the run's."""
     preset = flatten(type(config).read({"model": config.name}).to_dict())
     own = flatten(config.to_dict())
