@@ -40,11 +40,11 @@ def test_what_a_run_keeps_is_json():
     assert json.loads(json.dumps(facts)) == facts
     assert facts["hsi"] == {
         **{"bands": 4, "ratio": 1, "wavelengths": HSI, "units": "reflectance"},
-        **{"numbers": None, "factor": None},
+        **{"numbers": None, "factor": None, "derived": None},
     }
     assert facts["rgb"] == {
         **{"bands": 3, "ratio": 2, "wavelengths": None, "units": None},
-        **{"numbers": None, "factor": None},
+        **{"numbers": None, "factor": None, "derived": None},
     }
 
 

@@ -156,6 +156,8 @@ def _layer(layer: Mapping[str, Any]) -> str:
         words.append(f"in {layer['units']}")
     if layer["ratio"] > 1:
         words.append(f"{layer['ratio']} times finer than the grid")
+    if layer.get("derived"):
+        words.append(f"derived by {layer['derived']}")
     return ", ".join(words)
 
 

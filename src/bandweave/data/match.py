@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.data.scene import IGNORED, ClassInfo, Layer, Scene
+from bandweave.data.scene import IGNORED, ClassInfo, Scene
 from bandweave.errors import ConfigError, SceneMismatch
 from bandweave.raster.derived import BandSubset
 from bandweave.schema import nearest
@@ -35,7 +35,8 @@ def describe_layers(scene: Scene, names: Collection[str] = ()) -> dict[str, dict
 
     For each layer: bands (int), ratio (int), wavelengths (list of nm, or None), units (or None),
     numbers (of the bands in their file, from 1; None where they are all of it), factor (ENVI's
-    reflectance scale factor, by which the values were divided; None for other files).
+    reflectance scale factor, by which the values were divided; None for other files), derived (how
+    it is computed from another layer; None for files).
 
     Raises ConfigError for a layer that the scene does not have.
     """
@@ -51,6 +52,7 @@ def describe_layers(scene: Scene, names: Collection[str] = ()) -> dict[str, dict
             "units": layer.info.units,
             "numbers": list(layer.info.numbers) if layer.info.numbers else None,
             "factor": layer.info.factor,
+            "derived": layer.derived or None,
         }
         for name, layer in scene.layers.items()
         if name in names or not names
@@ -71,12 +73,19 @@ def match_layers(
     """
     ours = describe_layers(scene)
     problems: list[str] = []
+    underived: list[str] = []
     picks: dict[str, list[int] | None] = {}
     for name, run in run_layers.items():
         own = ours.get(name)
         if own is None:
             problems.append(f"layer '{name}' is missing")
+            if run.get("derived"):
+                underived.append(f"{name}: {run['derived']}")
             continue
+        if own["derived"] and run.get("derived") and own["derived"] != run["derived"]:
+            problems.append(
+                f"layer '{name}' is derived as {own['derived']}, in the run as {run['derived']}"
+            )
         if own["ratio"] != run["ratio"]:
             problems.append(
                 f"layer '{name}' is {own['ratio']} times as fine as the grid, "
@@ -92,6 +101,8 @@ def match_layers(
         picks[name], problem = _pick_bands(name, run, own, match_bands)
         if problem:
             problems.append(problem)
+    if underived:
+        problems.append(f"to the scene file add `derived: {{{', '.join(underived)}}}`")
     if problems:
         raise SceneMismatch(
             f"scene '{scene.name}' does not fit the run: {'; '.join(problems)}.\n"
@@ -111,7 +122,9 @@ def with_bands(scene: Scene, picks: Mapping[str, list[int] | None]) -> Scene:
         layers = {}
         for name, bands in picks.items():
             layer = part.layers[name]
-            layers[name] = Layer(BandSubset(layer.source, bands), layer.ratio) if bands else layer
+            layers[name] = (
+                replace(layer, source=BandSubset(layer.source, bands)) if bands else layer
+            )
         if scene.reference not in layers:
             layers[scene.reference] = part.layers[scene.reference]
         parts.append(replace(part, layers=layers))

@@ -20,6 +20,7 @@ import numpy as np
 
 from bandweave.data.no_value import is_known
 from bandweave.data.scene import Layer, Scene
+from bandweave.data.splits.hidden import blind_derived_layers
 from bandweave.data.splits.masks import regrid
 from bandweave.data.splits.splitting import TRAIN, Split
 from bandweave.errors import ConfigError, FileError, RunError, SceneMismatch
@@ -227,6 +228,8 @@ def fit(
                 f"1 to {scene.layers[name].bands}, not {number}"
             )
     inductive = split is not None and split.config.context == "inductive"
+    if split is not None:
+        scene = blind_derived_layers(scene, split)
     source = "training pixels" if inductive else "all valid pixels"
     fitted = {}
     for name in names:

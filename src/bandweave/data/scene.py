@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bandweave.raster.derived import reach
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import BandInfo, Source
 
@@ -24,10 +26,19 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class Layer:
-    """Pixels of one sensor over one part, `ratio` times finer than the part's grid."""
+    """Pixels of one sensor over one part, `ratio` times finer than the part's grid.
+
+    derived  how it is computed from another layer, as the scene file says it; '' for files
+    """
 
     source: Source
     ratio: int = 1
+    derived: str = ""
+
+    @property
+    def reach(self) -> int:
+        """Pixels of the part's grid beside a pixel that change its values."""
+        return -(-reach(self.source) // self.ratio)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Values (C, h·ratio, w·ratio) and valid (h·ratio, w·ratio) of a window of the grid."""
@@ -76,6 +87,8 @@ class LayerInfo:
     bands: int
     ratio: int
     info: BandInfo
+    derived: str = ""
+    reach: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,9 +124,15 @@ class Scene:
     def layers(self) -> dict[str, LayerInfo]:
         """The layers, the same in every part."""
         return {
-            name: LayerInfo(layer.source.bands, layer.ratio, layer.source.info)
+            name: LayerInfo(
+                layer.source.bands, layer.ratio, layer.source.info, layer.derived, layer.reach
+            )
             for name, layer in self.parts[0].layers.items()
         }
+
+    def reach(self, layers: Iterable[str]) -> int:
+        """Pixels of the grid beside a pixel that change its values in these layers."""
+        return max((self.layers[name].reach for name in layers), default=0)
 
     @property
     def label_ratio(self) -> int:

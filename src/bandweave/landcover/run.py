@@ -220,7 +220,7 @@ class NetRun(Run):
 
     def reach(self, scene: Scene) -> int:
         """That of the model, for what goes into it at once."""
-        return self.model.reach(seen_at_once(self.window, scene))
+        return self.model.reach(seen_at_once(self.window, scene)) + scene.reach(self.layers)
 
     def use_device(self, device: torch.device | str | None = None) -> None:
         """Move the model."""
@@ -368,8 +368,9 @@ def _read_described(
             values = layer["wavelengths"] if key == "wavelengths" else layer.get(key)
             if values is not None and not all(type(value) in (int, float) for value in values):
                 raise TypeError(f"the {key} of the layer {name!r}")
-        if not isinstance(layer["units"], str | None):
-            raise TypeError(f"the units of the layer {name!r}")
+        for key in ("units", "derived"):
+            if not isinstance(layer.get(key), str | None):
+                raise TypeError(f"the {key} of the layer {name!r}")
     return classes, layers
 
 

@@ -180,7 +180,7 @@ def make_net(
     module = build_model(config, bands, scene.classes, layers, scene.label_ratio)
     sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
     module.prepare(lambda: first_layers(sampler), config.pca)
-    reach = module.reach(seen_at_once(config.samples.map_window, scene))
+    reach = module.reach(seen_at_once(config.samples.map_window, scene)) + scene.reach(layers)
     run = NetRun(
         folder=folder,
         config=config,

@@ -1,35 +1,105 @@
-"""Sources made from another source: fewer bands, other numbers."""
+"""Sources made from another source: fewer bands, other numbers, what neighbours tell."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from bandweave.raster.grid import Window
-from bandweave.raster.source import Source, WindowSource, read_nan
+from bandweave.raster.source import BandInfo, Source, WindowSource, read_nan
+
+AT_ONCE = 2**24  # values of a source, or of what is computed from it, in one piece
+LEAST = 64  # px: no piece is smaller, so that most of it is not halo
 
 
-class BandSubset(WindowSource):
+class Derived(WindowSource):
+    """Bands computed from a source, each pixel from those within `halo` px of it.
+
+    A window is computed from one that is `halo` px wider to each side, with holes outside the grid,
+    so that any two windows agree where they overlap. A subclass writes `compute`.
+    """
+
+    halo = 0
+
+    def __init__(self, source: Source, bands: int, info: BandInfo) -> None:
+        self.source, self.bands, self.info = source, bands, info
+        self.grid, self.dtype = source.grid, np.dtype(np.float32)
+
+    def compute(self, values: np.ndarray, window: Window) -> np.ndarray:
+        """Bands (bands, h, w) from a window of the source (C, h, w), NaN where there is none.
+
+        Those within `halo` px of the edges may be anything.
+        """
+        raise NotImplementedError
+
+    @property
+    def reach(self) -> int:
+        """Pixels beside a pixel that change its values: of this computation and those below it."""
+        return self.halo + reach(self.source)
+
+    def apply_to(self, source: Source) -> Self:
+        """Compute the same from another source, of the same grid and bands."""
+        other = copy(self)
+        other.source = source
+        return other
+
+    def read_inside(self, window: Window) -> np.ndarray:
+        values = np.empty((self.bands, window.height, window.width), np.float32)
+        most = AT_ONCE // max(self.source.bands, self.bands)
+        side = max(int(most**0.5) - 2 * self.halo, LEAST)
+        for piece in window.divide(side, max(most // side - 2 * self.halo, LEAST)):
+            around = piece.grow(self.halo)
+            rows, cols = piece.slices((window.row, window.col))
+            computed = self.compute(read_nan(self.source, around), around)
+            values[:, rows, cols] = computed[:, *piece.slices(around[:2])]
+        return values
+
+
+class BandSubset(Derived):
     """Chosen bands of a source, in the order given (indices from 0)."""
 
     def __init__(self, source: Source, bands: Sequence[int]) -> None:
         outside = [band for band in bands if not 0 <= band < source.bands]
         if not bands or outside:
             raise ValueError(f"bands {list(bands)} of a source with {source.bands}")
-        self.source, self._chosen = source, list(bands)
-        self.grid, self.dtype, self.bands = source.grid, source.dtype, len(bands)
+        self._chosen = list(bands)
         per_band: dict[str, Any] = {
             entry.name: tuple(values[band] for band in bands)
             for entry in fields(source.info)
             if isinstance(values := getattr(source.info, entry.name), tuple)
         }
-        self.info = replace(source.info, **per_band)
+        super().__init__(source, len(bands), replace(source.info, **per_band))
+        self.dtype = source.dtype
 
-    def read_inside(self, window: Window) -> np.ndarray:
-        return read_nan(self.source, window)[self._chosen]
+    def compute(self, values: np.ndarray, window: Window) -> np.ndarray:
+        return values[self._chosen]
+
+
+class Masked(Derived):
+    """A source with holes where `hidden` (H, W) is set."""
+
+    def __init__(self, source: Source, hidden: np.ndarray) -> None:
+        super().__init__(source, source.bands, source.info)
+        self.dtype, self._hidden = source.dtype, hidden
+
+    def compute(self, values: np.ndarray, window: Window) -> np.ndarray:
+        return np.where(self._hidden[window.slices()], np.float32(np.nan), values)
+
+
+def reach(source: Source) -> int:
+    """Pixels beside a pixel that change its values: 0 but for what is computed from neighbours."""
+    return source.reach if isinstance(source, Derived) else 0
+
+
+def hide(source: Source, hidden: np.ndarray) -> Source:
+    """Compute a source as if what it is computed from had holes where `hidden` (H, W) is set."""
+    if isinstance(source, Derived) and source.reach:
+        return source.apply_to(hide(source.source, hidden))
+    return Masked(source, hidden)
 
 
 class Rescaled(WindowSource):

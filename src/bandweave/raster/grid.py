@@ -68,6 +68,7 @@ class Window(NamedTuple):
                 yield Window(self.row + row, self.col + col, height, width)
 
 
+METRES = 111_320.0  # of a degree of latitude, and of longitude at the equator
 PIXELS = Affine(1, 0, 0, 0, -1, 0)  # the transform of what has none: north-up, one unit a pixel
 
 
@@ -150,9 +151,8 @@ class Grid:
             return ""
         latitude = self.xy(self.height / 2, self.width / 2)[1]
         width, height = self.pixel_size
-        metres = 111_320.0  # of a degree of latitude, and of longitude at the equator
-        across = width * metres * math.cos(math.radians(latitude))
-        return f" (about {across:.3g} m × {height * metres:.3g} m at latitude {latitude:.3g}°)"
+        across = width * METRES * math.cos(math.radians(latitude))
+        return f" (about {across:.3g} m × {height * METRES:.3g} m at latitude {latitude:.3g}°)"
 
 
 def spread_windows(

@@ -8,7 +8,8 @@ import bandweave as bw
 from bandweave.errors import ConfigError
 from bandweave.landcover.baselines.inputs import Profiles
 from bandweave.landcover.baselines.options import ProfileOptions
-from bandweave.landcover.baselines.profiles import RADII, opening, profile, radii_for
+from bandweave.landcover.baselines.radii import RADII, radii_for
+from bandweave.raster.profiles import opening, profile
 
 
 def test_an_opening_removes_what_no_disk_fits_into_and_keeps_the_rest_whole():
@@ -36,12 +37,12 @@ def test_unknown_pixels_are_as_if_the_image_ended():
     image = rng.random((16, 20)).astype(np.float32)
     known = np.zeros(image.shape, bool)
     known[:, :11] = True
-    alone = profile(image[:, :11], known[:, :11])
+    alone = profile(image[:, :11], known[:, :11], RADII)
     for outside in (0, -50, 50):
-        found = profile(np.where(known, image, outside).astype(np.float32), known)
+        found = profile(np.where(known, image, outside).astype(np.float32), known, RADII)
         np.testing.assert_array_equal(found[:, :11], alone)
         assert not found[:, 11:].any()
-    assert not profile(image, np.zeros_like(known)).any()
+    assert not profile(image, np.zeros_like(known), RADII).any()
 
 
 def test_a_piece_is_not_rebuilt_through_unknown_pixels():

@@ -55,24 +55,26 @@ class Look:
 
 
 def look_at_layers(scene: Scene, file: SceneFile | None) -> Iterator[Finding]:
-    """Findings on every layer; a layer that cannot be read is a problem and ends its own lines."""
+    """Findings on every layer; a layer that cannot be read is a problem and ends its own lines.
+
+    What is wrong with the values of a derived layer is wrong with those that it is computed from.
+    """
     for name in scene.layers:
         try:
             look = _look(scene, name)
             yield _summarise(scene, name, look)
-            yield from _find_all(scene, name, look, file.layers[name] if file else None)
+            if scene.layers[name].derived:
+                yield from _find_empty(name, look)
+            else:
+                yield from _find_all(scene, name, look, file.layers[name] if file else None)
         except BandweaveError as error:
             yield Finding(f"layer '{name}': {error}", problem=True)
 
 
 def _find_all(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> Iterator[Finding]:
+    yield from _find_empty(name, look)
     if not look.valid:
-        yield Finding(f"layer '{name}' has no data at all; is `nodata` right?", problem=True)
         return
-    if look.empty:
-        shown = ", ".join(look.empty[:5])
-        shown += f" and {len(look.empty) - 5} more" if len(look.empty) > 5 else ""
-        yield Finding(f"layer '{name}' has no data in part {shown}", problem=True)
     yield from _find_useless_bands(scene.layers[name], name, look, entry)
     found = list(_find_no_values(scene, name, look, entry))
     yield from found
@@ -80,6 +82,15 @@ def _find_all(scene: Scene, name: str, look: Look, entry: LayerFile | None) -> I
     if not found:  # marks of no value make every range look wrong
         yield from _check_ranges(scene.layers[name], name, look, entry)
         yield from _find_clipped(scene.parts[0].layers[name], name, look)
+
+
+def _find_empty(name: str, look: Look) -> Iterator[Finding]:
+    if not look.valid:
+        yield Finding(f"layer '{name}' has no data at all; is `nodata` right?", problem=True)
+    elif look.empty:
+        shown = ", ".join(look.empty[:5])
+        shown += f" and {len(look.empty) - 5} more" if len(look.empty) > 5 else ""
+        yield Finding(f"layer '{name}' has no data in part {shown}", problem=True)
 
 
 # ------------------------------------------------------------------------------------------ looking
@@ -146,6 +157,10 @@ def _summarise(scene: Scene, name: str, look: Look) -> Finding:
     info = scene.layers[name]
     source = scene.parts[0].layers[name].source
     words = [f"{info.bands} band{'s' if info.bands > 1 else ''} of {source.dtype}"]
+    if info.derived:
+        words.append(f"derived by {info.derived}")
+    if info.reach:
+        words.append(f"from all within {info.reach} px of the grid")
     if info.ratio > 1:
         words.append(f"{info.ratio} times finer than the grid")
     if info.info.wavelengths:

@@ -30,9 +30,9 @@ ENOUGH = 1024  # px that a correlation is taken from
 
 
 def look_at_shifts(scene: Scene) -> Iterator[Finding]:
-    """A problem for every layer that lies at least a pixel beside the reference layer."""
-    for name in scene.layers:
-        if name != scene.reference:
+    """A problem for every layer of files that lies a pixel or more beside the reference layer."""
+    for name, layer in scene.layers.items():
+        if name != scene.reference and not layer.derived:
             try:
                 found = _find_shift(scene, name)
             except BandweaveError:

@@ -17,6 +17,7 @@ from bandweave.data.samples.augment import (
 )
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import HIDDEN, IGNORED, Scene
+from bandweave.data.splits.hidden import blind_derived_layers
 from bandweave.data.splits.masks import regrid
 from bandweave.data.splits.splitting import TRAIN, Split
 from bandweave.errors import ConfigError, SplitError
@@ -102,7 +103,8 @@ class CropSampler:
     A class is drawn, then one of its training pixels, then a place of the crop that holds it, moved
     back into the part where it reaches out; what a small part leaves empty is 0 and has no label.
     Labels are those of training pixels alone. In an inductive split the inputs of test and guard
-    pixels are 0 as well. The layers are those of the scaling.
+    pixels are 0 as well, and derived layers are computed without them. The layers are those of the
+    scaling.
 
     The crop of a number (step, rank and place in the batch counted through, for each side) depends
     on nothing but the seed, its side and that number, so that two processes draw what one with
@@ -130,7 +132,7 @@ class CropSampler:
                 f"scales {config.scales} and window {config.window} are for models of windows, and "
                 "this one takes patches of one side; give `crop`"
             )
-        self.scene, self.split, self.scaling = scene, split, scaling
+        self.scene, self.split, self.scaling = blind_derived_layers(scene, split), split, scaling
         self.config, self.seed = config, seed
         longest = max(max(part.grid.height, part.grid.width) for part in scene.parts)
         self.sides = [config.crop]

@@ -15,6 +15,7 @@ from rasterio.transform import Affine
 from rasterio.warp import transform as warp_points
 
 from bandweave.data.scene import Layer, Part, Scene
+from bandweave.data.scenefile.derive import derive_layers
 from bandweave.data.scenefile.label_codes import find_label_shape
 from bandweave.data.scenefile.labels import label_scene
 from bandweave.data.scenefile.parts import PATTERN, choose_part, find_parts
@@ -164,6 +165,7 @@ def _open_layers(file: SceneFile, name: str, notes: list[str]) -> Part:
         layer_name: _fit_layer(layer_name, layer, sources[layer_name], file.grid, grid, notes)
         for layer_name, layer in file.layers.items()
     }
+    layers |= derive_layers(file, grid, layers, notes)
     return Part(name=name, grid=grid, layers=layers)
 
 

@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 from bandweave.errors import ConfigError, FileError
 from bandweave.raster.formats.gdal.drivers import check_address
+from bandweave.raster.indices import ANY, INDICES
 from bandweave.schema import OneOrMore, from_dict, join_words, nearest, show_value
 from bandweave.yaml_files import read_yaml
 
+WIDEST = {"gaussian": 64, "profile": 32}  # px: what is read beside a window is bounded
 LARGEST = 1e30  # of a scale or an offset: with larger ones float32 holds no values
 
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode"]
@@ -42,6 +44,19 @@ class LayerFile:
     units: str | None = None  # of the values, instead of what the file says
     scale: float = 1.0  # value = what the file gives × scale + offset
     offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class DerivedFile:
+    """A layer computed from another one: an index, Gaussian means, a profile, or slope."""
+
+    of: str  # the layer that it is computed from; a derived one too
+    index: str | None = None  # ndvi, …, or nd with two `bands`
+    gaussian: OneOrMore[float] | None = None  # means of neighbourhoods: deviations in px
+    profile: OneOrMore[int] | None = None  # openings and closings by reconstruction: radii in px
+    slope: bool = False  # in degrees, of heights in metres
+    bands: OneOrMore[int] | None = None  # of the layer, counted from 1; all if unset
+    pixel: float | None = None  # slope: side of a pixel, where no file says so
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,7 @@ class SceneFile:
     """All of a scene file. Paths are absolute, and environment variables in them replaced."""
 
     layers: dict[str, LayerFile]  # by name
+    derived: dict[str, DerivedFile] | None = None  # further layers, computed from these; by name
     grid: str = ""  # the layer whose grid is the scene's; the only one if unset
     name: str = ""  # that of the file if unset
     labels: LabelFile | LabelFiles | None = None  # one, or `train` and `test`; none to map only
@@ -234,12 +250,16 @@ def _check(scene: SceneFile, where: str) -> SceneFile:
         if len(scene.layers) > 1:
             raise wrong(f"`grid` is missing: which layer's? {join_words(scene.layers, 'or')}")
         scene = replace(scene, grid=next(iter(scene.layers)))
+    if scene.grid in (scene.derived or {}):
+        raise wrong(f"grid: '{scene.grid}' is derived; name a layer that has files")
     if scene.grid not in scene.layers:
         near = nearest(scene.grid, scene.layers)
         raise wrong(f"grid: no layer is named '{scene.grid}'{near}")
+    for key, names in (("layers", scene.layers), ("derived", scene.derived or {})):
+        for name in names:
+            if not re.fullmatch(r"\w+", name):
+                raise wrong(f"{key}: the name '{name}' may hold letters, digits and _ only")
     for name, layer in scene.layers.items():
-        if not re.fullmatch(r"\w+", name):
-            raise wrong(f"layers: the name '{name}' may hold letters, digits and _ only")
         if layer.ratio < 1:
             raise wrong(f"layers.{name}.ratio: {layer.ratio} is less than 1")
         for key, value in (("scale", layer.scale), ("offset", layer.offset)):
@@ -273,8 +293,59 @@ def _check(scene: SceneFile, where: str) -> SceneFile:
     for name, layer in scene.layers.items():
         if patterns and not all("{part}" in path for path in layer.path):
             raise wrong(f"layers.{name}.path: holds no {{part}}, while other layers' paths do")
+    _check_derived(scene, wrong)
     _check_classes(scene, wrong)
     return scene
+
+
+def _check_derived(scene: SceneFile, wrong: Callable[[str], ConfigError]) -> None:
+    derived = scene.derived or {}
+    for name, entry in derived.items():
+        key = f"derived.{name}"
+        if name in scene.layers:
+            raise wrong(f"{key}: `layers` has a layer of this name")
+        if entry.of not in scene.layers and entry.of not in derived:
+            near = nearest(entry.of, [*scene.layers, *derived])
+            raise wrong(f"{key}.of: no layer is named '{entry.of}'{near}")
+        chain = [name]
+        while chain[-1] in derived:
+            chain.append(derived[chain[-1]].of)
+            if chain[-1] in chain[:-1]:
+                raise wrong(f"{key}.of: a circle, {' of '.join(chain)}")
+        kinds = {kind: getattr(entry, kind) for kind in ("index", "gaussian", "profile", "slope")}
+        given = [kind for kind, value in kinds.items() if value not in (None, False)]
+        if len(given) != 1:
+            has = join_words(given, "and") if given else "none"
+            raise wrong(f"{key}: has {has}; a layer is one of {join_words(kinds, 'or')}")
+        _check_values(key, entry, wrong)
+
+
+def _check_values(key: str, entry: DerivedFile, wrong: Callable[[str], ConfigError]) -> None:
+    """Check what a derived layer is computed with."""
+    if entry.index is not None and entry.index not in (*INDICES, ANY):
+        near = nearest(entry.index, [*INDICES, ANY])
+        raise wrong(f"{key}.index: no index is named '{entry.index}'{near}")
+    for kind, most in WIDEST.items():
+        sizes = getattr(entry, kind)
+        if sizes is not None and not sizes:
+            raise wrong(f"{key}.{kind}: is an empty list")
+        for size in sizes or ():
+            if not 0 < size <= most:
+                raise wrong(f"{key}.{kind}: {size:g} px; it must be above 0 and at most {most}")
+        if sizes and len(set(sizes)) < len(sizes):
+            raise wrong(f"{key}.{kind}: a number stands twice in the list")
+    if entry.bands is not None and (not entry.bands or min(entry.bands) < 1):
+        raise wrong(f"{key}.bands: {[*entry.bands]}; bands are counted from 1")
+    if entry.index == ANY and entry.bands is None:
+        raise wrong(f"{key}: `index: {ANY}` needs `bands: [a, b]`, for (a − b) / (a + b)")
+    if (
+        entry.index is not None
+        and entry.bands
+        and not len(entry.bands) == len(set(entry.bands)) == 2
+    ):
+        raise wrong(f"{key}.bands: {[*entry.bands]}; an index is of two bands")
+    if entry.pixel is not None and not (entry.slope and 0 < entry.pixel < math.inf):
+        raise wrong(f"{key}.pixel: {entry.pixel:g}; it is the side of a pixel, for `slope` alone")
 
 
 def _check_classes(scene: SceneFile, wrong: Callable[[str], ConfigError]) -> None:

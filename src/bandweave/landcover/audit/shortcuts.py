@@ -267,7 +267,7 @@ def _find_reach(config: LandCoverConfig, scene: Scene, window: int) -> int:
     described = describe_layers(scene, config.layers)
     bands = {name: scene.layers[name].bands for name in described}
     model = build_model(config, bands, scene.classes, described, scene.label_ratio)
-    return model.reach(window)
+    return model.reach(window) + scene.reach(described)
 
 
 def _claim(out: Path, config: LandCoverConfig, scene: Scene, options: dict[str, Any]) -> None:

@@ -18,10 +18,11 @@ from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Part, Scene
 from bandweave.data.splits.splitting import Split
 from bandweave.errors import ConfigError
-from bandweave.landcover.baselines.means import mean_of, reach_of
 from bandweave.landcover.baselines.options import MeanOptions, MethodOptions, ProfileOptions
-from bandweave.landcover.baselines.profiles import COMPONENTS, profile, radii_for
+from bandweave.landcover.baselines.radii import COMPONENTS, radii_for
+from bandweave.raster.gaussian import mean_of, reach_of
 from bandweave.raster.grid import Window
+from bandweave.raster.profiles import profile
 
 ROWS = 256  # of the labels, that are described at a time
 MEMORY = 64 * 2**20  # bytes of the values of these rows, if a single row of the grid takes no more
@@ -109,8 +110,8 @@ class Bands(Inputs):
         )
 
     def reach(self, scene: Scene) -> int:
-        """No other pixel matters."""
-        return 0
+        """No other pixel matters, but to derived layers."""
+        return scene.reach(self.layers)
 
     @classmethod
     def from_dict(cls, layers: Sequence[str], ratio: int, stored: dict[str, Any]) -> Bands:
@@ -211,8 +212,8 @@ class Means(Components):
         return -(-reach_of(max(self.sizes)) // self.ratio)
 
     def reach(self, scene: Scene) -> int:
-        """As far as the widest mean."""
-        return self.reach_px
+        """As far as the widest mean, from what derived layers look at."""
+        return self.reach_px + scene.reach(self.layers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ They are trained on the training pixels of a split. A row is an estimator on inp
     knn                the nearest of standardised values; how many, chosen so
 
     without an ending  bands
-    …_emp              extended morphological profiles (profiles.py). In an inductive split what is
-                       hidden takes no part in the profiles of the training pixels; those of test
-                       pixels are of the whole image
-    …_gauss            bands, and Gaussian means (means.py), of which the same holds
+    …_emp              extended morphological profiles (raster/profiles.py). In an inductive split
+                       what is hidden takes no part in the profiles of the training pixels; those of
+                       test pixels are of the whole image
+    …_gauss            bands, and Gaussian means (raster/gaussian.py), of which the same holds
     …_all              bands, profiles and Gaussian means
 
 What is kept of a trained method is the table of its training pixels and the options that were
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.scene import Scene
+from bandweave.data.splits.hidden import blind_derived_layers
 from bandweave.data.splits.splitting import TRAIN, Split
 from bandweave.errors import FileError, SplitError
 from bandweave.landcover.baselines.choosing import choose, number_places
@@ -41,7 +42,7 @@ from bandweave.landcover.baselines.options import (
     SvmOptions,
 )
 from bandweave.landcover.baselines.pairwise import count_votes, couple, decide_pairs
-from bandweave.landcover.baselines.profiles import radii_for
+from bandweave.landcover.baselines.radii import radii_for
 from bandweave.landcover.baselines.smoothing import reach_of
 
 CHUNK = 2**15  # pixels whose class is asked at a time
@@ -313,6 +314,7 @@ def pixels_of(
     """
     values, labels = [], []
     hides = role == TRAIN and split.config.context == "inductive"
+    scene = blind_derived_layers(scene, split) if hides else scene
     for index, (part, roles) in enumerate(zip(scene.parts, split.roles, strict=True)):
         if part.labels is None or not (roles == role).any():
             continue
