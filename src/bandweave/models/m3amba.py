@@ -173,9 +173,7 @@ class M3amba(LandCoverModel):
         loss = self.config.supervised * supervised
         if self.config.consistency:
             seen = labels != HIDDEN
-            agreement = torch.stack(
-                [F.cosine_similarity(b.float(), logits.float(), dim=1) for b in branches.values()]
-            )
+            agreement = torch.stack([cosine(b.float(), logits.float()) for b in branches.values()])
             consistency = ((1 - agreement) * seen).sum() / seen.sum().clamp(min=1)
             parts["consistency"] = consistency.detach()
             loss = loss + self.config.consistency * consistency
@@ -230,6 +228,12 @@ class Iteration(nn.Module):
             return x, self.fusion(torch.stack(list(x.values())).sum(0))
         x = {name: block(x[name]) for name, block in self.branches.items()}
         return x, self.fusion(self.merge(torch.cat([*x.values(), z], dim=-1)))
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine (B, H, W) between vectors of (B, K, H, W), without scaled copies of them."""
+    lengths = a.square().sum(1) * b.square().sum(1)
+    return (a * b).sum(1) * lengths.clamp(min=1e-16).rsqrt()
 
 
 def _drop_path(config: M3ambaConfig, i: int) -> float:
