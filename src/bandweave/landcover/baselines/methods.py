@@ -299,7 +299,7 @@ def fit_method(
     places = number_places(split) if options.folds == "blocks" else None
     chosen, slope = choose(method, options, values, labels, places, seed, _threads())
     shortest = min(min(part.grid.height, part.grid.width) for part in scene.parts)
-    radius = 0 if options.smooth == "none" else radii_for(shortest * split.ratio)[-1]
+    radius = 0 if options.smooth == "none" else -(-radii_for(shortest * split.ratio)[-1] // 2)
     fitted = FittedMethod(name, options, seed, inputs, values, labels, chosen, slope, radius)
     _ = fitted.estimator  # it is made now, and says now what does not work
     return fitted

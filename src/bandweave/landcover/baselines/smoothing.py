@@ -17,8 +17,8 @@ import numpy as np
 
 from bandweave.landcover.baselines.options import Smoothing
 
-EDGE = 0.01  # ε: a change of the guide that is no edge, squared
-STRENGTH = 4.0  # β
+EDGE = 0.1  # ε: a change of the guide that is no edge, squared
+STRENGTH = 2.0  # β
 ROUNDS = 5
 FLOOR = 1e-4  # probability of a class without a vote, which neighbours may still give it
 
