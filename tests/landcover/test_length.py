@@ -74,7 +74,7 @@ def test_where_nothing_can_be_held_out_all_steps_are_taken(scene, tmp_path, capl
 
 
 def test_a_net_is_trained_for_as_long_as_was_best(scene, split, tmp_path, monkeypatch):
-    monkeypatch.setattr(length, "best_length", lambda rows: (5, 0.75))
+    monkeypatch.setattr(length, "best_length", lambda rows, units: (5, 0.75))
     run = train(scene, split, tmp_path / "run", schedule="constant", warmup=0.5)
     assert run.facts["steps"] == len(read_history(run.folder.history)) == 5
     held = hold_out(scene, split, 0.3)
@@ -145,9 +145,19 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(scene, split, tmp_path, 
 
 
 def test_the_best_length_is_that_of_the_best_neighbourhood():
-    assert best_length(rows(0.1, 0.9, 0.2, 0.7, 0.8, 0.75, 0.4))[0] == 25
-    assert best_length(rows(0.5)) == (5, 0.5)
-    assert best_length(rows(0.5, 0.5, 0.5))[0] == 15  # of several, the longest
+    assert best_length(rows(0.1, 0.9, 0.2, 0.7, 0.8, 0.75, 0.4), 10_000)[0] == 25
+    assert best_length(rows(0.5), 3) == (5, 0.5)
+
+
+def test_few_units_tell_only_large_differences():
+    assert best_length(rows(*[0.5] * 9), 5)[0] == 25  # the middle of what is alike
+    noisy = rows(0.43, 0.45, 0.50, 0.52, 0.45, 0.50, 0.49, 0.47, 0.47, 0.46)
+    assert best_length(noisy, 10_000)[0] == 20
+    assert best_length(noisy, 6)[0] == 30
+    falls = rows(0.5, 0.7, 0.7, 0.6, 0.4, 0.3, 0.3, 0.3)
+    assert best_length(falls, 6)[0] == 15
+    rises = rows(0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8)
+    assert best_length(rises, 6)[0] == 40
 
 
 def test_learning_by_heart_is_warned_of(caplog):

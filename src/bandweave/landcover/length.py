@@ -4,11 +4,16 @@ No length is right for every scene: what is too short for one has learnt another
 first training goes without a part of the training side, whose score is taken along the way. Its
 learning rate stays and its weights are averaged, so that every step could have been the last. The
 net is then trained again, on the whole training side, for as long as was best.
+
+A few blocks or plots do not tell lengths apart that score nearly alike. Of all lengths that are not
+worse than the best one by more than chance, the one in the middle is taken: a score that stays the
+same from early on speaks for no short training.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
@@ -27,7 +32,7 @@ T = TypeVar("T", bound=TrainConfig)
 log = logging.getLogger(__name__)
 
 LOOKS = 16  # scores in the most steps; where those are fewer than five times as many, none is taken
-PATIENCE = 6  # looks without a better one, after which the first training stops
+CHANCE = 0.1  # by which the scores of single blocks, objects or parts differ from look to look
 SMOOTHED = 1  # looks before and after one that count with it
 AVERAGED = 0.999  # decay of the average of weights
 WINDOWS = 128  # of the map at most, that a look goes over
@@ -39,7 +44,7 @@ FALL = 0.02  # of the score of held-out pixels
 class Length:
     """What was found.
 
-    steps     that were best
+    steps     that were best, or as good by what the held-out pixels can tell
     score     of the held-out pixels there: overall accuracy, a mean over neighbouring looks
     held_out  their number
     seconds   that it took to find
@@ -78,7 +83,7 @@ def trial_of(config: T) -> T:
         schedule="constant",
         ema=config.ema or AVERAGED,
         validate_every=looks_every(config.steps),
-        patience=PATIENCE,
+        patience=0,
     )
 
 
@@ -94,7 +99,8 @@ def find_length(task: TrainTask, held: Split, folder: RunFolder, launch: Launch)
     """
     fit(replace(task, title="finding the length"), folder.held_out, launch)
     rows = read_history(folder.held_out / folder.history.name)
-    steps, score = best_length(rows)
+    share = held.counts[VALIDATION].sum() / held.counts.sum()
+    steps, score = best_length(rows, max(round(held.units * share), 1))
     warn_of_learning_by_heart(rows)
     pixels = int(held.counts[VALIDATION].sum())
     log.info(
@@ -104,19 +110,23 @@ def find_length(task: TrainTask, held: Split, folder: RunFolder, launch: Launch)
     return Length(steps, score, pixels, rows[-1]["seconds"])
 
 
-def best_length(rows: Sequence[Row]) -> tuple[int, float]:
-    """The steps after which held-out pixels scored best, and the score; each with its neighbours'.
+def best_length(rows: Sequence[Row], units: int) -> tuple[int, float]:
+    """The middle one of the lengths that scored about best, and its score.
 
-    >>> best_length([{"step": n, "validation": v} for n, v in [(5, 0.1), (10, 0.8), (15, 0.6)]])
-    (15, 0.7)
+    units  blocks, objects or parts that are held out: what a score is good for follows from them
+
+    >>> scores = enumerate([0.2, 0.5, 0.7, 0.8, 0.8, 0.8, 0.7, 0.4], 1)
+    >>> best_length([{"step": 10 * n, "validation": score} for n, score in scores], units=4)
+    (50, 0.8)
     """
     looks = [(int(row["step"]), row["validation"]) for row in rows if "validation" in row]
     smooth = []
     for place, (steps, _) in enumerate(looks):
         near = [score for _, score in looks[max(place - SMOOTHED, 0) : place + SMOOTHED + 1]]
         smooth.append((sum(near) / len(near), steps))
-    score, steps = max(smooth)
-    return steps, score
+    least = max(smooth)[0] - CHANCE / math.sqrt(units)
+    good = [(steps, score) for score, steps in smooth if score >= least]
+    return good[len(good) // 2]
 
 
 def warn_of_learning_by_heart(rows: Sequence[Row]) -> None:
