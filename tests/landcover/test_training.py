@@ -308,3 +308,12 @@ def test_a_map_is_as_sure_as_the_temperature_says(scene, tmp_path):
     (part,) = scene.parts
     answer = predict_part(run.predictor(scene.reference), part, run.output_ratio, run.temperature)
     np.testing.assert_allclose(written, answer.confidence, rtol=1e-5)
+
+
+def test_a_crop_that_is_not_the_patch_is_warned_of(scene, tmp_path, caplog):
+    split = small_split(scene)
+    options = {"width": 8, "batch": 2, "steps": 1, "quiet": True}
+    bw.train(scene, split, "cnn2d", tmp_path / "same", crop=5, patch=5, **options)
+    assert "patch" not in caplog.text
+    bw.train(scene, split, "cnn2d", tmp_path / "other", crop=7, patch=5, **options)
+    assert "crop is 7 px and the model's patch 5" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,8 @@ from bandweave.training.folder import RunFolder, setting_facts
 from bandweave.training.loop import TrainTask
 from bandweave.training.processes import check_devices, is_main
 from bandweave.training.run import train_module, train_run
+
+log = logging.getLogger(__name__)
 
 PREPARED = 8  # batches that a model may look at before training
 
@@ -178,6 +181,12 @@ def make_net(
     """A net that is not trained yet, as a run, and what trains it on a split."""
     bands = {name: scaling.bands(name) for name in layers}
     module = build_model(config, bands, scene.classes, layers, scene.label_ratio)
+    if module.patch_side not in (None, config.samples.crop):
+        log.warning(
+            "crop is %d px and the model's patch %d: what lies beyond that is cut off, and what is "
+            "missing is 0; give both the same side",
+            *(config.samples.crop, module.patch_side),
+        )
     sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
     module.prepare(lambda: first_layers(sampler), config.pca)
     reach = module.reach(seen_at_once(config.samples.map_window, scene)) + scene.reach(layers)

@@ -109,6 +109,11 @@ class LandCoverModel(TrainedModel):
         """
 
     @property
+    def patch_side(self) -> int | None:
+        """Side in px of the patches that it is made for, if it cuts or pads others."""
+        return None
+
+    @property
     def window_step(self) -> int:
         """Pixels of the grid at whose multiples windows begin, so that they are cut as a scene is.
 

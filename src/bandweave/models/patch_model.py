@@ -66,6 +66,11 @@ class PatchModel(LandCoverModel):
     def classify_patch(self, *sources: Tensor) -> Tensor:
         """Logits (B, K·R²) of sources (B, S, p, p), by class, then by label row by row."""
 
+    @property
+    def patch_side(self) -> int:
+        """p."""
+        return self.patch
+
     def reach(self, window: int) -> int:
         """Pixels of the grid by which an input can lie away and still matter: half the patch."""
         return min(window, self.patch) // 2
