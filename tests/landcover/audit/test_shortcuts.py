@@ -18,7 +18,7 @@ from bandweave.output_files import only_writer_of_folder
 
 TINY = {
     "model": {"name": "m3amba_tiny", "width": 8, "depth": 1, "state": 1},
-    "samples": {"crop": 4, "batch": 2},
+    "samples": {"scales": [], "crop": 4, "batch": 2},
     "train": {"steps": 2},
 }
 OPTIONS = {"size": 8, "seeds": 1, "quiet": True}
@@ -121,7 +121,7 @@ def test_the_interval_is_of_paired_differences():
 
 
 def test_too_large_a_guard_is_explained(scene, tmp_path):
-    config = LandCoverConfig.read({**TINY, "samples": {"crop": 32, "batch": 2}})
+    config = LandCoverConfig.read({**TINY, "samples": {"scales": [], "crop": 32, "batch": 2}})
     with pytest.raises(SplitError, match=r"guard of 31 label px .* take smaller crops"):
         audit(config, scene, tmp_path / "audit", seeds=1, quiet=True)
     for wrong, said in (

@@ -80,9 +80,9 @@ def audit(
     name = name or _choose_split(scene)
     ratio = scene.label_ratio
     window = seen_at_once(config.samples.map_window, scene)
-    config = replace(  # nothing is held out: the last weights are scored, under every protocol
-        config, temperature=False, train=replace(config.train, validate_every=0, patience=0)
-    )
+    train = replace(config.train, validate_every=0, patience=0, hold_out=0.0)
+    # nothing is held out: the last weights are scored, after as many steps under every protocol
+    config = replace(config, temperature=False, train=train)
     reach = _find_reach(config, scene, window) * ratio
     guard = reach if guard is None else guard
     options: dict[str, Any] = {"guard": guard}
