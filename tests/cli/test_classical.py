@@ -28,7 +28,8 @@ def test_a_run_from_train_to_report(call, svm, scene_file, tmp_path):
     assert " training pixels in " in trained.out
     assert {file.name for file in run.iterdir()} == {"config.yaml", "model.safetensors"}
     stored = yaml.safe_load((run / "config.yaml").read_text())
-    assert stored["model"] == {"name": "svm", "penalties": [10.0, 100.0], "gammas": [1.0]}
+    chosen = {"penalties": [10.0, 100.0], "gammas": [1.0], "folds": "pixels", "smooth": "none"}
+    assert stored["model"] == {"name": "svm", **chosen}
     assert stored["train"] == {"seed": 0}
     scored = call("score", run, scene_file, "--quiet")
     assert (scored.status, scored.err) == (0, "")

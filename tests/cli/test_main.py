@@ -13,7 +13,7 @@ from bandweave.cli.main import COMMANDS
 from bandweave.errors import FileError
 
 HEAVY = {"torch", "numba", "rasterio", "matplotlib", "sklearn", "scipy", "transformers"}
-TRAINING = "train", "sharpen-train", "compare", "sharpen-compare", "audit"  # options of models
+TRAINING = "train", "tune", "sharpen-train", "compare", "sharpen-compare", "audit"  # of models
 LIGHT = [(), ("scenes",), *((name,) for name in COMMANDS if name not in (*TRAINING, "scenes"))]
 LIGHT += [("scenes", action) for action in ("list", "get", "check", "make")]
 

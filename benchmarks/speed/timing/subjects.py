@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bandweave.data.samples.crops import SampleConfig
+from bandweave.landcover.config import LandCoverTraining
 from bandweave.models import LAND_COVER, SHARPENERS
 from bandweave.pansharp.patches import PatchConfig
 from bandweave.training.config import TrainConfig
@@ -119,7 +120,8 @@ class Bench:
         self, subject: Any, crop: int | None, batch: int | None, map_batch: int, device: str
     ) -> None:
         torch.manual_seed(0)
-        self.train_config = TrainConfig(**subject.found.train)
+        kind = TrainConfig if isinstance(subject, SharpeningSubject) else LandCoverTraining
+        self.train_config = kind(**subject.found.train)
         usual_crop, usual_batch = subject.sizes
         self.crop, self.batch = crop or usual_crop, batch or usual_batch
         self.device = torch.device(device)

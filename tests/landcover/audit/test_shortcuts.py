@@ -164,7 +164,9 @@ def test_scores_that_are_damaged_or_of_an_older_version_are_one_line(tmp_path, t
 
 def test_the_command(scene, tmp_path, capsys):
     file = str(write_scene(scene, tmp_path / "scene"))
-    small = "--width 8 --depth 1 --state 1 --crop 8 --batch 2 --steps 1 --size 8 --seeds 2"
+    small = (
+        "--width 8 --depth 1 --state 1 --crop 8 --batch 2 --steps 1 --scales 1 --size 8 --seeds 2"
+    )
     out = str(tmp_path / "out")
     command = ["audit", "m3amba_tiny", file, "--out", out, *small.split(), "--quiet"]
     assert main(command) == 0

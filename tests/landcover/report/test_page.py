@@ -349,8 +349,8 @@ def test_command_makes_the_same_run(finished):
     assert train[:2] == ["bandweave", "train"]
     assert parse_train(train[2:]).config.to_dict() == run.config.to_dict()
     assert parse_map(map_[2:]).scene == scene.origin
-    assert parse_score(score[2:]).run == parse_train(train[2:]).out
-    assert page.row("train.steps")[1:] == ["200", "3"]
+    assert parse_score(score[2:]).runs == [parse_train(train[2:]).out]
+    assert page.row("train.steps")[1:] == ["600", "3"]
     assert page.row("model.width")[2] == "8"
 
 
