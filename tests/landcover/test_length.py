@@ -171,6 +171,14 @@ def test_learning_by_heart_is_warned_of(caplog):
     assert "70.0 % are right, where 80.0 % were" in caplog.text
 
 
+def test_validation_pixels_of_a_split_warn_too(scene, tmp_path, caplog, monkeypatch):
+    heart = rows(0.8, 0.7, accuracy=1.0)
+    monkeypatch.setattr("bandweave.landcover.training.read_history", lambda path: heart)
+    own = bw.split(scene, "blocks", size=16, guard=2, drop=True, validation=0.3)
+    train(scene, own, tmp_path / "run", validate_every=5)
+    assert "by heart" in caplog.text
+
+
 def test_looks_are_spread_over_the_most_steps(monkeypatch):
     monkeypatch.setattr(length, "LOOKS", 16)
     assert [looks_every(steps) for steps in (1, 79, 80, 600)] == [0, 0, 5, 37]

@@ -139,6 +139,6 @@ def warn_of_learning_by_heart(rows: Sequence[Row]) -> None:
     if since and sum(since) / len(since) >= BY_HEART and last < best - FALL:
         log.warning(
             "the net knows its training pixels by heart (%.1f %% right after %d steps), and of the "
-            "held-out ones %.1f %% are right, where %.1f %% were; fewer steps would do",
+            "held-out ones %.1f %% are right, where %.1f %% were after fewer steps",
             *(100 * sum(since) / len(since), looks[-1][0], 100 * last, 100 * best),
         )

@@ -28,6 +28,7 @@ from bandweave.landcover.length import (
     looks_every,
     shortened,
     trial_of,
+    warn_of_learning_by_heart,
 )
 from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.run import ClassicalRun, NetRun, Run, build_model
@@ -36,6 +37,7 @@ from bandweave.models import DEFAULT_MODEL
 from bandweave.training.config import Accelerator, Launch
 from bandweave.training.feed import as_tensors
 from bandweave.training.folder import RunFolder, setting_facts
+from bandweave.training.history import read_history
 from bandweave.training.loop import TrainTask
 from bandweave.training.processes import check_devices, is_main
 from bandweave.training.run import train_module, train_run
@@ -161,6 +163,8 @@ def prepare_net(
         run.facts["parameters"] = run.parameters
         run.facts["seconds"] += searched
         if is_main():
+            if task.config.validate_every:
+                warn_of_learning_by_heart(read_history(folder.history))
             if config.temperature and held is None:
                 run.facts["temperature"] = validation_temperature(run, scene, split)
             (folder.held_out / folder.checkpoint.name).unlink(missing_ok=True)
