@@ -155,7 +155,8 @@ def test_two_trainings_in_one_folder(begin, tmp_path):
     split = bw.split(scene, "blocks", size=8, guard=1)
     asked = {"model": "m3amba_tiny", "out": tmp_path / "run", "quiet": True}
     words = ("train", "--scene", scene.origin, "--model", "m3amba_tiny", "--size", "8")
-    first = begin(*words, "--steps", "100000", "--out", tmp_path / "run", "--quiet")
+    words += ("--hold-out", "0", "--out", tmp_path / "run", "--quiet")
+    first = begin(*words, "--steps", "100000")
     try:
         until = time.monotonic() + 120
         while not (tmp_path / "run" / "history.csv").exists() and time.monotonic() < until:
