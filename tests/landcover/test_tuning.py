@@ -138,6 +138,6 @@ def test_what_cannot_be_tuned_is_refused(scene, split, tmp_path, clock):
     with pytest.raises(RunError, match="something else than a tuning"):
         tune(scene, split, tmp_path / "other", clock, 1)
     tune(scene, split, tmp_path / "tuned", clock, 0)
-    with pytest.raises(RunError, match=r"a tuning of other options: .*width"):
+    with pytest.raises(RunError, match=r"holds another tuning: .*width"):
         tune(scene, split, tmp_path / "tuned", clock, 1, width=16)
     assert not (tmp_path / "few").exists()

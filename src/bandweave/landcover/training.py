@@ -40,7 +40,7 @@ from bandweave.training.folder import RunFolder, setting_facts
 from bandweave.training.history import read_history
 from bandweave.training.loop import TrainTask
 from bandweave.training.processes import check_devices, is_main
-from bandweave.training.run import train_module, train_run
+from bandweave.training.run import train_module, train_run, with_config
 
 log = logging.getLogger(__name__)
 
@@ -245,9 +245,8 @@ def try_length(
     """Train without held-out pixels: for how long was best, and the temperature, if asked for."""
     trial = replace(config, train=trial_of(config.train))
     run, task = make_net(trial, scene, held, scaling, layers, folder)
-    identity = {"config": {**trial.to_dict(), "train": None}, **task.identity}
-    validate = Validation(run, scene, held, windows=WINDOWS)
-    found = find_length(replace(task, validate=validate, identity=identity), held, folder, launch)
+    task = replace(with_config(task, trial), validate=Validation(run, scene, held, windows=WINDOWS))
+    found = find_length(task, held, folder, launch)
     run.model.cpu().eval()
     asked = config.temperature and is_main()
     return found, validation_temperature(run, scene, held) if asked else None

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,11 @@ from bandweave.errors import ConfigError, RunError, SplitError
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.length import Length, hold_out, looks_every, shortened, trial_of
 from bandweave.landcover.training import choose_components, try_length
-from bandweave.output_files import list_contents, only_writer_of_folder
-from bandweave.schema import list_differences
+from bandweave.output_files import only_writer_of_folder
 from bandweave.training.atomic import write_text, write_yaml
 from bandweave.training.config import Launch
-from bandweave.training.folder import RunFolder
+from bandweave.training.folder import RunFolder, claim_folder
 from bandweave.training.sections import merged
-from bandweave.yaml_files import read_yaml
 
 SHARE = 0.2  # of the training side that is held out, where the options name none
 CHANGED = 0.4  # probability that an option is changed in a trial
@@ -101,8 +99,8 @@ class Tuned:
 
     @property
     def best(self) -> Trial:
-        """The trial with the highest score; of several the first."""
-        return max(self.trials, key=lambda trial: (trial.length.score, -trial.number))
+        """The trial whose options the configuration has."""
+        return find_best(self.trials)
 
 
 def tune(
@@ -113,7 +111,6 @@ def tune(
     config: LandCoverConfig,
     minutes: float,
     quiet: bool = False,
-    launch: Launch | None = None,
 ) -> Tuned:
     """Try options for so many minutes; write trials.jsonl, and config.yaml of the best, into `out`.
 
@@ -142,27 +139,33 @@ def tune(
     scaling = fit_scaling(scene, split, config.pca, list(layers))
     folder = Path(out)
     with only_writer_of_folder(folder, "a tuning"):
-        _claim(folder, config)
+        claim_folder(folder, "tune.yaml", config.to_dict(), "a tuning")
         trials = _read_trials(folder)
         while not trials or time.monotonic() < until:
             number = len(trials)
             options = draw_options(config, number)
             tried = _changed(config, options)
             at = RunFolder(folder / "trials" / str(number))
-            again = replace(launch or Launch(quiet=quiet), resume=True)
-            length, _ = try_length(tried, scene, held, scaling, layers, at, again)
+            launch = Launch(resume=True, quiet=quiet)
+            length, _ = try_length(tried, scene, held, scaling, layers, at, launch)
             trials.append(Trial(number, options, length))
+            write_yaml(folder / "config.yaml", _choose(config, trials).to_dict())
             write_text(folder / "trials.jsonl", "".join(_stored(trial) for trial in trials))
             shutil.rmtree(at.path)
-            best = Tuned(trials, config).best
-            chosen = _changed(config, best.options)
-            train = replace(
-                shortened(trial_of(chosen.train), best.length.steps),
-                validate_every=0, patience=0, hold_out=0.0,
-            )  # fmt: skip
-            chosen = replace(chosen, train=train)
-            write_yaml(folder / "config.yaml", chosen.to_dict())
-        return Tuned(trials, LandCoverConfig.read(read_yaml(folder / "config.yaml")))
+        return Tuned(trials, _choose(config, trials))
+
+
+def find_best(trials: Sequence[Trial]) -> Trial:
+    """The trial with the highest score; of several the first."""
+    return max(trials, key=lambda trial: (trial.length.score, -trial.number))
+
+
+def _choose(config: LandCoverConfig, trials: Sequence[Trial]) -> LandCoverConfig:
+    """What trains as the best trial did, for as long as was best, on the whole training side."""
+    best = find_best(trials)
+    chosen = _changed(config, best.options)
+    train = shortened(trial_of(chosen.train), best.length.steps)
+    return replace(chosen, train=replace(train, validate_every=0, hold_out=0.0))
 
 
 def draw_options(config: LandCoverConfig, number: int) -> dict[str, dict[str, Any]]:
@@ -194,21 +197,6 @@ def _changed(config: LandCoverConfig, options: Mapping[str, Mapping[str, Any]]) 
 
 def _strength(name: str, value: float) -> float:
     return min(value, 0.5) if name.endswith("dropout") else value
-
-
-def _claim(out: Path, config: LandCoverConfig) -> None:
-    """Take the folder for this tuning. Raises RunError where it holds something else."""
-    path, now = out / "tune.yaml", config.to_dict()
-    if path.exists():
-        if differing := list_differences(read_yaml(path), now):
-            raise RunError(
-                f"{out} holds a tuning of other options: {'; '.join(differing[:4])}; choose "
-                "another folder"
-            )
-        return
-    if list_contents(out):
-        raise RunError(f"{out} holds something else than a tuning; choose another folder")
-    write_yaml(path, now)
 
 
 def _read_trials(out: Path) -> list[Trial]:

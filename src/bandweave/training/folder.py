@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bandweave.csv_text import format_csv
 from bandweave.errors import OutputError, RunError
-from bandweave.output_files import only_writer_of_folder
+from bandweave.output_files import list_contents, only_writer_of_folder
+from bandweave.schema import list_differences
 from bandweave.training.atomic import write_json, write_text, write_yaml
 from bandweave.training.config import conflicts
 from bandweave.training.history import Row
@@ -173,6 +174,26 @@ class RunFolder:
     def write_report(self, html: str) -> None:
         """Write report.html."""
         write_text(self.report, html)
+
+
+def claim_folder(out: Path, name: str, now: Mapping[str, Any], what: str) -> None:
+    """Take a folder for something that is continued there, and keep in a file what it was asked.
+
+    name  of that file
+    what  is continued there: "an audit"
+
+    Raises RunError where it holds the same of other options, or something else.
+    """
+    path = out / name
+    if path.exists():
+        if differing := list_differences(read_yaml(path), now):
+            raise RunError(
+                f"{out} holds another {what.split()[-1]}: {'; '.join(differing[:4])}; choose "
+                "another folder"
+            )
+    elif list_contents(out):
+        raise RunError(f"{out} holds something else than {what}; choose another folder")
+    write_yaml(path, now)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -116,8 +116,13 @@ def train_module(
 
     The module is then on the CPU, in evaluation mode.
     """
-    same = {"config": {**config.to_dict(), "train": None}, **task.identity}
     began = time.monotonic()
-    rows = fit(replace(task, identity=same), folder.path, launch)
+    rows = fit(with_config(task, config), folder.path, launch)
     task.module.cpu().eval()
     return training_facts(task.module, rows, time.monotonic() - began)
+
+
+def with_config(task: TrainTask, config: RunConfig) -> TrainTask:
+    """The task, which is continued only with the configuration that it was begun with."""
+    same = {"config": {**config.to_dict(), "train": None}, **task.identity}
+    return replace(task, identity=same)

@@ -36,12 +36,10 @@ from bandweave.landcover.predict.classify import predict_classes
 from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.run import Run, build_model
 from bandweave.landcover.training import train
-from bandweave.output_files import list_contents, only_writer_of_folder
+from bandweave.output_files import only_writer_of_folder
 from bandweave.raster.grid import tiles
-from bandweave.training.atomic import write_json, write_text, write_yaml
-from bandweave.training.config import list_differences
-from bandweave.training.folder import RunFolder
-from bandweave.yaml_files import read_yaml
+from bandweave.training.atomic import write_json, write_text
+from bandweave.training.folder import RunFolder, claim_folder
 
 WHOLE = 32  # px of the grid: side of a crop, of a model that is fed with whole parts
 
@@ -278,13 +276,4 @@ def _claim(out: Path, config: LandCoverConfig, scene: Scene, options: dict[str, 
         "model": {"name": config.name},
         "config": {**config.to_dict(), "scene": "", "split": {}},
     }
-    path = out / "audit.yaml"
-    if path.exists():
-        then = read_yaml(path)
-        if differing := list_differences(then, now):
-            raise RunError(
-                f"{out} holds another audit: {'; '.join(differing[:4])}; choose another folder"
-            )
-    elif list_contents(out):
-        raise RunError(f"{out} holds something else than an audit; choose another folder")
-    write_yaml(path, now)
+    claim_folder(out, "audit.yaml", now, "an audit")
