@@ -11,7 +11,7 @@ from rasterio.transform import from_origin
 from bandweave.data.match import describe_layers, match_layers, with_bands
 from bandweave.data.scene import Layer, Part, Scene
 from bandweave.errors import SceneMismatch
-from bandweave.raster.derived import BandSubset, Rescaled
+from bandweave.raster.deriving.source import BandSubset, Rescaled
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import BandInfo

@@ -17,7 +17,7 @@ import numpy as np
 
 from bandweave.data.scene import IGNORED, ClassInfo, Scene
 from bandweave.errors import ConfigError, SceneMismatch
-from bandweave.raster.derived import BandSubset
+from bandweave.raster.deriving.source import BandSubset
 from bandweave.schema import nearest
 
 _MADE_UP = re.compile(r"class -?\d+")  # the name of a class that nothing names

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bandweave.raster.derived import reach
+from bandweave.raster.deriving.source import reach
 from bandweave.raster.grid import Grid, Window
 from bandweave.raster.source import BandInfo, Source
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bandweave.errors import FileError
-from bandweave.raster.derived import BandSubset
+from bandweave.raster.deriving.source import BandSubset
 from bandweave.raster.facts import Facts, describe_bands, describe_place, describe_size
 from bandweave.raster.formats.stored import Entry
 from bandweave.raster.source import WindowSource

@@ -9,7 +9,7 @@ from bandweave.errors import ConfigError
 from bandweave.landcover.baselines.inputs import Profiles
 from bandweave.landcover.baselines.options import ProfileOptions
 from bandweave.landcover.baselines.radii import RADII, radii_for
-from bandweave.raster.profiles import opening, profile
+from bandweave.raster.deriving.profiles import opening, profile
 
 
 def test_an_opening_removes_what_no_disk_fits_into_and_keeps_the_rest_whole():

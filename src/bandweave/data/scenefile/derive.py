@@ -5,12 +5,12 @@ from __future__ import annotations
 from bandweave.data.scene import Layer
 from bandweave.data.scenefile.schema import DerivedFile, SceneFile
 from bandweave.errors import ConfigError
-from bandweave.raster.derived import BandSubset
-from bandweave.raster.gaussian import GaussianSource
+from bandweave.raster.deriving.gaussian import GaussianSource
+from bandweave.raster.deriving.indices import INDICES, IndexSource, find_index_bands
+from bandweave.raster.deriving.profiles import ProfileSource
+from bandweave.raster.deriving.slope import SlopeSource
+from bandweave.raster.deriving.source import BandSubset
 from bandweave.raster.grid import Grid
-from bandweave.raster.indices import INDICES, IndexSource, find_index_bands
-from bandweave.raster.profiles import ProfileSource
-from bandweave.raster.slope import SlopeSource
 from bandweave.raster.source import WindowSource
 from bandweave.yaml_files import inline_yaml
 

@@ -23,7 +23,7 @@ from bandweave.data.scenefile.schema import LayerFile, SceneFile, label_files, r
 from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs, short_crs
 from bandweave.raster.bands import override_bands
-from bandweave.raster.derived import Rescaled
+from bandweave.raster.deriving.source import Rescaled
 from bandweave.raster.formats.arrays import StackedSource
 from bandweave.raster.formats.gdal.source import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bandweave.errors import ConfigError, FileError
+from bandweave.raster.deriving.indices import ANY, INDICES
 from bandweave.raster.formats.gdal.drivers import check_address
-from bandweave.raster.indices import ANY, INDICES
 from bandweave.schema import OneOrMore, from_dict, join_words, nearest, show_value
 from bandweave.yaml_files import read_yaml
 

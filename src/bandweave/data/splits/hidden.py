@@ -7,7 +7,7 @@ from dataclasses import replace
 from bandweave.data.scene import Scene
 from bandweave.data.splits.masks import regrid
 from bandweave.data.splits.splitting import Split
-from bandweave.raster.derived import hide
+from bandweave.raster.deriving.source import hide
 
 
 def blind_derived_layers(scene: Scene, split: Split) -> Scene:

@@ -20,9 +20,9 @@ from bandweave.data.splits.splitting import Split
 from bandweave.errors import ConfigError
 from bandweave.landcover.baselines.options import MeanOptions, MethodOptions, ProfileOptions
 from bandweave.landcover.baselines.radii import COMPONENTS, radii_for
-from bandweave.raster.gaussian import mean_of, reach_of
+from bandweave.raster.deriving.gaussian import mean_of, reach_of
+from bandweave.raster.deriving.profiles import profile
 from bandweave.raster.grid import Window
-from bandweave.raster.profiles import profile
 
 ROWS = 256  # of the labels, that are described at a time
 MEMORY = 64 * 2**20  # bytes of the values of these rows, if a single row of the grid takes no more

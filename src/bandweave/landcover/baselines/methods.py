@@ -10,10 +10,11 @@ They are trained on the training pixels of a split. A row is an estimator on inp
     knn                the nearest of standardised values; how many, chosen so
 
     without an ending  bands
-    …_emp              extended morphological profiles (raster/profiles.py). In an inductive split
-                       what is hidden takes no part in the profiles of the training pixels; those of
-                       test pixels are of the whole image
-    …_gauss            bands, and Gaussian means (raster/gaussian.py), of which the same holds
+    …_emp              extended morphological profiles (raster/deriving/profiles.py). In an
+                       inductive split what is hidden takes no part in the profiles of the training
+                       pixels; those of test pixels are of the whole image
+    …_gauss            bands, and Gaussian means (raster/deriving/gaussian.py), of which the same
+                       holds
     …_all              bands, profiles and Gaussian means
 
 What is kept of a trained method is the table of its training pixels and the options that were

@@ -1,4 +1,4 @@
-"""Which sizes of disks morphological profiles are made with (raster/profiles.py)."""
+"""Which sizes of disks morphological profiles are made with (raster/deriving/profiles.py)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from bandweave.raster.derived import Derived
+from bandweave.raster.deriving.source import Derived
 from bandweave.raster.grid import METRES, Grid, Window
 from bandweave.raster.source import BandInfo, Source
 

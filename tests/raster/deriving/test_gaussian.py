@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bandweave.raster.gaussian import mean_of, reach_of
+from bandweave.raster.deriving.gaussian import mean_of, reach_of
 
 
 def test_a_constant_stays_up_to_the_edge_and_around_holes():

@@ -8,14 +8,14 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bandweave.errors import ConfigError
-from bandweave.raster import derived
-from bandweave.raster.derived import BandSubset, hide
+from bandweave.raster.deriving import source as derived
+from bandweave.raster.deriving.gaussian import GaussianSource
+from bandweave.raster.deriving.indices import INDICES, IndexSource, find_index_bands
+from bandweave.raster.deriving.profiles import STEPS, ProfileSource, opening, profile
+from bandweave.raster.deriving.slope import SlopeSource
+from bandweave.raster.deriving.source import BandSubset, hide
 from bandweave.raster.formats.arrays import ArraySource
-from bandweave.raster.gaussian import GaussianSource
 from bandweave.raster.grid import PIXELS, Grid, Window
-from bandweave.raster.indices import INDICES, IndexSource, find_index_bands
-from bandweave.raster.profiles import STEPS, ProfileSource, opening, profile
-from bandweave.raster.slope import SlopeSource
 from bandweave.raster.source import BandInfo
 
 RNG = np.random.default_rng(0)

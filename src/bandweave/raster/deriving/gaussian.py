@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bandweave.raster.derived import Derived
+from bandweave.raster.deriving.source import Derived
 from bandweave.raster.grid import Window
 from bandweave.raster.source import BandInfo, Source
 

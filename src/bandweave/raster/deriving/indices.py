@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandweave.errors import ConfigError
-from bandweave.raster.derived import BandSubset, Derived
+from bandweave.raster.deriving.source import BandSubset, Derived
 from bandweave.raster.grid import Window
 from bandweave.raster.source import BandInfo, Source
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bandweave.raster.derived import Derived
+from bandweave.raster.deriving.source import Derived
 from bandweave.raster.grid import Window
 from bandweave.raster.source import BandInfo, Source
 
