@@ -14,6 +14,7 @@ fields, as in Krähenbühl and Koltun 2011, without their colours.
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import softmax
 
 from bandweave.landcover.baselines.options import Smoothing
 
@@ -36,7 +37,7 @@ def smooth(
     logits  (K, H, W), of the known pixels (H, W)
     guide   (H, W)
     """
-    shares = _softmax(np.where(known, logits, 0))
+    shares = softmax(np.where(known, logits, 0), axis=0)
     shares = np.maximum(shares, FLOOR)
     around = _Around(known, radius)
     if kind == "guided":
@@ -47,7 +48,7 @@ def smooth(
     found = shares / shares.sum(axis=0)
     for _ in range(ROUNDS):
         logits = own + STRENGTH * np.stack([around.mean(each) for each in found])
-        found = _softmax(logits)
+        found = softmax(logits, axis=0)
     return np.where(known, np.log(np.maximum(found, 1e-30)), 0).astype(np.float32)
 
 
@@ -74,8 +75,3 @@ def _guide(
     level = around.mean(share)
     slope = (around.mean(guide * share) - mean * level) / (square - mean**2 + EDGE)
     return around.mean(slope) * guide + around.mean(level - slope * mean)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    odds = np.exp(logits - logits.max(axis=0))
-    return odds / odds.sum(axis=0)
