@@ -172,8 +172,24 @@ def fork_server() -> BaseContext:
     return multiprocessing.get_context("forkserver")
 
 
+@pytest.fixture(scope="session")
+def begin_in(fork_server: BaseContext) -> Callable[..., Begun]:
+    """begin_in(folder, "train", …): as `begin`, with its prints in a folder; it is not ended."""
+
+    def run(folder: Path, *words: object) -> Begun:
+        outputs = [str(folder / f"begun.{stream}") for stream in ("out", "err")]
+        given = {"ARGUMENTS": [str(word) for word in words], "OUTPUTS": outputs}
+        script = str(Path(__file__).with_name("begun.py"))
+        asked = (script, given, "__main__")
+        process = fork_server.Process(target=runpy.run_path, args=asked, daemon=False)
+        process.start()
+        return Begun(process)
+
+    return run
+
+
 @pytest.fixture
-def begin(fork_server: BaseContext, tmp_path: Path) -> Iterator[Callable[..., Begun]]:
+def begin(begin_in: Callable[..., Begun], tmp_path: Path) -> Iterator[Callable[..., Begun]]:
     """begin("train", …): the command in a process of its own; begin("use.py"): a script in one.
 
     What it prints goes to `begun.out` and `begun.err`, in the test's folder.
@@ -181,13 +197,7 @@ def begin(fork_server: BaseContext, tmp_path: Path) -> Iterator[Callable[..., Be
     begun: list[Begun] = []
 
     def run(*words: object) -> Begun:
-        outputs = [str(tmp_path / f"begun.{stream}") for stream in ("out", "err")]
-        given = {"ARGUMENTS": [str(word) for word in words], "OUTPUTS": outputs}
-        script = str(Path(__file__).with_name("begun.py"))
-        asked = (script, given, "__main__")
-        process = fork_server.Process(target=runpy.run_path, args=asked, daemon=False)
-        process.start()
-        begun.append(Begun(process))
+        begun.append(begin_in(tmp_path, *words))
         return begun[-1]
 
     yield run

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import runpy
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,18 +16,9 @@ import torch
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"
 
 
-def run_script(name: str, out: Path, *options: str) -> tuple[str, dict[str, Any]]:
-    """What a benchmark prints and writes."""
-    command = [sys.executable, str(FOLDER / name), "--out", str(out), "--threads", "1", *options]
-    environment = {name: value for name, value in os.environ.items() if name != "BANDWEAVE_SCAN"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(out.read_text())
-
-
 @pytest.fixture
 def run_here(timing, monkeypatch, capsys):
-    """As `run_script`, in this process."""
+    """run_here(name, out, …): what a benchmark prints and writes, run in this process."""
 
     def run(name: str, out: Path, *options: str) -> tuple[str, dict[str, Any]]:
         monkeypatch.setattr(sys, "argv", [name, "--out", str(out), "--threads", "1", *options])
@@ -48,9 +37,9 @@ def timing(monkeypatch):
     return lambda name: importlib.import_module(f"timing.{name}")
 
 
-def test_the_scan_against_its_peers(tmp_path):
+def test_the_scan_against_its_peers(run_here, tmp_path):
     sizes = "--batch 2 --channels 8 --tokens 16 --states 2 --rounds 2 --budget 0.1 --no-memory"
-    text, content = run_script("scan.py", tmp_path / "scan.json", *sizes.split())
+    text, content = run_here("scan.py", tmp_path / "scan.json", *sizes.split())
     (row,) = content["rows"]
     assert row["key"]["case"]["batch"] == 2
     assert row["forward"]["ours"]["ratio"] == 1

@@ -14,10 +14,10 @@ FEW = ("--size", "8", "--guard", "1", "--penalties", "10,100", "--gammas", "[1]"
 
 
 @pytest.fixture(scope="module")
-def svm(shell, scene_file, tmp_path_factory):
+def svm(forked, scene_file, tmp_path_factory):
     """A run of an SVM, and what its training printed."""
     run = tmp_path_factory.mktemp("classical") / "svm"
-    trained = shell("train", "--scene", scene_file, "--model", "svm", "--out", run, *FEW)
+    trained = forked("train", "--scene", scene_file, "--model", "svm", "--out", run, *FEW)
     assert trained.status == 0, trained.err
     return run, trained
 

@@ -25,13 +25,13 @@ def test_several_runs_are_mapped_and_scored(call, trained, run_copy, scene_file,
     assert not (run_copy / "scores.json").exists()
 
 
-def test_a_folder_that_holds_several(shell, call, trained, run_copy, scene_file, tmp_path):
+def test_a_folder_that_holds_several(forked, call, trained, run_copy, scene_file, tmp_path):
     out = tmp_path / "both"
     saved = call("ensemble", trained, run_copy, "--out", out, "--weights", "2,1", "--quiet")
     assert (saved.status, saved.err) == (0, "")
     assert f"bandweave map {out} {scene_file} map.tif" in saved.out
     assert {file.name for file in out.iterdir()} == {"config.yaml", "model.safetensors"}
-    mapped = shell("map", out, scene_file, out / "map.tif", "--confidence", "--quiet")
+    mapped = forked("map", out, scene_file, out / "map.tif", "--confidence", "--quiet")
     assert (mapped.status, mapped.err) == (0, "")
     assert call("score", out, scene_file, "--quiet").status == 0
     told = call("info", out)

@@ -23,10 +23,10 @@ def same(first, second):
     return set(first) == set(second) and all((first[n] == second[n]).all() for n in first)
 
 
-def test_a_run_through_the_shell(shell, scene_file, tmp_path):
+def test_a_run_in_processes_of_its_own(forked, scene_file, tmp_path):
     """Train, map and score in processes of their own; results on stdout, the rest on stderr."""
     run, image = tmp_path / "run", tmp_path / "map.tif"
-    trained = shell("train", "--scene", scene_file, "--out", run, *TINY)
+    trained = forked("train", "--scene", scene_file, "--out", run, *TINY)
     assert trained.status == 0, trained.err
     assert f"bandweave map {run} {scene_file} map.tif" in trained.out
     assert f"bandweave score {run} {scene_file}" in trained.out
@@ -35,7 +35,7 @@ def test_a_run_through_the_shell(shell, scene_file, tmp_path):
     assert {file.name for file in run.iterdir()} == {
         *("config.yaml", "model.safetensors", "last.ckpt", "history.csv")
     }
-    mapped = shell("map", run, scene_file, image, "--confidence", "--quiet")
+    mapped = forked("map", run, scene_file, image, "--confidence", "--quiet")
     assert mapped.status == 0, mapped.err
     assert mapped.out.split() == [str(image), str(tmp_path / "map_confidence.tif")]
     assert mapped.err == ""
