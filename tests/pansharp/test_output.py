@@ -234,19 +234,25 @@ def hole_of(pan: bool, ms: bool) -> np.ndarray:
     return hole
 
 
-@pytest.mark.parametrize("method", ["bicubic", "gsa", "mtf-glp-cbd", "mtf-glp-hpm"])
-@pytest.mark.parametrize("where", ["pan", "ms", "both"])
+HOLED_FILES = [  # data type of MS, how PAN says that it has a hole, how MS does
+    ("uint16", "nan", "mask"),
+    ("uint8", "nan", "mask"),
+    ("uint8", "nodata", "mask"),
+    ("uint16", "nan", "nodata"),
+    ("int16", "mask", "alpha"),
+    ("float32", "nan", "nan"),
+    ("float64", "nodata", "nodata"),
+    ("int32", "nan", "impossible"),
+]
+HOLED = ("pan", "ms", "both")
+
+
 @pytest.mark.parametrize(
-    ("dtype", "pan_how", "ms_how"),
-    [
-        ("uint16", "nan", "mask"),
-        ("uint8", "nan", "mask"),
-        ("uint8", "nodata", "mask"),
-        ("uint16", "nan", "nodata"),
-        ("int16", "mask", "alpha"),
-        ("float32", "nan", "nan"),
-        ("float64", "nodata", "nodata"),
-        ("int32", "nan", "impossible"),
+    ("dtype", "pan_how", "ms_how", "where", "method"),
+    [  # every method with all files, and each of both with a hole in every place
+        (*files, HOLED[(row + column) % 3], method)
+        for row, files in enumerate(HOLED_FILES)
+        for column, method in enumerate(("bicubic", "gsa", "mtf-glp-cbd", "mtf-glp-hpm"))
     ],
 )
 def test_a_hole_in_either_is_a_hole(scene, tmp_path, dtype, pan_how, ms_how, where, method):

@@ -4,8 +4,6 @@ import base64
 import csv
 import io
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -202,18 +200,17 @@ def test_a_given_stretch_is_kept():
 # The command -------------------------------------------------------------------------------------
 
 
-def test_the_command_scores_a_list_of_pairs(made, tmp_path):
+def test_the_command_scores_a_list_of_pairs(made, begin, tmp_path):
     folder = made.pan.parent
     (folder / "pairs.yaml").write_text(
         "pairs:\n- {pan: pan.tif, ms: ms.tif, name: one}\n- {pan: pan.tif, ms: [ms.tif]}\n"
     )
-    command = [sys.executable, "-m", "bandweave", "sharpen-score", "--pairs"]
-    command += [str(folder / "pairs.yaml"), "--methods", "bicubic,gsa", "--sensor", "quickbird"]
-    command += ["--register", "--reduced-only", "--out", str(tmp_path / "out"), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "mean of 2 pairs" in done.stdout
-    assert "Full resolution" not in done.stdout
+    words = ["sharpen-score", "--pairs", folder / "pairs.yaml", "--methods", "bicubic,gsa"]
+    words += ["--sensor", "quickbird", "--register", "--reduced-only", "--quiet"]
+    assert begin(*words, "--out", tmp_path / "out").wait(300) == 0
+    printed = (tmp_path / "begun.out").read_text()
+    assert "mean of 2 pairs" in printed
+    assert "Full resolution" not in printed
     assert (tmp_path / "out" / "report.html").exists()
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert {(r["method"], r["pair"]) for r in rows} == {
