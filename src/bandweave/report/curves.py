@@ -36,6 +36,7 @@ def draw(name: str, plot: Callable[[Axes], None], size: tuple[float, float] = (4
     size  size in inches
     """
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(
@@ -51,15 +52,15 @@ def draw(name: str, plot: Callable[[Axes], None], size: tuple[float, float] = (4
             "text.parse_math": False,
         }
     ):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=size, layout="constrained", facecolor="none")
+        axes = figure.add_subplot(facecolor="none")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=RULE, linewidth=0.6)
         axes.tick_params(length=0)
         plot(axes)
         file = io.StringIO()
         nothing: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+        FigureCanvasSVG(figure).print_svg(file, metadata=nothing)  # `savefig` would draw twice
     return _make_inline(file.getvalue(), re.sub(r"\W+", "-", name))
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from bandweave.report.words import format_count, percent
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 
 def render(package: str | Sequence[str], template: str, **values: Any) -> str:
@@ -30,6 +31,7 @@ def render(package: str | Sequence[str], template: str, **values: Any) -> str:
     )
 
 
+@cache
 def template_environment(*packages: str) -> Environment:
     """The environment that fills templates: it escapes texts, and refuses a name without a value.
 
@@ -50,3 +52,9 @@ def template_environment(*packages: str) -> Environment:
         name: macro for name, macro in vars(blocks).items() if not name.startswith("_")
     }
     return environment
+
+
+@cache
+def compile_text(text: str, *packages: str) -> Template:
+    """The template that a text is, in the environment of these packages; compiled once."""
+    return template_environment(*packages).from_string(text)

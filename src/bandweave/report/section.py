@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bandweave.report.page import template_environment
+from bandweave.report.page import compile_text
 
 Shown = TypeVar("Shown")
 
@@ -40,8 +40,7 @@ def fill_section(
     >>> fill_section("Sizes", "<p>{{ size | counted }} px & {{ word }}</p>", size=1200, word="<b>")
     Section(title='Sizes', html='<p>1,200 px & &lt;b&gt;</p>', style='')
     """
-    environment = template_environment(*packages)
-    html, css = (environment.from_string(text).render(values).strip() for text in (template, style))
+    html, css = (compile_text(text, *packages).render(values).strip() for text in (template, style))
     return Section(title, html, css)
 
 

@@ -7,6 +7,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,8 +218,13 @@ def training_facts(module: nn.Module, rows: Sequence[Row], seconds: float) -> di
 
 def setting_facts(*libraries: str) -> dict[str, Any]:
     """Where anything was made: the machine, and the versions of VERSIONS and other libraries."""
-    versions = {name: version(name) for name in (*VERSIONS, *libraries)}
+    versions = {name: _find_version(name) for name in (*VERSIONS, *libraries)}
     return {"machine": machine(), "versions": versions}
+
+
+@cache
+def _find_version(library: str) -> str:
+    return version(library)  # which reads a file
 
 
 def machine() -> dict[str, Any]:
