@@ -1,7 +1,8 @@
 """What a test begins in a process of its own: a command, or a script.
 
-Run by the fixture `begin`, which sets ARGUMENTS, what would follow `bandweave` or `python`, and
-OUTPUTS, the files of standard output and standard error.
+Run by the fixtures `begin` and `run_ranks`, which set ARGUMENTS, what would follow `bandweave` or
+`python`; OUTPUTS, the files of standard output and standard error; and VARIABLES, of the
+environment.
 """
 
 # ruff: noqa: F821
@@ -16,6 +17,7 @@ def run(words: list[str]) -> int:
     """Run a script or the command; returns the exit status."""
     if words[0].endswith(".py"):
         sys.path.insert(0, os.path.dirname(words[0]))
+        sys.argv = words
         runpy.run_path(words[0], run_name="__main__")
         return 0
     from bandweave.cli.main import main
@@ -29,6 +31,7 @@ if __name__ == "__main__":
     try:
         try:
             os.setsid()
+            os.environ |= VARIABLES
             for stream, file in enumerate(OUTPUTS, 1):
                 os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
             status = run(ARGUMENTS)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
@@ -187,9 +188,10 @@ def fork_server() -> BaseContext:
 def begin_in(fork_server: BaseContext) -> Callable[..., Begun]:
     """begin_in(folder, "train", …): as `begin`, with its prints in a folder; it is not ended."""
 
-    def run(folder: Path, *words: object) -> Begun:
+    def run(folder: Path, *words: object, **variables: str) -> Begun:
         outputs = [str(folder / f"begun.{stream}") for stream in ("out", "err")]
         given = {"ARGUMENTS": [str(word) for word in words], "OUTPUTS": outputs}
+        given |= {"VARIABLES": variables}
         script = str(Path(__file__).with_name("begun.py"))
         asked = (script, given, "__main__")
         process = fork_server.Process(target=runpy.run_path, args=asked, daemon=False)
@@ -216,6 +218,31 @@ def begin(begin_in: Callable[..., Begun], tmp_path: Path) -> Iterator[Callable[.
         if process.wait(0) is None:
             process.send(signal.SIGKILL)
             process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def run_ranks(
+    begin_in: Callable[..., Begun], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., None]:
+    """run_ranks("use.py", …): the script in two processes that train together, to their end."""
+
+    def run(*words: object) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        folders = [tmp_path_factory.mktemp("rank") for _ in range(2)]
+        begun = [
+            begin_in(folder, *words, **shared, NODE_RANK="0", LOCAL_RANK=str(rank))
+            for rank, folder in enumerate(folders)
+        ]
+        for process, folder in zip(begun, folders, strict=True):
+            status = process.wait(120)
+            if status is None:
+                process.send(signal.SIGKILL)
+            assert status == 0, (folder / "begun.err").read_text()[-3000:]
+
+    return run
 
 
 @pytest.fixture

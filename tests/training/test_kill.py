@@ -6,8 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,46 +19,26 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks and kills
 STEPS = 60
 
 
-def test_killed_at_random_moments(tmp_path):
-    command = [sys.executable, str(Path(__file__).with_name("toy.py")), "serve"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
+def test_killed_at_random_moments(begin, tmp_path):
+    def launch(out: Path, pause: float):
+        return begin(Path(__file__).with_name("toy.py"), "one", out, STEPS, pause)
 
-    def launch(out: Path, pause: float) -> int:
-        server.stdin.write(f"{out} {STEPS} {pause}\n")
-        server.stdin.flush()
-        return int(server.stdout.readline())
-
-    def ended() -> int:
-        return int(server.stdout.readline())
-
-    try:
-        launch(tmp_path / "whole", 0)
-        assert ended() == 0
-
-        rng, killed = random.Random(), 0
-        out = tmp_path / "killed"
-        out.mkdir()
-        for _ in range(8):
-            pid = launch(out, 0.003)
-            grown = rows(out) + rng.randint(0, 12)
-            waited = time.monotonic()
-            while rows(out) < min(grown, STEPS) and time.monotonic() - waited < 5:
-                time.sleep(0.001)
-            time.sleep(rng.random() * 0.01)
-            with contextlib.suppress(ProcessLookupError):  # it was faster
-                os.kill(pid, signal.SIGKILL)
-            killed += ended() == -signal.SIGKILL
-        assert killed >= 2
-        launch(out, 0)
-        assert ended() == 0
-    finally:
-        server.stdin.close()
-        server.wait(timeout=20)
+    assert launch(tmp_path / "whole", 0).wait(60) == 0
+    rng, killed = random.Random(), 0
+    out = tmp_path / "killed"
+    out.mkdir()
+    for _ in range(8):
+        process = launch(out, 0.003)
+        grown = rows(out) + rng.randint(0, 12)
+        waited = time.monotonic()
+        while rows(out) < min(grown, STEPS) and time.monotonic() - waited < 5:
+            time.sleep(0.001)
+        time.sleep(rng.random() * 0.01)
+        with contextlib.suppress(ProcessLookupError):  # it was faster
+            process.send(signal.SIGKILL)
+        killed += process.wait(20) == -signal.SIGKILL
+    assert killed >= 2
+    assert launch(out, 0).wait(60) == 0
 
     whole = torch.load(tmp_path / "whole" / "weights.pt", weights_only=True)
     again = torch.load(out / "weights.pt", weights_only=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,14 +14,9 @@ from bandweave.training.processes import is_main, repeatable, reseed, together
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(run_ranks, tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
-    command = [sys.executable, str(Path(__file__).with_name("toy.py")), "two", str(out)]
-    ours = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-    environment = {key: value for key, value in os.environ.items() if key not in ours}
-    environment["OMP_NUM_THREADS"] = "1"
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_ranks(Path(__file__).with_name("toy.py"), "two", out)
     return out
 
 

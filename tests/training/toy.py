@@ -1,17 +1,15 @@
 """A small module and its batches, and a command that trains it: to be killed, or in two processes.
 
-python toy.py serve        trains in a forked child for every line "OUT STEPS PAUSE" on stdin
-python toy.py two OUT      trains in two processes, once without and once with an interruption
+python toy.py one OUT STEPS PAUSE   trains, with a pause in seconds before every batch
+python toy.py two OUT               trains in two processes, without and with an interruption
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -80,27 +78,18 @@ def config(steps: int = 12, **options) -> TrainConfig:
     return TrainConfig(**{"steps": steps, "lr": 1e-2, "precision": "fp32", **options})
 
 
-def serve() -> None:
-    """Imports are paid once; torch computes in the children only, so that forking is safe."""
-    for name in ("lightning_fabric", "torch._dynamo"):  # what the first training imports
-        import_module(name)
-    for line in sys.stdin:
-        out, steps, pause = line.split()
-        child = os.fork()
-        if child == 0:
-            torch.set_num_threads(1)
+def one(out: Path, steps: int, pause: float) -> None:
+    """Train a module, or go on with it, and save its weights."""
+    torch.set_num_threads(1)
 
-            def slow(index: int, rank: int, world: int, pause: float = float(pause)) -> dict:
-                time.sleep(pause)
-                return batch_at(index, rank, world)
+    def slow(index: int, rank: int, world: int) -> dict:
+        time.sleep(pause)
+        return batch_at(index, rank, world)
 
-            options = config(int(steps), ema=0.9, checkpoint_every=3, validate_every=4)
-            module = toy()
-            fit(TrainTask(module, slow, options, score), out, Launch(resume=True, quiet=True))
-            torch.save(module.state_dict(), Path(out) / "weights.pt")
-            os._exit(0)
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    options = config(steps, ema=0.9, checkpoint_every=3, validate_every=4)
+    module = toy()
+    fit(TrainTask(module, slow, options, score), out, Launch(resume=True, quiet=True))
+    torch.save(module.state_dict(), out / "weights.pt")
 
 
 def score(module: nn.Module) -> float:
@@ -151,7 +140,7 @@ def two(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve()
+    if sys.argv[1] == "one":
+        one(Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
     else:
         two(Path(sys.argv[2]))
