@@ -178,7 +178,7 @@ class Begun:
 @pytest.fixture(scope="session")
 def fork_server() -> BaseContext:
     """Processes that are forked from one that has imported what takes seconds, and done nothing."""
-    used = ["lightning_fabric", "torch._dynamo", "sklearn.neighbors"]
+    used = ["lightning_fabric", "torch._dynamo", "sklearn.neighbors", "numba", "jsonargparse"]
     used += [f"bandweave.{task}.comparison.cell" for task in ("landcover", "pansharp")]
     multiprocessing.set_forkserver_preload(used)
     return multiprocessing.get_context("forkserver")
