@@ -38,7 +38,7 @@ def timing(monkeypatch):
 
 
 def test_the_scan_against_its_peers(run_here, tmp_path):
-    sizes = "--batch 2 --channels 8 --tokens 16 --states 2 --rounds 2 --budget 0.1 --no-memory"
+    sizes = "--batch 2 --channels 8 --tokens 16 --states 2 --rounds 2 --budget 0.02 --no-memory"
     text, content = run_here("scan.py", tmp_path / "scan.json", *sizes.split())
     (row,) = content["rows"]
     assert row["key"]["case"]["batch"] == 2
