@@ -37,3 +37,11 @@ def check_input_file(path: str | os.PathLike[str]) -> Path:
         if is_kind(mode):
             raise FileError(f"{name} cannot be read: it is {what}")
     return Path(name)
+
+
+def split_key(path: str | os.PathLike[str]) -> tuple[str | os.PathLike[str], str | None]:
+    """FILE and KEY of 'FILE:KEY' where that is no file and FILE is one."""
+    name, colon, inner = os.fspath(path).rpartition(":")
+    if colon and inner and not os.path.exists(path) and os.path.isfile(name):
+        return name, inner
+    return path, None

@@ -46,6 +46,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="also write their entropy, from 0 (one class is certain) to 1 (all are alike)",
     )
     add(
+        "--within",
+        metavar="PATH",
+        help="map what lies in these polygons alone, and crop the map to them; FILE:LAYER where a "
+        "file has several layers",
+    )
+    add(
+        "--minimum",
+        type=int,
+        metavar="PX",
+        help="merge patches of a class with fewer pixels into their largest neighbour",
+    )
+    add(
+        "--polygons",
+        metavar="PATH",
+        help="also write the map's patches as polygons, a .gpkg with class and area of each",
+    )
+    add(
         "--match-bands",
         action="store_true",
         help="take the scene's bands of the nearest wavelength where they are not the run's",
@@ -78,6 +95,9 @@ def run(args: argparse.Namespace) -> int:
         confidence=args.confidence,
         probabilities=args.probabilities,
         uncertainty=args.uncertainty,
+        within=args.within,
+        minimum=args.minimum,
+        polygons=args.polygons,
         match_bands=args.match_bands,
         overlap=args.overlap,
         batch=args.batch,

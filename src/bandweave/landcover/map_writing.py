@@ -18,12 +18,16 @@ import numpy as np
 
 from bandweave.data.scene import ClassInfo, Part, Scene
 from bandweave.errors import FileError, OutputError
+from bandweave.landcover.areas.outlines import write_outlines
+from bandweave.landcover.areas.patches import merge_small_patches
+from bandweave.raster.writing.geopackage import GeoPackageWriter
 from bandweave.raster.writing.outputs import OutputSet, cannot_write
 from bandweave.raster.writing.raster import MapWriter, Overviews, RasterForm
 from bandweave.raster.writing.style import build_vrt, write_styles
 from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
+    from bandweave.landcover.areas.within import Extent
     from bandweave.landcover.predict.net import Predictor, Strip
     from bandweave.landcover.run import Run
 
@@ -36,47 +40,68 @@ def write_map(
     predictor: Predictor,
     places: Mapping[str, Path],
     *,
+    extents: Sequence[Extent | None] = (),
+    minimum: int | None = None,
+    polygons: Path | None = None,
     overviews: Overviews,
     overwrite: bool,
     quiet: bool,
 ) -> list[Path]:
     """Map every part into the rasters that are asked for, and return what was written.
 
-    places  the file, or the folder of a scene of many parts, of each kind of raster
+    places    the file, or the folder of a scene of many parts, of each kind of raster
+    extents   where each part is mapped, and None for one that is not; without any, all is mapped
+    minimum   px: smaller patches of the map are merged into their neighbours
+    polygons  a GeoPackage of the map's patches
     """
-    names = name_files(scene)
+    many, within = len(scene.parts) > 1, bool(extents)
+    names, all_parts = name_files(scene), scene.parts
+    if within:
+        names = [name for name, extent in zip(names, extents, strict=True) if extent]
+        scene = replace(scene, parts=tuple(compress(all_parts, extents)))
+    extents = [extent for extent in extents if extent] or [None] * len(scene.parts)
     files = {
         kind: [path / name if name else path for name in names] for kind, path in places.items()
     }
     pixels = [part.grid.height * part.grid.width * run.output_ratio**2 for part in scene.parts]
     mapped = 0
     with (
-        _make_folders(places if len(scene.parts) > 1 else {}),
+        _make_folders(places if many else {}),
         OutputSet(overwrite=overwrite, inputs=[*scene.files, *run.files]) as outputs,
     ):
         for path in [path for paths in files.values() for path in paths]:
             outputs.check(path)
+        if polygons is not None:
+            outputs.check(polygons)
         with Progress(f"mapping {scene.name}, px", sum(pixels), quiet=quiet) as progress:
             for index, part in enumerate(scene.parts):
                 targets = {kind: paths[index] for kind, paths in files.items()}
-                writers = _PartWriters(part, targets, run, overviews, outputs)
-                for strip in predictor.strips(part):
+                extent = extents[index]
+                writers = _PartWriters(part, targets, run, overviews, outputs, extent)
+                for strip in predictor.strips(part, None if extent is None else extent.inside):
                     progress.advance(count=strip.valid.size)
-                    writers.write(strip)
-                writers.finish()
+                    kept = strip if extent is None else extent.cut(strip)
+                    if kept is not None:
+                        writers.write(kept)
+                writers.finish(minimum)
                 mapped += writers.mapped
                 if not writers.mapped:
                     log.warning(
-                        "part '%s' has no data in layer '%s': its map is all nodata",
+                        "part '%s' has no data in layer '%s'%s: its map is all nodata",
                         part.name,
                         scene.reference,
+                        " within the polygons" if within else "",
                     )
         if not mapped:
             raise FileError(
-                f"layer '{scene.reference}' of scene '{scene.name}' has no valid pixel, so there "
-                f"is nothing to map; check the nodata value of its files"
+                f"layer '{scene.reference}' of scene '{scene.name}' has no valid pixel"
+                f"{' within the polygons' if within else ''}, so there is nothing to map; check "
+                f"the nodata value of its files"
             )
-        if len(scene.parts) > 1:
+        if polygons is not None:
+            written = _write_polygons(polygons, files, scene.parts, run.classes, outputs, many)
+            log.info("%s polygons in %s", f"{written:,}", polygons)
+        if many:
             placed = _find_placed(scene)
             for kind, folder in places.items():
                 tiles = list(compress(files[kind], placed))
@@ -86,7 +111,33 @@ def write_map(
                 )
         for path in files["map"]:
             write_styles(path, run.classes, outputs)
-    return [path for paths in files.values() for path in paths]
+    return [
+        *(path for paths in files.values() for path in paths),
+        *([polygons] if polygons else []),
+    ]
+
+
+def _write_polygons(
+    target: Path,
+    files: Mapping[str, Sequence[Path]],
+    parts: Sequence[Part],
+    classes: Sequence[ClassInfo],
+    outputs: OutputSet,
+    many: bool,
+) -> int:
+    """Write the patches of finished maps into one file, and return how many."""
+    writer, written = GeoPackageWriter(target, outputs), 0
+    for index, part in enumerate(parts):
+        found = {kind: outputs.unfinished(paths[index]) for kind, paths in files.items()}
+        assert found["map"] is not None
+        written += write_outlines(
+            writer,
+            found["map"],
+            classes,
+            confidence=found.get("confidence"),
+            part=part.name if many else None,
+        )
+    return written
 
 
 def name_files(scene: Scene) -> list[str]:
@@ -131,14 +182,21 @@ class _PartWriters:
         run: Run,
         overviews: Overviews,
         outputs: OutputSet,
+        extent: Extent | None,
     ) -> None:
+        grid = part.grid.finer(run.output_ratio)
         forms = _make_forms(run.classes, overviews)
         self.nodata = int(forms["map"].nodata or 0)
         self.codes = np.array([one.code for one in run.classes], forms["map"].dtype)
         self.temperature = run.temperature
         self.mapped = 0  # pixels
         self.writers = {
-            kind: MapWriter(path, part.grid.finer(run.output_ratio), forms[kind], outputs=outputs)
+            kind: MapWriter(
+                path,
+                grid if extent is None else grid.crop(extent.window),
+                forms[kind],
+                outputs=outputs,
+            )
             for kind, path in targets.items()
         }
 
@@ -165,8 +223,11 @@ class _PartWriters:
             entropy = -(odds * np.log(np.where(odds > 0, odds, 1))).sum(axis=0)
             self.writers["uncertainty"].write(strip.window, entropy / np.log(max(len(odds), 2)))
 
-    def finish(self) -> None:
-        """Complete the rasters and close them."""
+    def finish(self, minimum: int | None) -> None:
+        """Complete the rasters and close them; patches of less than `minimum` px are merged."""
+        if minimum is not None:
+            writer = self.writers["map"]
+            merge_small_patches(writer.map_values()[0], self.nodata, minimum, writer.scratch)
         for writer in self.writers.values():
             writer.finish()
 

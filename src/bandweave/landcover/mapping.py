@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Literal
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import Scene
 from bandweave.errors import ConfigError, OutputError
+from bandweave.landcover.areas.patches import check_minimum
+from bandweave.landcover.areas.within import find_extents
 from bandweave.landcover.ensemble import open_run
 from bandweave.landcover.map_writing import write_map
 from bandweave.landcover.run import Run
+from bandweave.raster.writing.geopackage import check_geopackage
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +39,9 @@ def map_scene(
     confidence: PathLike | bool | None = None,
     probabilities: PathLike | bool | None = None,
     uncertainty: PathLike | bool | None = None,
+    within: PathLike | None = None,
+    minimum: int | None = None,
+    polygons: PathLike | None = None,
     match_bands: bool = False,
     overlap: int | None = None,
     batch: int | None = None,
@@ -64,6 +70,13 @@ def map_scene(
     probabilities  likewise all class probabilities, one band a class
     uncertainty    likewise the entropy of the class probabilities over its largest: 0 where one
                    class is certain, 1 where all are alike
+    within         map what lies in the polygons of this vector file alone (FILE:LAYER where it has
+                   several layers): pixels whose centre is inside. The map is cropped to them, on
+                   the pixels that a map of the whole scene has; parts outside get no map
+    minimum        px: a patch of fewer pixels of one class, connected along sides, is merged into
+                   its largest neighbour; confidence and the others stay those of each pixel
+    polygons       also write the patches as polygons, a GeoPackage with code, class, pixels and
+                   hectares of each, and with `confidence` its mean
     match_bands    take the scene's bands of the nearest wavelength where they are not the run's
     overlap        px of the grid that neighbouring windows share; None for half a window
     batch          windows, or patches around pixels, that go through the model together; None for
@@ -76,14 +89,19 @@ def map_scene(
     quiet          no progress
 
     A part without any data gives a map of nodata and a warning. Raises FileError where no part has
-    any, SceneMismatch where the scene is not of the run's kind, OutputError where a file cannot be
+    any, GridMismatch for `within` that does not touch the scene, or a scene without a place,
+    SceneMismatch where the scene is not of the run's kind, OutputError where a file cannot be
     written; then nothing is left behind, and what stood there stays.
     """
     if overviews not in ("nearest", "mode"):
         raise ConfigError(f"overviews '{overviews}' are neither 'nearest' nor 'mode'")
     asked = {"confidence": confidence, "probabilities": probabilities, "uncertainty": uncertainty}
     places = choose_places(scene, Path(out), asked)
+    check_minimum(minimum)
+    if polygons is not None:
+        check_geopackage(polygons)
     run = open_run(run)
+    extents = [] if within is None else find_extents(scene, within, run.output_ratio)
     run.use_device(device)
     predictor = run.predictor(
         scene.reference, precision=precision, overlap=overlap, tta=tta, batch=batch
@@ -93,7 +111,16 @@ def map_scene(
     if len(places) > 1 and not run.gives_probabilities:
         log.warning("the run gives each pixel a class and no probability: it has all of it, 1")
     return write_map(
-        run, scene, predictor, places, overviews=overviews, overwrite=overwrite, quiet=quiet
+        run,
+        scene,
+        predictor,
+        places,
+        extents=extents,
+        minimum=minimum,
+        polygons=None if polygons is None else Path(polygons),
+        overviews=overviews,
+        overwrite=overwrite,
+        quiet=quiet,
     )
 
 

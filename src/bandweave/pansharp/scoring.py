@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bandweave.errors import ConfigError, FileError
+from bandweave.local_files import split_key
 from bandweave.output_files import check_output
 from bandweave.pansharp.classical.methods import CLASSICAL, find_method
 from bandweave.pansharp.options import PairOptions
-from bandweave.pansharp.pair.files import Files, pair_files, split_key
+from bandweave.pansharp.pair.files import Files, pair_files
 from bandweave.pansharp.pair.open import open_pair
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.scores.block_quality import BLOCK

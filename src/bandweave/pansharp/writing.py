@@ -13,8 +13,8 @@ from importlib.metadata import version
 import numpy as np
 
 from bandweave.errors import ConfigError, FileError
+from bandweave.local_files import split_key
 from bandweave.pansharp.options import SharpenOptions
-from bandweave.pansharp.pair.files import split_key
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.window import PairWindow
 from bandweave.pansharp.sensors import Sensor, counted_names

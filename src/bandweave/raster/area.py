@@ -67,6 +67,14 @@ class GroundArea:
         twice = np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))
         return abs(float(twice)) / 2 / 1e4
 
+    def spread(self, window: Window) -> np.ndarray:
+        """The hectares of each pixel of a window (h, w) float64."""
+        spread = np.empty((window.height, window.width))
+        for block in window.divide(self._block):
+            pixels = block.height * block.width
+            spread[block.slices((window.row, window.col))] = self.hectares(block) / pixels
+        return spread
+
     def sum_by_class(self, codes: np.ndarray, origin: Window, classes: int) -> np.ndarray:
         """Sum the hectares of each class index (K,) float64 in a window `origin` of the grid.
 

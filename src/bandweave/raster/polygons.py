@@ -21,7 +21,7 @@ from rasterio.crs import CRS
 from rasterio.enums import MergeAlg
 from rasterio.warp import transform as warp_points
 
-from bandweave.errors import ConfigError, GridMismatch, LabelError
+from bandweave.errors import ConfigError, FileError, GridMismatch, LabelError
 from bandweave.raster.grid import Grid
 from bandweave.raster.reader import VectorReader
 from bandweave.raster.readers import recognise
@@ -30,6 +30,7 @@ from bandweave.raster.vectors import pick_usable_parts, read_table
 Overlap = Literal["smallest", "largest", "first", "last", "ignore"]
 OVERLAPS = ("smallest", "largest", "first", "last", "ignore")
 Code = str | int
+_STEP, _STEP_DEGREES = 1000.0, 0.01  # of an edge that is bent by less than 2 cm
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2}|,0{4,})?")  # 1,000 may be a thousand
 
 
@@ -159,12 +160,44 @@ def read_polygons(
         )
     if pieces:
         notes.append(f"{pieces} lines, or points beside polygons, in collections left out")
-    polygons = np.array(shapes, dtype=object)
-    broken = ~shapely.is_valid(polygons)
-    polygons[broken] = shapely.buffer(shapely.make_valid(polygons[broken]), 0)  # drops loose lines
+    polygons = _mend(np.array(shapes, dtype=object))
     return Polygons(
         polygons, tuple(codes), np.array(origins, int), tuple(systems), counts, tuple(notes)
     )
+
+
+def read_areas(path: str | os.PathLike[str], layer: str | None = None) -> Polygons:
+    """Read the polygons of a vector file, whatever they are; codes are numbers of features, from 0.
+
+    layer  of a file with several
+
+    Features that are no polygons are left out and counted. Raises FileError for what is no vector
+    file, and for one without a polygon.
+    """
+    vector = recognise(path, VectorReader).read(Path(path), layer)
+    pairs = [(number, pick_usable_parts(shape)[0]) for number, shape in enumerate(vector.shapes)]
+    pairs = [(number, shape) for number, shape in pairs if shape and "Polygon" in shape.geom_type]
+    if not pairs:
+        raise FileError(
+            f"{path} has no polygon among its {len(vector.shapes)} features; give a file "
+            f"with polygons"
+        )
+    codes, shapes = zip(*pairs, strict=True)
+    return Polygons(
+        _mend(np.array(shapes, dtype=object)),
+        codes,
+        np.zeros(len(codes), int),
+        (vector.crs,),
+        {"read": len(vector.shapes), "unusable": len(vector.shapes) - len(codes)},
+        (vector.note,) if vector.note else (),
+    )
+
+
+def _mend(shapes: np.ndarray) -> np.ndarray:
+    """Make polygons valid; loose lines that this leaves are dropped."""
+    broken = ~shapely.is_valid(shapes)
+    shapes[broken] = shapely.buffer(shapely.make_valid(shapes[broken]), 0)
+    return shapes
 
 
 def burn(
@@ -192,7 +225,7 @@ def burn(
             f"polygons need a place and the grid ({grid}) has no transform; "
             "use a raster of labels, or a reference layer with a transform"
         )
-    shapes = _reproject(polygons, grid)
+    shapes = bring_to_grid(polygons, grid)
     bounds = shapely.box(*grid.bounds)
     near = np.flatnonzero(shapely.intersects(shapes, bounds))
     area = shapely.area(shapes[near])
@@ -234,7 +267,13 @@ def burn(
     )
 
 
-def _reproject(polygons: Polygons, grid: Grid) -> np.ndarray:
+def bring_to_grid(polygons: Polygons, grid: Grid) -> np.ndarray:
+    """Bring polygons to the CRS of a grid; what has no CRS is taken to be in it.
+
+    Long edges get vertices between, as a straight line is none in another projection.
+
+    Raises GridMismatch where they cannot be brought there.
+    """
     shapes = polygons.shapes.copy()
     for number, crs in enumerate(polygons.crs):
         if crs is None or crs == grid.crs:
@@ -252,6 +291,10 @@ def _reproject(polygons: Polygons, grid: Grid) -> np.ndarray:
             x, y = warp_points(crs, grid.crs, points[:, 0], points[:, 1])
             return np.column_stack([x, y])
 
+        if not (crs.is_geographic and grid.crs.is_geographic):
+            shapes[mine] = shapely.segmentize(
+                shapes[mine], _STEP_DEGREES if crs.is_geographic else _STEP
+            )
         try:
             shapes[mine] = shapely.transform(shapes[mine], move)
         except (CPLE_BaseError, shapely.errors.GEOSException) as error:

@@ -38,14 +38,18 @@ class MethodPredictor:
         """
         inputs, margin = self.fitted.inputs, self.fitted.smoothing_reach
         described = inputs.describe(part)
-        near = None if only is None else distance(only) <= margin
         for place in inputs.places(part, swath):
+            window = place.finer(inputs.ratio)
+            if only is not None and not only[window.slices()].any():
+                nothing = np.zeros((window.height, window.width), bool)
+                yield Strip(window, np.zeros((self.classes, *nothing.shape), np.float32), nothing)
+                continue
             wider, own = widen(part, place, -(-margin // inputs.ratio), inputs.ratio)
             known = self._known(part, wider)
-            if near is not None:
-                known = known & near[wider.finer(inputs.ratio).slices()]
+            if only is not None:
+                known = known & _near(only, wider.finer(inputs.ratio), margin)
             logits = self._decide(described(wider), known)[:, *own]
-            window, valid = place.finer(inputs.ratio), known[own]
+            valid = known[own]
             if only is not None:
                 valid = valid & only[window.slices()]
             yield Strip(window, np.where(valid, logits, 0), valid)
@@ -63,3 +67,10 @@ class MethodPredictor:
         if kind == "none" or not known.any():
             return logits
         return smooth(kind, logits, fitted.guide(values), known, fitted.radius)
+
+
+def _near(only: np.ndarray, place: Window, margin: int) -> np.ndarray:
+    """Pixels of a place (h, w) that lie at most `margin` px from one of `only` (H, W)."""
+    around = place.grow(margin).clip(*only.shape)
+    assert around is not None
+    return (distance(only[around.slices()]) <= margin)[place.slices((around.row, around.col))]

@@ -78,16 +78,20 @@ class PixelPredictor:
                 for top in range(0, height, rows):
                     below = min(top + rows, height)
                     ground = Window(top - before, first - before, below - top + window - 1, span)
-                    answer = _SlabAnswer(net, part, net.slab(part, ground), self.batch)
+                    some = wanted is None or wanted[top:below, first:end].any()
+                    answer = _SlabAnswer(net, part, ground, self.batch) if some else None
                     lines = max(BATCHES * self.batch // (end - first), 1)
                     for row in range(top, below, lines):
                         place = Window(row, first, min(lines, below - row), end - first)
-                        seen, fine = _seen(answer.slab, place, 1), _seen(answer.slab, place, ratio)
-                        if only is not None and wanted is not None:
-                            seen &= wanted[place.slices()]
-                            fine &= only[place.finer(ratio).slices()]
                         last = row + place.height == height
-                        strip = finer.add(answer(place, seen), seen, fine, last)
+                        if answer is None:
+                            strip = finer.add(*_nothing(place, net.classes, ratio), last)
+                        else:
+                            seen, fine = (_seen(answer.slab, place, each) for each in (1, ratio))
+                            if only is not None and wanted is not None:
+                                seen &= wanted[place.slices()]
+                                fine &= only[place.finer(ratio).slices()]
+                            strip = finer.add(answer(place, seen), seen, fine, last)
                         if strip is not None:
                             yield strip
 
@@ -95,8 +99,9 @@ class PixelPredictor:
 class _SlabAnswer:
     """Logits of the pixels of a slab; what the model makes of single pixels is made once."""
 
-    def __init__(self, net: Net, part: Part, slab: Slab, batch: int) -> None:
-        self.net, self.part, self.slab, self.batch = net, part, slab, batch
+    def __init__(self, net: Net, part: Part, ground: Window, batch: int) -> None:
+        self.net, self.part, self.batch = net, part, batch
+        self.slab = slab = net.slab(part, ground)
         self.pixels: Tensor | None = None  # (h, w, F)
         if not net.tta and slab.data.any():
             layers = {
@@ -167,6 +172,16 @@ class _Finer:
         keep = end - self.above
         self.kept = [logits[:, keep:]], [seen[keep:]], [rest]
         return Strip(done.finer(ratio), np.where(valid, found, np.float32(0)), valid)
+
+
+def _nothing(place: Window, classes: int, ratio: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, seen and fine of a place where no pixel is asked for."""
+    finer = place.finer(ratio)
+    return (
+        np.zeros((classes, place.height, place.width), np.float32),
+        np.zeros((place.height, place.width), bool),
+        np.zeros((finer.height, finer.width), bool),
+    )
 
 
 def _times(part: slice, ratio: int) -> slice:

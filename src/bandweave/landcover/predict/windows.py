@@ -12,7 +12,7 @@ slab, unless a single window takes more. The windows across the border of two sw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -76,19 +76,18 @@ class WindowPredictor:
             for left, right in swaths(part, swath or self.swath(part)):
                 accumulator = Accumulator(classes, size, (right - left) * ratio)
                 starts = [col for col in columns if col < right and col + window > left]
-                span = starts[-1] + window - starts[0]
-                height = max(memory // _row_bytes(part, net.layers, span), window)
+                asked = {row: _asked(only, row, starts, window, ratio) for row in rows}
+                first, end, last = _bounds(asked, window)
+                height = max(memory // _row_bytes(part, net.layers, end - first), window)
                 slab: Slab | None = None
                 for row, below in zip(rows, [*rows[1:], part.grid.height], strict=True):
-                    asked = _asked(only, row * ratio, [col * ratio for col in starts], size)
-                    if any(asked):
+                    if asked[row]:
                         if slab is None or not slab.holds(row, window):
                             slab = None  # the memory is for the next one
-                            lines = min(height, rows[-1] + window - row)
-                            slab = net.slab(part, Window(row, starts[0], lines, span))
-                        accumulator.mark(slab.valid(row, window, ratio), (starts[0] - left) * ratio)
-                        cols = [col for col, wanted in zip(starts, asked, strict=True) if wanted]
-                        for col, answer in self._answers(part, slab, row, cols):
+                            lines = min(height, last - row)
+                            slab = net.slab(part, Window(row, first, lines, end - first))
+                        accumulator.mark(slab.valid(row, window, ratio), (first - left) * ratio)
+                        for col, answer in self._answers(part, slab, row, asked[row]):
                             accumulator.add(answer, (col - left) * ratio)
                     done = Window(row, left, below - row, right - left).finer(ratio)
                     yield Strip(done, *accumulator.take(done.height))
@@ -106,11 +105,29 @@ class WindowPredictor:
             yield from zip(some, logits, strict=True)
 
 
-def _asked(only: np.ndarray | None, row: int, cols: list[int], size: int) -> list[bool]:
-    """Which windows of a row hold a pixel that is asked for; px of the output grid."""
+def _asked(
+    only: np.ndarray | None, row: int, cols: list[int], window: int, ratio: int
+) -> list[int]:
+    """The first columns of those windows of a row that hold a pixel that is asked for."""
     if only is None:
-        return [True] * len(cols)
-    return [bool(only[row : row + size, col : col + size].any()) for col in cols]
+        return cols
+    rows = only[row * ratio : (row + window) * ratio]
+    if not rows.any():
+        return []
+    return [col for col in cols if rows[:, col * ratio : (col + window) * ratio].any()]
+
+
+def _bounds(asked: Mapping[int, list[int]], window: int) -> tuple[int, int, int]:
+    """Of the windows that run, by their rows: the first column, and column and row behind the last.
+
+    >>> _bounds({0: [], 4: [4, 8], 8: [8]}, 8)
+    (4, 16, 16)
+    """
+    running = {row: cols for row, cols in asked.items() if cols}
+    if not running:
+        return 0, window, window
+    first, end = (pick(pick(cols) for cols in running.values()) for pick in (min, max))
+    return first, end + window, max(running) + window
 
 
 def _starts(length: int, window: int, overlap: int, step: int) -> list[int]:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 from bandweave.errors import ConfigError
+from bandweave.local_files import split_key
 from bandweave.pansharp.comparison.plan import Plan
 from bandweave.pansharp.config import PairFiles
-from bandweave.pansharp.pair.files import split_key
 from bandweave.pansharp.pair.pair import Pair
 
 

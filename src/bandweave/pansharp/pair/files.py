@@ -33,14 +33,6 @@ def list_ms_files(ms: PathLike | Sequence[PathLike]) -> list[PathLike]:
     return [ms] if isinstance(ms, str | os.PathLike) else list(ms)
 
 
-def split_key(path: PathLike) -> tuple[PathLike, str | None]:
-    """FILE and KEY of 'FILE:KEY' where that is no file and FILE is one."""
-    name, colon, inner = os.fspath(path).rpartition(":")
-    if colon and inner and not os.path.exists(path) and os.path.isfile(name):
-        return name, inner
-    return path, None
-
-
 def listed_pairs(path: PathLike) -> dict[str, Any]:
     """The pairs to train on that a file lists, and those to validate on; paths from its folder.
 

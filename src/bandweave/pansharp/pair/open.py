@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bandweave.errors import ConfigError, FileError
+from bandweave.local_files import split_key
 from bandweave.pansharp.options import PairOptions
-from bandweave.pansharp.pair.files import list_ms_files, split_key
+from bandweave.pansharp.pair.files import list_ms_files
 from bandweave.pansharp.pair.nesting import Nesting
 from bandweave.pansharp.pair.pair import Pair
 from bandweave.pansharp.pair.placement import place_images

@@ -174,6 +174,17 @@ class MapWriter:
         except _FAILURES as error:
             raise cannot_write(self.target, error) from error
 
+    def map_values(self) -> np.ndarray:
+        """All that was written, (bands, H, W), mapped from the disk: what is changed is written."""
+        assert self._file is not None
+        shape = (self.bands, self.grid.height, self.grid.width)
+        return np.memmap(self._raw, self.dtype, "r+", shape=shape)
+
+    @property
+    def scratch(self) -> Path:
+        """A file that may be made beside the unfinished one, and is removed with it."""
+        return self._raw.with_name(self._raw.name + ".scratch")
+
     def _write_mask(self, window: Window, valid: np.ndarray) -> None:
         """The mask begins with the first hole: 255 everywhere but in holes."""
         if valid.all():
