@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bandweave.data.scenefile.open import open_scene
     from bandweave.data.simulation.scene import simulated_scene
     from bandweave.data.splits.splitting import split
+    from bandweave.landcover.areas.parcels import classify_parcels
     from bandweave.landcover.comparison.comparing import compare
     from bandweave.landcover.ensemble import join_runs
     from bandweave.landcover.mapping import map_scene
@@ -34,6 +35,7 @@ _HOME = {
     "Run": "bandweave.landcover.run",
     "SharpenRun": "bandweave.pansharp.run",
     "benchmark_scene": "bandweave.data.benchmarks.scenes",
+    "classify_parcels": "bandweave.landcover.areas.parcels",
     "compare": "bandweave.landcover.comparison.comparing",
     "compare_sharpeners": "bandweave.pansharp.comparison.comparing",
     "join_runs": "bandweave.landcover.ensemble",
@@ -54,6 +56,7 @@ __all__ = [
     "Run",
     "SharpenRun",
     "benchmark_scene",
+    "classify_parcels",
     "compare",
     "compare_sharpeners",
     "join_runs",

@@ -56,3 +56,18 @@ def test_a_map_of_an_area(shell, call, trained, scene_file, aoi, tmp_path):
 def test_what_cannot_be_is_one_line(refused, trained, scene_file, tmp_path, words, said):
     assert said in refused("map", trained, scene_file, tmp_path / "map.tif", *words)
     assert not list(tmp_path.iterdir())
+
+
+def test_parcels(call, trained, scene_file, aoi, tmp_path):
+    image, out = tmp_path / "map.tif", tmp_path / "parcels.gpkg"
+    assert call("map", trained, scene_file, image, "--confidence", "--quiet").status == 0
+    found = call("parcels", image, aoi, out)
+    assert found.status == 0, found.err
+    assert found.out == f"{out}\n1 parcels: 1 with a class\n"
+    meta, _, _, values = pyogrio.raw.read(out)
+    assert list(meta["fields"])[-5:] == [
+        "map_code", "map_class", "map_share", "map_confidence", "map_pixels",
+    ]  # fmt: skip
+    assert 0 < values[-2][0] <= 1
+    assert call("parcels", image, aoi, out).status == 2
+    assert call("parcels", image, "none.gpkg", tmp_path / "a.gpkg").status == 2

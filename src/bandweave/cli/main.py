@@ -32,6 +32,7 @@ COMMANDS = {
     "compare": "compare models on scenes, splits and seeds, in tables that hold up",
     "audit": "what shortcuts of a protocol are worth; what published scores hide",
     "report": "write one page on a run: protocol, scores, images, curves",
+    "parcels": "write parcels with their class and confidence on a map",
     "sample": "draw places in each class of a map, to label for its areas",
     "sharpen": "sharpen a multispectral file by a panchromatic one",
     "sharpen-train": "train a model to sharpen, on pairs of files",

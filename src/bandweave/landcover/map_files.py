@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from rasterio._err import CPLE_BaseError
@@ -17,6 +19,8 @@ from bandweave.errors import FileError, SceneMismatch
 from bandweave.landcover.report.reduced import find_step
 from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.grid import Grid
+
+log = logging.getLogger(__name__)
 
 ROWS = 512  # of a map, read at once
 
@@ -32,8 +36,35 @@ def check_map(path: str | os.PathLike[str], grid: Grid) -> None:
             there = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
             raise SceneMismatch(
                 f"{path} is {there} from {there.xy(0, 0)}, a map of this scene by this run is "
-                f"{grid} from {grid.xy(0, 0)}; map the scene again"
+                f"{grid} from {grid.xy(0, 0)}; map the scene again, and all of it"
             )
+
+
+def name_confidence(path: Path) -> Path:
+    """Name the confidence that is written beside a map: of a mosaic in a folder, the mosaic's.
+
+    >>> print(name_confidence(Path("map.tif")))
+    map_confidence.tif
+    """
+    if path.suffix == ".vrt":
+        return path.with_name("confidence") / path.name.replace("map", "confidence", 1)
+    return path.with_name(f"{path.stem}_confidence{path.suffix}")
+
+
+def is_older(confidence: Path, map_: Path) -> bool:
+    """Whether it was written before the map it should belong to; seconds apart are a copy's."""
+    return confidence.stat().st_mtime < map_.stat().st_mtime - 5
+
+
+def find_confidence(path: Path) -> Path | None:
+    """Find the confidence beside a map; one that is older is of another map, and warned of."""
+    beside = name_confidence(path)
+    if not beside.exists():
+        return None
+    if path.exists() and is_older(beside, path):
+        log.warning("%s is older than the map, so it is of another one and left out", beside)
+        return None
+    return beside
 
 
 def read_map(path: str | os.PathLike[str], codes: Sequence[int], longest: int) -> np.ndarray:

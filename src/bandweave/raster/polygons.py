@@ -22,14 +22,15 @@ from rasterio.enums import MergeAlg
 from rasterio.warp import transform as warp_points
 
 from bandweave.errors import ConfigError, FileError, GridMismatch, LabelError
-from bandweave.raster.grid import Grid
+from bandweave.raster.grid import Grid, Window
 from bandweave.raster.reader import VectorReader
 from bandweave.raster.readers import recognise
-from bandweave.raster.vectors import pick_usable_parts, read_table
+from bandweave.raster.vectors import Vector, pick_usable_parts, read_table
 
 Overlap = Literal["smallest", "largest", "first", "last", "ignore"]
 OVERLAPS = ("smallest", "largest", "first", "last", "ignore")
 Code = str | int
+_ROUNDING = 1e-6  # px
 _STEP, _STEP_DEGREES = 1000.0, 0.01  # of an edge that is bent by less than 2 cm
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2}|,0{4,})?")  # 1,000 may be a thousand
 
@@ -166,15 +167,11 @@ def read_polygons(
     )
 
 
-def read_areas(path: str | os.PathLike[str], layer: str | None = None) -> Polygons:
-    """Read the polygons of a vector file, whatever they are; codes are numbers of features, from 0.
+def pick_areas(vector: Vector, path: str | os.PathLike[str]) -> Polygons:
+    """Pick the polygons of a vector file, whatever they are; codes are numbers of features, from 0.
 
-    layer  of a file with several
-
-    Features that are no polygons are left out and counted. Raises FileError for what is no vector
-    file, and for one without a polygon.
+    Features that are no polygons are left out and counted. Raises FileError where none is one.
     """
-    vector = recognise(path, VectorReader).read(Path(path), layer)
     pairs = [(number, pick_usable_parts(shape)[0]) for number, shape in enumerate(vector.shapes)]
     pairs = [(number, shape) for number, shape in pairs if shape and "Polygon" in shape.geom_type]
     if not pairs:
@@ -303,6 +300,30 @@ def bring_to_grid(polygons: Polygons, grid: Grid) -> np.ndarray:
                 f"{' '.join(str(error).split())}; is `crs:` right?"
             ) from error
     return _turn_to_grid(shapes, grid)
+
+
+def windows_around(shapes: np.ndarray, grid: Grid) -> list[Window | None]:
+    """The pixels of a grid that hold each polygon; None for one that does not touch the grid.
+
+    shapes  in the CRS of the grid; a polygon that ends on the border of a pixel ends there
+    """
+    found: list[Window | None] = [None] * len(shapes)
+    finite = np.isfinite(shapely.bounds(shapes)).all(axis=1)
+    near = finite & shapely.intersects(shapes, shapely.polygons(grid.corners))
+    back = ~grid.transform
+
+    def to_pixels(points: np.ndarray) -> np.ndarray:
+        x, y = points.T
+        return np.column_stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f])
+
+    bounds = shapely.bounds(shapely.transform(shapes[near], to_pixels))
+    first, last = np.floor(bounds[:, :2] + _ROUNDING), np.ceil(bounds[:, 2:] - _ROUNDING)
+    for index, (col, row), (beyond, below) in zip(
+        np.flatnonzero(near), first.astype(int), last.astype(int), strict=True
+    ):
+        window = Window(int(row), int(col), int(below - row), int(beyond - col))
+        found[index] = window.clip(grid.height, grid.width)
+    return found
 
 
 def _turn_to_grid(shapes: np.ndarray, grid: Grid) -> np.ndarray:

@@ -35,12 +35,14 @@ class Vector:
     fields  the values of each attribute
     crs     None where the file states none, or one that its coordinates cannot be in
     note    how its text was read where the file does not say; '' where it does
+    whole   attributes of whole numbers, which are floats here where some features have none
     """
 
     shapes: np.ndarray
     fields: dict[str, np.ndarray]
     crs: CRS | None
     note: str = ""
+    whole: frozenset[str] = frozenset()
 
 
 class OgrReader(VectorReader):
@@ -91,7 +93,13 @@ class OgrReader(VectorReader):
             shapes = shapely.force_2d(shapely.from_wkb(geometry, on_invalid="ignore"))
             stated = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
         fields = dict(zip(map(str, meta["fields"]), values, strict=True))
-        return Vector(shapes, fields, _choose_crs(path, shapes, stated, crs), note)
+        whole = {
+            name
+            for name, kind in zip(fields, meta["dtypes"], strict=True)
+            if np.dtype(kind).kind in "iu"
+        }
+        crs = _choose_crs(path, shapes, stated, crs)
+        return Vector(shapes, fields, crs, note, frozenset(whole))
 
     def read_fields(self, path: Path) -> dict[str, np.ndarray]:
         self._check(path)

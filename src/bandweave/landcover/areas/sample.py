@@ -53,7 +53,9 @@ def draw_sample(
         raise ConfigError(f"the seed is {seed}; it is a whole number from 0 on")
     if out.suffix.lower() not in DRIVERS:
         raise ConfigError(f"{out}: points are written as {' or '.join(DRIVERS)}")
-    grid, counts = _read_grid(map_path), _count_codes(map_path)
+    grid, counts = read_map_grid(map_path), _count_codes(map_path)
+    if not grid.georeferenced or grid.crs is None:
+        raise GridMismatch(f"{map_path} has no place on the ground, so points have none either")
     rng = np.random.default_rng(seed)
     ranks = {}
     for code, count in counts.items():
@@ -67,7 +69,7 @@ def draw_sample(
     return {code: len(own) for code, own in ranks.items()}
 
 
-def _read_grid(path: str | os.PathLike[str]) -> Grid:
+def read_map_grid(path: str | os.PathLike[str]) -> Grid:
     """Read the grid of a map; raises FileError where the file is no map."""
     with open_dataset(str(path)) as dataset:
         if dataset.count != 1 or not np.issubdtype(dataset.dtypes[0], np.integer):
@@ -75,10 +77,7 @@ def _read_grid(path: str | os.PathLike[str]) -> Grid:
                 f"{path} has {dataset.count} bands of {dataset.dtypes[0]}; a map is one band of "
                 f"whole numbers"
             )
-        grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
-    if not grid.georeferenced or grid.crs is None:
-        raise GridMismatch(f"{path} has no place on the ground, so points have none either")
-    return grid
+        return Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
 
 
 def _count_codes(path: str | os.PathLike[str]) -> dict[int, int]:

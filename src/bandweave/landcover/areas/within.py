@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -20,12 +21,13 @@ from bandweave.landcover.predict.net import Strip
 from bandweave.local_files import split_key
 from bandweave.raster.alignment import short_crs
 from bandweave.raster.grid import Grid, Window
-from bandweave.raster.polygons import Polygons, bring_to_grid, read_areas
+from bandweave.raster.polygons import Polygons, bring_to_grid, pick_areas, windows_around
+from bandweave.raster.reader import VectorReader
+from bandweave.raster.readers import recognise
 
 log = logging.getLogger(__name__)
 
 ROWS = 512  # of a mask, that are burned at once
-ROUNDING = 1e-6  # px: a polygon that ends on the border of a pixel does not touch the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +63,22 @@ def find_extents(scene: Scene, within: str | os.PathLike[str], ratio: int) -> li
     scene or hold no pixel's centre, and for a scene without a place or CRS.
     """
     path, layer = split_key(within)
-    polygons = read_areas(path, layer)
+    polygons = pick_areas(recognise(path, VectorReader).read(Path(path), layer), path)
     for note in polygons.notes:
         log.info("%s", note)
     (crs,) = polygons.crs
     for part in scene.parts:
-        _check_place(part.grid, f"{path}", polygons)
+        check_place(part.grid, f"{path}", polygons, "the scene")
     if crs is None:
         log.warning("%s states no CRS; it is read in the scene's, %s", path,
                     short_crs(scene.parts[0].grid.crs))  # fmt: skip
     found = [_find_extent(polygons, part.grid.finer(ratio)) for part in scene.parts]
     if all(extent is None for extent in found):
-        raise GridMismatch(_explain_apart(path, polygons, scene))
+        others = len(scene.parts) - 1
+        raise GridMismatch(
+            explain_apart(path, polygons, scene.parts[0].grid, "the scene")
+            + (f" in its first part, and {others} more lie elsewhere too" if others else "")
+        )
     pixels = sum(int(one.inside[one.window.slices()].sum()) for one in found if one is not None)
     if not pixels:
         raise GridMismatch(
@@ -85,22 +91,15 @@ def find_extents(scene: Scene, within: str | os.PathLike[str], ratio: int) -> li
 
 def _find_extent(polygons: Polygons, grid: Grid) -> Extent | None:
     shapes = bring_to_grid(polygons, grid)
-    shapes = shapes[np.isfinite(shapely.bounds(shapes)).all(axis=1)]
-    shapes = shapes[shapely.intersects(shapes, shapely.polygons(grid.corners))]
-    if not len(shapes):
+    around = windows_around(shapes, grid)
+    windows = [window for window in around if window is not None]
+    if not windows:
         return None
-    back = ~grid.transform
-
-    def to_pixels(points: np.ndarray) -> np.ndarray:
-        x, y = points.T
-        return np.column_stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f])
-
-    left, top, right, bottom = shapely.total_bounds(shapely.transform(shapes, to_pixels))
-    row, col = int(np.floor(top + ROUNDING)), int(np.floor(left + ROUNDING))
-    below, beyond = int(np.ceil(bottom - ROUNDING)), int(np.ceil(right - ROUNDING))
-    window = Window(row, col, below - row, beyond - col).clip(grid.height, grid.width)
-    if window is None:  # they touch its border alone
-        return None
+    shapes = shapes[[window is not None for window in around]]
+    row, col = min(window.row for window in windows), min(window.col for window in windows)
+    below = max(window.row + window.height for window in windows)
+    beyond = max(window.col + window.width for window in windows)
+    window = Window(row, col, below - row, beyond - col)
     inside = np.zeros((grid.height, grid.width), bool)
     for piece in window.divide(ROWS, window.width):
         inside[piece.slices()] = features.rasterize(
@@ -113,26 +112,25 @@ def _find_extent(polygons: Polygons, grid: Grid) -> Extent | None:
     return Extent(window, inside)
 
 
-def _check_place(grid: Grid, path: str, polygons: Polygons) -> None:
+def check_place(grid: Grid, path: str, polygons: Polygons, noun: str) -> None:
+    """Raise GridMismatch for a grid that polygons cannot be laid on; `noun` says whose it is."""
     (crs,) = polygons.crs
     if not grid.georeferenced:
         raise GridMismatch(
-            f"the scene ({grid}) has no transform, so nobody knows where in it the polygons of "
+            f"{noun} ({grid}) has no transform, so nobody knows where in it the polygons of "
             f"{path} lie; georeference its files"
         )
     if grid.crs is None and crs is not None:
         raise GridMismatch(
-            f"the scene ({grid}) has no CRS and the polygons of {path} are in {short_crs(crs)}; "
+            f"{noun} ({grid}) has no CRS and the polygons of {path} are in {short_crs(crs)}; "
             f"state the scene's with `crs:` in its file"
         )
 
 
-def _explain_apart(path: str | os.PathLike[str], polygons: Polygons, scene: Scene) -> str:
-    """Say that polygons lie outside a scene: both extents, in their CRS and in the scene's."""
-    grid, (crs,) = scene.parts[0].grid, polygons.crs
-    others = len(scene.parts) - 1
+def explain_apart(path: str | os.PathLike[str], polygons: Polygons, grid: Grid, noun: str) -> str:
+    """Say that polygons lie outside a grid: both extents, in their CRS and in the grid's."""
+    (crs,) = polygons.crs
     covers = f"{_say_box(*grid.bounds)} ({short_crs(grid.crs)})"
-    parts = f" in its first part, and {others} more lie elsewhere too" if others else ""
     own = _say_box(*shapely.total_bounds(polygons.shapes))
     lie = f"{own} ({short_crs(crs or grid.crs)})"
     if crs is not None and crs != grid.crs:
@@ -140,11 +138,8 @@ def _explain_apart(path: str | os.PathLike[str], polygons: Polygons, scene: Scen
         moved = moved[np.isfinite(moved).all(axis=1)]
         if len(moved):
             box = _say_box(*moved[:, :2].min(axis=0), *moved[:, 2:].max(axis=0))
-            lie += f", which is {box} in the scene's CRS"
-    return (
-        f"the polygons of {path} do not touch the scene: they lie in {lie}; it covers "
-        f"{covers}{parts}"
-    )
+            lie += f", which is {box} in its CRS"
+    return f"the polygons of {path} do not touch {noun}: they lie in {lie}; it covers {covers}"
 
 
 def _say_box(left: float, bottom: float, right: float, top: float) -> str:

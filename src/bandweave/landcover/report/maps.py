@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bandweave.data.scene import Scene
 from bandweave.errors import FileError, SceneMismatch
-from bandweave.landcover.map_files import check_map
+from bandweave.landcover.map_files import check_map, is_older, name_confidence
 from bandweave.landcover.map_writing import name_files
 from bandweave.landcover.run import Run
 from bandweave.training.folder import RunFolder
@@ -54,9 +54,7 @@ def find_maps(
         return MapFiles()
     if confidence_path is not None:
         return MapFiles(tuple(maps), tuple(files_at(Path(confidence_path))))
-    beside = place / "confidence"
-    if len(scene.parts) == 1:
-        beside = place.with_name(f"{place.stem}_confidence{place.suffix}")
+    beside = place / "confidence" if len(scene.parts) > 1 else name_confidence(place)
     if not beside.exists():
         return MapFiles(tuple(maps))
     try:
@@ -64,15 +62,10 @@ def find_maps(
     except (FileError, SceneMismatch) as error:
         notes.append(f"The confidence beside the map is not shown: {error}.")
         return MapFiles(tuple(maps))
-    if any(_is_older(one, other) for one, other in zip(confidences, maps, strict=True)):
+    if any(is_older(one, other) for one, other in zip(confidences, maps, strict=True)):
         notes.append(f"{beside} is older than the map, so it is of another one and not shown.")
         return MapFiles(tuple(maps))
     return MapFiles(tuple(maps), tuple(confidences))
-
-
-def _is_older(confidence: Path, map_: Path) -> bool:
-    """Whether it was written before the map it should belong to; seconds apart are a copy's."""
-    return confidence.stat().st_mtime < map_.stat().st_mtime - 5
 
 
 def _find_kept_map(folder: RunFolder) -> Path | None:

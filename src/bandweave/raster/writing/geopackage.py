@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,7 @@ class GeoPackageWriter:
                     promote_to_multi=self.kind == "MultiPolygon",
                     crs=None if crs is None else crs.to_wkt(),
                     append=layer in self._crs,
+                    layer_options=_free_names(fields),
                 )
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError) as error:
             raise cannot_write(self.target, error) from error
@@ -83,3 +84,10 @@ class GeoPackageWriter:
             number += 1
             tried = f"{name}_{number}"
         return tried
+
+
+def _free_names(fields: Iterable[str]) -> dict[str, str]:
+    """Names for the number and geometry of features, where an attribute has GeoPackage's own."""
+    taken = {name.lower() for name in fields}
+    options = {"FID": "fid", "GEOMETRY_NAME": "geom"}
+    return {key: f"{name}_0" for key, name in options.items() if name in taken}
