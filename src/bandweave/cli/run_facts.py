@@ -57,8 +57,12 @@ def _state(folder: RunFolder, config: Mapping[str, Any]) -> str:
         raise RunError(f"{checkpoint}: damaged: it names no step ({error!s:.200})") from None
     command = "sharpen-train" if "pairs" in config else "train"
     resume = f"bandweave {command} --out {folder.path} --resume"
-    finding = "" if checkpoint == folder.checkpoint else "finding the length: "
-    return f"interrupted {finding}after step {done} of {steps}; continue with `{resume}`"
+    stage = ""
+    if checkpoint.parent == folder.held_out:
+        stage = "finding the length: "
+    elif checkpoint.parent.parent == folder.rounds:
+        stage = f"round {int(checkpoint.parent.name) + 1}: "
+    return f"interrupted {stage}after step {done} of {steps}; continue with `{resume}`"
 
 
 def _trained(stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:

@@ -25,12 +25,27 @@ class LandCoverTraining(TrainConfig):
               steps are best, `steps` at most; the net is then trained on all of it for as long. 0:
               `steps` steps. Of no use where the split has validation pixels: on them the best
               weights are chosen
+    self_training  trainings before the last one, each of as many steps, whose answers the next one
+              learns from besides: classes of pixels without a label. 0: labels alone
+    teacher   a classical method whose probabilities are averaged with the net's there; '': none
+    pseudo_labels  share of a sample's pixels without a label that learn from these answers; of
+              patches, the share of those around such pixels
     """
 
     hold_out: float = 0.0
+    self_training: int = 0
+    teacher: str = "svm"
+    pseudo_labels: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.self_training < 0 or not 0 < self.pseudo_labels <= 1:
+            raise ConfigError(
+                f"self_training is {self.self_training} and must be 0 or more, pseudo_labels "
+                f"{self.pseudo_labels} and must be a share above 0"
+            )
+        if self.teacher:
+            find_preset(self.teacher, METHODS)
         if not 0 <= self.hold_out < 1:
             raise ConfigError(f"hold_out is {self.hold_out}; it must be a share from 0 to below 1")
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from bandweave.data.match import describe_layers
+from bandweave.data.samples.pseudo_labels import PseudoLabels
 from bandweave.data.scaling import Scaling
 from bandweave.data.scaling import fit as fit_scaling
 from bandweave.data.scene import Scene
@@ -32,13 +33,14 @@ from bandweave.landcover.length import (
 )
 from bandweave.landcover.predict.feeding import Sampler, make_sampler, seen_at_once
 from bandweave.landcover.run import ClassicalRun, NetRun, Run, build_model
+from bandweave.landcover.self_training import Shares, teach, weigh_teacher
 from bandweave.landcover.validation import Validation, check_validation, validation_temperature
 from bandweave.models import DEFAULT_MODEL
 from bandweave.training.config import Accelerator, Launch
 from bandweave.training.feed import as_tensors
 from bandweave.training.folder import RunFolder, setting_facts
 from bandweave.training.history import read_history
-from bandweave.training.loop import TrainTask
+from bandweave.training.loop import TrainTask, fit
 from bandweave.training.processes import check_devices, is_main
 from bandweave.training.run import train_module, train_run, with_config
 
@@ -140,7 +142,7 @@ def prepare_net(
     folder: RunFolder,
     launch: Launch,
     self_contained: bool,
-) -> Callable[[], NetRun]:
+) -> Callable[[], Run]:
     """Build a net with all that trains it; what is returned trains it and gives the run.
 
     layers  that it looks at, as describe_layers gives them
@@ -149,25 +151,43 @@ def prepare_net(
     held = held_out_split(config, scene, split)
     check_validation(config, held or split)
     scaling = fit_scaling(scene, split, config.pca, list(layers))
-    made = make_net(config, scene, split, scaling, layers, folder, self_contained)
+    made = [make_net(config, scene, split, scaling, layers, folder, self_contained)]
 
-    def train_it() -> NetRun:
-        (run, task), searched = made, 0.0
+    def train_it() -> Run:
+        if launch.resume and folder.finished:
+            return finished_run(folder, split)
+        train, facts, spent, shares = config.train, dict[str, Any](), 0.0, Shares()
         if held is not None:
-            found, temperature = try_length(config, scene, held, scaling, layers, folder, launch)
-            run.facts["length"], searched = asdict(found), found.seconds
-            if temperature is not None:
-                run.facts["temperature"] = temperature
-            task = replace(task, config=shortened(config.train, found.steps))
-        run.facts.update(train_module(task, config, folder, launch))
+            found, tried = try_length(config, scene, held, scaling, layers, folder, launch)
+            train, spent = shortened(train, found.steps), found.seconds
+            facts["length"] = asdict(found)
+            if config.temperature and is_main():
+                facts["temperature"] = validation_temperature(tried, scene, held)
+            if train.self_training and is_main():
+                shares = weigh_teacher(tried, scene, held)
+                facts["teaching"] = asdict(shares)
+        run, task = made.pop()  # its samples are in memory no longer than they are needed
+        for number in range(train.self_training):
+            task = with_config(replace(task, config=train), config)
+            own = folder.rounds / str(number)
+            rows = fit(replace(task, title=f"round {number + 1}"), own, launch)
+            run.model.cpu().eval()
+            pseudo = teach(run, shares, scene, split, own, launch.quiet)
+            spent += rows[-1]["seconds"]
+            del run, task
+            run, task = make_net(
+                config, scene, split, scaling, layers, folder, self_contained, pseudo
+            )
+        run.facts.update(facts)
+        run.facts.update(train_module(replace(task, config=train), config, folder, launch))
         run.facts["parameters"] = run.parameters
-        run.facts["seconds"] += searched
+        run.facts["seconds"] += spent
         if is_main():
-            if task.config.validate_every:
+            if train.validate_every:
                 warn_of_learning_by_heart(read_history(folder.history))
             if config.temperature and held is None:
                 run.facts["temperature"] = validation_temperature(run, scene, split)
-            (folder.held_out / folder.checkpoint.name).unlink(missing_ok=True)
+            folder.remove_scaffold()
         return run
 
     return train_it
@@ -181,8 +201,12 @@ def make_net(
     layers: dict[str, dict[str, Any]],
     folder: RunFolder,
     self_contained: bool = False,
+    pseudo: PseudoLabels | None = None,
 ) -> tuple[NetRun, TrainTask]:
-    """A net that is not trained yet, as a run, and what trains it on a split."""
+    """A net that is not trained yet, as a run, and what trains it on a split.
+
+    pseudo  classes for pixels without a label
+    """
     bands = {name: scaling.bands(name) for name in layers}
     module = build_model(config, bands, scene.classes, layers, scene.label_ratio)
     if module.patch_side not in (None, config.samples.crop):
@@ -191,7 +215,7 @@ def make_net(
             "missing is 0; give both the same side",
             *(config.samples.crop, module.patch_side),
         )
-    sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed)
+    sampler = make_sampler(module, scene, split, scaling, config.samples, config.train.seed, pseudo)
     module.prepare(lambda: first_layers(sampler), config.pca)
     reach = module.reach(seen_at_once(config.samples.map_window, scene)) + scene.reach(layers)
     run = NetRun(
@@ -241,15 +265,14 @@ def try_length(
     layers: dict[str, dict[str, Any]],
     folder: RunFolder,
     launch: Launch,
-) -> tuple[Length, float | None]:
-    """Train without held-out pixels: for how long was best, and the temperature, if asked for."""
+) -> tuple[Length, NetRun]:
+    """Train without held-out pixels: for how long was best, and what came of it."""
     trial = replace(config, train=trial_of(config.train))
     run, task = make_net(trial, scene, held, scaling, layers, folder)
     task = replace(with_config(task, trial), validate=Validation(run, scene, held, windows=WINDOWS))
     found = find_length(task, held, folder, launch)
     run.model.cpu().eval()
-    asked = config.temperature and is_main()
-    return found, validation_temperature(run, scene, held) if asked else None
+    return found, run
 
 
 def prepare_method(
@@ -260,14 +283,23 @@ def prepare_method(
     A run that is to be continued and is finished is given as it is.
     """
     if launch.resume and folder.finished:
-        done = Run.open(folder.path)
-        if done.facts["split_hash"] != split.hash:
-            raise RunError(
-                f"{folder.path} holds a run of another split; train into another folder, or "
-                "replace it with `--overwrite`"
-            )
+        done = finished_run(folder, split)
         return lambda: done
     return lambda: fit_classical(config, scene, split, folder)
+
+
+def finished_run(folder: RunFolder, split: Split) -> Run:
+    """The run of a folder that is to be continued, and is finished.
+
+    Raises RunError where it was trained on another split.
+    """
+    done = Run.open(folder.path)
+    if done.facts["split_hash"] != split.hash:
+        raise RunError(
+            f"{folder.path} holds a run of another split; train into another folder, or "
+            "replace it with `--overwrite`"
+        )
+    return done
 
 
 def fit_classical(

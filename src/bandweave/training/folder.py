@@ -36,6 +36,7 @@ class RunFolder:
     last.ckpt          to continue training from
     history.csv        numbers of every step
     held_out/          of a first training, without held-out pixels, that found the length
+    rounds/            of trainings whose answers the later ones learn from besides
     scores.json        scores with their protocol
     baseline.json      scores of a classical method on the same pixels
     map.tif            the map of the scene it was trained on
@@ -50,6 +51,7 @@ class RunFolder:
         self.checkpoint = self.path / "last.ckpt"
         self.history = self.path / "history.csv"
         self.held_out = self.path / "held_out"
+        self.rounds = self.path / "rounds"
         self.scores = self.path / "scores.json"
         self.baseline = self.path / "baseline.json"
         self.map = self.path / "map.tif"
@@ -122,8 +124,9 @@ class RunFolder:
     @property
     def checkpoints(self) -> list[Path]:
         """What an interrupted training can be continued from, the latest first."""
-        both = self.checkpoint, self.held_out / self.checkpoint.name
-        return [path for path in both if path.exists()]
+        name = self.checkpoint.name
+        rounds = sorted(self.rounds.glob(f"*/{name}"), reverse=True)
+        return [path for path in (self.checkpoint, *rounds, self.held_out / name) if path.exists()]
 
     @property
     def _valuable(self) -> bool:
@@ -137,15 +140,22 @@ class RunFolder:
                 f"Take the options as they were then, or train into another folder"
             )
 
+    def remove_scaffold(self) -> None:
+        """Remove what the trainings before the last one are continued from; their history stays."""
+        (self.held_out / self.checkpoint.name).unlink(missing_ok=True)
+        for pattern in (self.checkpoint.name, "*.npy"):
+            for file in self.rounds.glob(f"*/{pattern}"):
+                file.unlink()
+
     def _clear(self) -> None:
         """Remove what a run leaves; what else stands in the folder stays."""
         for file in vars(self).values():
-            if file not in (self.path, self.held_out):
+            if file not in (self.path, self.held_out, self.rounds):
                 file.unlink(missing_ok=True)
         for file in self.path.glob("map*"):  # the map's confidence, probabilities and sidecars
             if file.name.endswith((".tif", ".tif.aux.xml", ".qml")):
                 file.unlink(missing_ok=True)
-        for folder in ("map", "map_baseline", "tensorboard", self.held_out.name):
+        for folder in ("map", "map_baseline", "tensorboard", "held_out", "rounds"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def read_config(self) -> dict[str, Any]:

@@ -130,6 +130,14 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # depthwise kernels
 
 
+def wait_for_all() -> None:
+    """Wait until all processes of the run are here; of one alone, nothing."""
+    import torch.distributed as distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Say in one line that another process of the run ended, where torch says it in forty."""

@@ -15,6 +15,7 @@ from bandweave.data.samples.augment import (
     jitter,
     orient,
 )
+from bandweave.data.samples.pseudo_labels import PseudoLabels
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import HIDDEN, IGNORED, Scene
 from bandweave.data.splits.hidden import blind_derived_layers
@@ -106,6 +107,8 @@ class CropSampler:
     pixels are 0 as well, and derived layers are computed without them. The layers are those of the
     scaling.
 
+    pseudo  classes for pixels without a label: a share of those that may be seen is given one
+
     The crop of a number (step, rank and place in the batch counted through, for each side) depends
     on nothing but the seed, its side and that number, so that two processes draw what one with
     twice the batch would.
@@ -116,7 +119,13 @@ class CropSampler:
     one_side = False  # crops have one side alone
 
     def __init__(
-        self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
+        self,
+        scene: Scene,
+        split: Split,
+        scaling: Scaling,
+        config: SampleConfig,
+        seed: int = 0,
+        pseudo: PseudoLabels | None = None,
     ) -> None:
         if config.crop == 0 and not self.whole_parts:
             raise ConfigError(
@@ -133,7 +142,7 @@ class CropSampler:
                 "this one takes patches of one side; give `crop`"
             )
         self.scene, self.split, self.scaling = blind_derived_layers(scene, split), split, scaling
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.pseudo = config, seed, pseudo
         longest = max(max(part.grid.height, part.grid.width) for part in scene.parts)
         self.sides = [config.crop]
         if config.scales:
@@ -229,7 +238,15 @@ class CropSampler:
                 continue
             jitter(values, valid, self._zeros[name], self._ordered[name], augment, rng)
             layers[name] = orient(values, mirrored, turns)
+        if self.pseudo is not None:
+            fine = window.finer(self.split.ratio)
+            self.pseudo.fill(part, fine, learnt, rng, self._share_of_pixels)
         return layers, orient(learnt.astype(np.int64), mirrored, turns)
+
+    @property
+    def _share_of_pixels(self) -> float:
+        """Of the unlabelled pixels of an example, those that get a class."""
+        return 0.0 if self.pseudo is None else self.pseudo.share
 
     def _draw(self, rng: np.random.Generator, side: int) -> tuple[int, Window]:
         """Draw a part and a window of the grid that holds a training pixel of a drawn class."""

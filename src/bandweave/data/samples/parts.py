@@ -8,6 +8,7 @@ import numpy as np
 
 from bandweave.data.samples.augment import draw_orientation
 from bandweave.data.samples.crops import CropSampler, Drawn, SampleConfig
+from bandweave.data.samples.pseudo_labels import PseudoLabels
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import Split
@@ -25,9 +26,15 @@ class PartSampler(CropSampler):
     whole_parts = True
 
     def __init__(
-        self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
+        self,
+        scene: Scene,
+        split: Split,
+        scaling: Scaling,
+        config: SampleConfig,
+        seed: int = 0,
+        pseudo: PseudoLabels | None = None,
     ) -> None:
-        super().__init__(scene, split, scaling, config, seed)
+        super().__init__(scene, split, scaling, config, seed, pseudo)
         classes = np.diff(self._cumulated, prepend=0.0)
         within = [np.searchsorted(self._starts, p, "right") - 1 for p in self._pixels]
         shares = [np.bincount(w, minlength=len(scene.parts)) / max(w.size, 1) for w in within]

@@ -10,6 +10,7 @@ import numpy as np
 
 from bandweave.data.samples.augment import UNCHANGED, AugmentConfig, draw_orientation
 from bandweave.data.samples.crops import ROWS, CropSampler, Drawn, SampleConfig
+from bandweave.data.samples.pseudo_labels import PseudoLabels
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.masks import regrid
@@ -31,19 +32,28 @@ class PixelSampler(CropSampler):
 
     With `unlabelled`, patches around pixels of the grid that have data and no label in the scene,
     nor are hidden from training, stand behind those in a batch, drawn evenly.
+
+    With `pseudo`, its share of the patches are around unlabelled pixels instead, drawn evenly.
     """
 
     draws_unlabelled = True
     one_side = True
 
     def __init__(
-        self, scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int = 0
+        self,
+        scene: Scene,
+        split: Split,
+        scaling: Scaling,
+        config: SampleConfig,
+        seed: int = 0,
+        pseudo: PseudoLabels | None = None,
     ) -> None:
-        super().__init__(scene, split, scaling, config, seed)
+        super().__init__(scene, split, scaling, config, seed, pseudo)
         self._pool = Pool([])
         if config.unlabelled:
             self._pool = Pool([self._find_unlabelled(i) for i in range(len(scene.parts))])
             self._tell_of_pool()
+        self._guessed = Pool([self._find_guessed(i) for i in range(len(scene.parts))])
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         """The batch of a step and process, as of crops.
@@ -81,6 +91,8 @@ class PixelSampler(CropSampler):
 
     def _draw(self, rng: np.random.Generator, side: int) -> tuple[int, Window]:
         part, row, col = self._draw_pixel(rng)
+        if self.pseudo is not None and self._guessed.size and rng.random() < self.pseudo.share:
+            part, row, col = self._guessed.draw(rng)
         return part, self._surround(row, col)
 
     def _surround(self, row: int, col: int) -> Window:
@@ -95,6 +107,19 @@ class PixelSampler(CropSampler):
         ratio = self.split.ratio
         middle = slice(self.config.crop // 2 * ratio, (self.config.crop // 2 + 1) * ratio)
         return layers, labels[middle, middle]
+
+    @property
+    def _share_of_pixels(self) -> float:
+        """All: a patch is learnt from for what is in its middle."""
+        return 0.0 if self.pseudo is None else 1.0
+
+    def _find_guessed(self, number: int) -> np.ndarray:
+        """Find the pixels (H, W) bool of a part with pseudo-labels, and no label to learn."""
+        grid, ratio = self.scene.parts[number].grid, self.split.ratio
+        if self.pseudo is None:
+            return np.zeros((grid.height, grid.width), bool)
+        known = self.pseudo.known(number, ratio)
+        return known & regrid(self._labels[number] == IGNORED, ratio, 1, every=True)
 
     def _find_unlabelled(self, number: int) -> np.ndarray:
         """Find the pixels (H, W) bool of a part that have data and no label, and may be seen."""

@@ -1,4 +1,4 @@
-"""What an inductive split hides from layers that are computed from their neighbourhood."""
+"""What an inductive split hides from layers, or from those that look at a neighbourhood alone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ def blind_derived_layers(scene: Scene, split: Split) -> Scene:
     So no value beside a hidden pixel tells of it. Layers of files, and what depends on no
     neighbour, stay as they are; so does all in a transductive split.
     """
-    looking = [name for name, layer in scene.layers.items() if layer.reach]
-    if split.config.context != "inductive" or not looking:
+    return _blind(scene, split, [name for name, layer in scene.layers.items() if layer.reach])
+
+
+def blind_layers(scene: Scene, split: Split) -> Scene:
+    """Make the pixels that an inductive split hides holes of every layer; else nothing."""
+    return _blind(scene, split, list(scene.layers))
+
+
+def _blind(scene: Scene, split: Split, names: list[str]) -> Scene:
+    if split.config.context != "inductive" or not names:
         return scene
     parts = []
     for number, part in enumerate(scene.parts):
         hidden, layers = split.hidden(number), dict(part.layers)
-        for name in looking:
+        for name in names:
             layer = layers[name]
             mask = regrid(hidden, split.ratio, layer.ratio)
             layers[name] = replace(layer, source=hide(layer.source, mask))

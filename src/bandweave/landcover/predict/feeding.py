@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from bandweave.data.samples.crops import CropSampler, SampleConfig
 from bandweave.data.samples.parts import PartSampler
 from bandweave.data.samples.pixels import PixelSampler
+from bandweave.data.samples.pseudo_labels import PseudoLabels
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import Scene
 from bandweave.data.splits.splitting import Split
@@ -43,18 +44,23 @@ class Sampler(Protocol):
 
 
 def scene_sampler(
-    scene: Scene, split: Split, scaling: Scaling, config: SampleConfig, seed: int
+    scene: Scene,
+    split: Split,
+    scaling: Scaling,
+    config: SampleConfig,
+    seed: int,
+    pseudo: PseudoLabels | None,
 ) -> Sampler:
     """Whole parts where `crop` is 0, else crops."""
     kind = CropSampler if config.crop else PartSampler
-    return kind(scene, split, scaling, config, seed)
+    return kind(scene, split, scaling, config, seed, pseudo)
 
 
 @dataclass(frozen=True)
 class Way:
     """One row of FEEDS: how batches are sampled for a model, and how a part is mapped with it."""
 
-    sampler: Callable[[Scene, Split, Scaling, SampleConfig, int], Sampler]
+    sampler: Callable[[Scene, Split, Scaling, SampleConfig, int, PseudoLabels | None], Sampler]
     predictor: Callable[[Net], Predictor]
 
 
@@ -72,9 +78,10 @@ def make_sampler(
     scaling: Scaling,
     config: SampleConfig,
     seed: int = 0,
+    pseudo: PseudoLabels | None = None,
 ) -> Sampler:
     """The sampler that feeds a model while it learns."""
-    return _way(model).sampler(scene, split, scaling, config, seed)
+    return _way(model).sampler(scene, split, scaling, config, seed, pseudo)
 
 
 def predictor_of(net: Net) -> Predictor:
