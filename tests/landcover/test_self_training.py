@@ -81,6 +81,7 @@ def test_answers_are_probabilities_near_training_pixels(
     scene, split, taught, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(self_training, "NEAR", 3)
+    monkeypatch.setattr(self_training, "WHOLE", 100)
     pseudo = teach(taught, Shares(), scene, split, tmp_path, quiet=True)
     sums = pseudo.tables[0].sum(axis=2, dtype=int)
     train_pixels = split.roles[0] == TRAIN
@@ -145,7 +146,7 @@ def test_held_out_pixels_tell_how_much_the_teacher_counts(scene, split, taught, 
     assert weigh_teacher(replace(taught, config=alone), scene, held).teacher == 0
     options = {"self_training": 1, "steps": 10, "hold_out": 0.3}
     run = train(scene, split, tmp_path / "run", **options)
-    assert set(run.facts["teaching"]) == {"temperature", "teacher"}
+    assert set(run.facts["teaching"]) == {"temperature", "teacher", "teacher_temperature"}
 
 
 def test_a_teacher_of_many_pixels_sees_some_of_each_class(scene, split):

@@ -28,8 +28,8 @@ class LandCoverTraining(TrainConfig):
     self_training  trainings before the last one, each of as many steps, whose answers the next one
               learns from besides: classes of pixels without a label. 0: labels alone
     teacher   a classical method whose probabilities are averaged with the net's there; '': none
-    pseudo_labels  share of a sample's pixels without a label that learn from these answers; of
-              patches, the share of those around such pixels
+    pseudo_labels  share of the samples that are around pixels without a label, and of such pixels
+              in a sample that learn from these answers
     """
 
     hold_out: float = 0.0

@@ -1,9 +1,10 @@
 """What a net learns of pixels without a label: the classes that an earlier training gives them.
 
 A first training sees labels alone. Its net and a classical method then give each unlabelled pixel
-near the labels probabilities, the mean of both, and the net is trained anew, on the labels and on
-classes that are drawn by these. The two err in other places, since one looks at shapes and the
-other at the spectrum, and what is learnt of many pixels is steadier than either.
+(of a large scene, each near the labels) probabilities, the mean of both, and the net is trained
+anew, on the labels and on classes that are drawn by these. The two err in other places, since one
+looks at shapes and the other at the spectrum, and what is learnt of many pixels is steadier than
+either.
 
 Only what training may see is asked: in an inductive split the pixels that it hides are holes. No
 label but those of training pixels has a part in it.
@@ -44,7 +45,8 @@ from bandweave.training.progress import Progress
 
 log = logging.getLogger(__name__)
 
-NEAR = 64  # px of the grid around training pixels: what lies farther away is not asked
+WHOLE = 2**20  # px of the grid: of a larger scene, only what lies near training pixels is asked
+NEAR = 64  # px of the grid
 MOST = 2000  # training pixels of a class that teach a classical method
 TRIED = np.linspace(0, 1, 11)  # shares of the teacher
 LEAST = 1e-6  # of a probability, so that one that was sure and wrong does not decide alone
@@ -87,10 +89,12 @@ class Shares:
 
     temperature  that the net's logits are divided by
     teacher      its share of the mean
+    teacher_temperature  that its log-probabilities are divided by
     """
 
     temperature: float = 1.0
     teacher: float = 0.5
+    teacher_temperature: float = 1.0
 
 
 def weigh_teacher(run: NetRun, scene: Scene, held: Split) -> Shares:
@@ -108,15 +112,18 @@ def weigh_teacher(run: NetRun, scene: Scene, held: Split) -> Shares:
         return Shares(temperature, 0.0)
     fitted = fit_teacher(train.teacher, scene, held, list(run.layers), train.seed)
     predictor = MethodPredictor(fitted, scene.reference, len(scene.classes))
-    known = np.arange(len(labels)), labels
-    own = softmax(logits / temperature, axis=1)[known]
-    taught = softmax(collect_logits(predictor, scene, masks)[0], axis=1)[known]
+    taught = np.maximum(collect_logits(predictor, scene, masks)[0], np.log(LEAST))
+    other = fit_temperature(taught, labels)
+    ours, theirs = (
+        softmax(each, axis=1)[np.arange(len(labels)), labels]
+        for each in (logits / temperature, taught / other)
+    )
     losses = [
-        -np.log(np.maximum((1 - share) * own + share * taught, LEAST)).mean() for share in TRIED
+        -np.log(np.maximum((1 - share) * ours + share * theirs, LEAST)).mean() for share in TRIED
     ]
     best = float(TRIED[int(np.argmin(losses))])
     log.info("%s counts %.0f %% in the classes of unlabelled pixels", train.teacher, 100 * best)
-    return Shares(temperature, best)
+    return Shares(temperature, best, other)
 
 
 def collect_logits(
@@ -135,7 +142,7 @@ def collect_logits(
 def teach(
     run: NetRun, shares: Shares, scene: Scene, split: Split, folder: Path, quiet: bool
 ) -> PseudoLabels:
-    """Ask a net and its teacher for the classes of the pixels near training pixels.
+    """Ask a net and its teacher for the classes of pixels, of a large scene near training pixels.
 
     A net of windows is asked with all sides of them that it was trained on, for the mean.
 
@@ -145,11 +152,12 @@ def teach(
     if is_main() and not all(path.exists() for path in paths):
         predictor = join_teachers(run, shares, scene, split)
         seen = blind_layers(scene, split)
+        near = sum(part.grid.height * part.grid.width for part in seen.parts) > WHOLE
         with Progress("asking for classes, parts", len(paths), quiet=quiet) as bar:
             for path, part, roles in zip(paths, seen.parts, split.roles, strict=True):
                 if not path.exists():
                     shape = (*roles.shape, len(scene.classes))
-                    write_table(path, shape, answers(predictor, part, roles, split.ratio))
+                    write_table(path, shape, answers(predictor, part, roles, split.ratio, near))
                 bar.advance()
     wait_for_all()
     tables = [np.load(path, mmap_mode="r") for path in paths]
@@ -172,20 +180,26 @@ def join_teachers(run: NetRun, shares: Shares, scene: Scene, split: Split) -> Me
     if teacher:
         fitted = fit_teacher(train.teacher, scene, split, list(run.layers), train.seed)
         method = MethodPredictor(fitted, scene.reference, len(order))
-        voices.append(Voice(method, teacher, 1.0, order))
+        voices.append(Voice(method, teacher, shares.teacher_temperature, order))
     return MeanPredictor(voices)
 
 
 def answers(
-    predictor: Predictor, part: Part, roles: np.ndarray, ratio: int
+    predictor: Predictor, part: Part, roles: np.ndarray, ratio: int, near: bool
 ) -> Iterable[tuple[tuple[slice, slice], np.ndarray]]:
-    """Places on the labels' grid and tables (h, w, K) of the pixels near training pixels."""
-    near = maximum_filter((roles == TRAIN).view(np.uint8), 2 * NEAR * ratio + 1).astype(bool)
-    if not near.any():
+    """Places on the labels' grid and tables (h, w, K) of the pixels of a part that are asked.
+
+    near  only those near training pixels
+    """
+    asked = np.ones(roles.shape, bool)
+    if near:
+        reach = 2 * NEAR * ratio + 1
+        asked = maximum_filter((roles == TRAIN).view(np.uint8), reach).astype(bool)
+    if not asked.any():
         return
-    for strip in predictor.strips(part, near):
+    for strip in predictor.strips(part, asked if near else None):
         place = strip.window.slices()
-        sure = softmax(strip.logits, axis=0) * (strip.valid & near[place])
+        sure = softmax(strip.logits, axis=0) * (strip.valid & asked[place])
         yield place, as_table(sure)
 
 

@@ -10,7 +10,7 @@ from bandweave.data.samples.pixels import PixelSampler
 from bandweave.data.samples.pseudo_labels import CERTAIN, PseudoLabels, as_table
 from bandweave.data.scaling import fit
 from bandweave.data.scene import HIDDEN, IGNORED
-from bandweave.data.splits.splitting import TRAIN
+from bandweave.data.splits.splitting import TEST, TRAIN
 from bandweave.raster.grid import Window
 
 
@@ -66,15 +66,35 @@ def test_only_a_share_of_the_pixels_gets_one():
 @pytest.mark.parametrize(("kind", "crop"), [(CropSampler, 8), (PartSampler, 0)])
 def test_crops_and_parts_have_them_beside_their_labels(scene, kind, crop):
     split = bw.split(scene, "blocks", size=8, guard=1, drop=True)
-    scaling, config = fit(scene, split, None), SampleConfig(crop=crop, batch=4)
-    plain = kind(scene, split, scaling, config).batch(0)
-    taught = kind(scene, split, scaling, config, pseudo=certain_of(scene, split, 2)).batch(0)
-    for name, values in plain["layers"].items():
-        np.testing.assert_array_equal(taught["layers"][name], values)
-    bare = plain["labels"] == IGNORED
-    np.testing.assert_array_equal(taught["labels"][~bare], plain["labels"][~bare])
-    assert bare.any()
-    assert (taught["labels"][bare] == 2).all()
+    scaling, config = fit(scene, split, None), SampleConfig(crop=crop, batch=8)
+    truth, roles = scene.parts[0].labels.values, split.roles[0]
+    other = next(k for k in range(len(scene.classes)) if k not in np.unique(truth[roles == TRAIN]))
+    plain = kind(scene, split, scaling, config).batch(0)["labels"]
+    taught = kind(scene, split, scaling, config, pseudo=certain_of(scene, split, other)).batch(0)
+    labels = taught["labels"]
+    assert (plain == IGNORED).any()
+    assert (labels != IGNORED).all()
+    assert (labels == other).any()
+    assert np.isin(labels, [*np.unique(truth[roles == TRAIN]), other]).all()
+    none = PseudoLabels([np.zeros((*roles.shape, len(scene.classes)), np.uint8)], 1.0)
+    assert_same(kind(scene, split, scaling, config, pseudo=none).batch(0)["labels"], plain)
+
+
+def assert_same(one, two):
+    np.testing.assert_array_equal(one, two)
+
+
+def test_crops_are_around_pixels_without_a_label_by_their_share(scene):
+    split = bw.split(scene, "blocks", size=8, guard=1, drop=True)
+    table = np.zeros((*split.roles[0].shape, len(scene.classes)), np.uint8)
+    table[:3, :3, 0] = CERTAIN
+    split.roles[0][:3, :3] = TEST
+    config = SampleConfig(crop=1, batch=400)
+    labels = CropSampler(
+        scene, split, fit(scene, split, None), config, pseudo=PseudoLabels([table], 0.3)
+    ).batch(0)["labels"]
+    bare = (labels == IGNORED).mean()  # around one of these nine, and without its class
+    assert 0.3 * 0.7 - 0.08 < bare < 0.3 * 0.7 + 0.08
 
 
 def test_an_inductive_split_hides_its_test_pixels_from_them_too(scene):

@@ -15,6 +15,7 @@ from bandweave.data.samples.augment import (
     jitter,
     orient,
 )
+from bandweave.data.samples.pool import Pool
 from bandweave.data.samples.pseudo_labels import PseudoLabels
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import HIDDEN, IGNORED, Scene
@@ -107,7 +108,8 @@ class CropSampler:
     pixels are 0 as well, and derived layers are computed without them. The layers are those of the
     scaling.
 
-    pseudo  classes for pixels without a label: a share of those that may be seen is given one
+    pseudo  classes for pixels without a label: its share of the crops is around pixels that have
+            such a class, and in each crop its share of them is given one
 
     The crop of a number (step, rank and place in the batch counted through, for each side) depends
     on nothing but the seed, its side and that number, so that two processes draw what one with
@@ -169,6 +171,7 @@ class CropSampler:
             )
         weights = np.where(counts > 0, counts.astype(np.float64) ** (1 - config.balance), 0)
         self._cumulated = np.cumsum(weights / weights.sum())
+        self._guessed = Pool([self._find_guessed(i) for i in range(len(scene.parts))])
         inductive = split.config.context == "inductive"
         self._hidden = [split.hidden(i) for i in range(len(scene.parts))] if inductive else None
         self._cache = self._fill_cache() if self.megabytes <= config.cache_mb else None
@@ -260,11 +263,24 @@ class CropSampler:
         return part, Window(starts[0], starts[1], side, side)
 
     def _draw_pixel(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Draw a part and the place in its grid of a training pixel of a drawn class."""
+        """Draw a part and the place in its grid of a training pixel of a drawn class.
+
+        Of one with a pseudo-label instead, as often as is its share.
+        """
+        if self.pseudo is not None and self._guessed.size and rng.random() < self.pseudo.share:
+            return self._guessed.draw(rng)
         # the last of the classes that have pixels takes what rounding leaves above the sum
         index = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], "right"))
         pixels = self._pixels[index]
         return self._locate(int(pixels[rng.integers(pixels.size)]))
+
+    def _find_guessed(self, number: int) -> np.ndarray:
+        """Find the pixels (H, W) bool of a part with pseudo-labels, and no label to learn."""
+        grid, ratio = self.scene.parts[number].grid, self.split.ratio
+        if self.pseudo is None:
+            return np.zeros((grid.height, grid.width), bool)
+        known = self.pseudo.known(number, ratio)
+        return known & regrid(self._labels[number] == IGNORED, ratio, 1, every=True)
 
     def _locate(self, pixel: int) -> tuple[int, int, int]:
         """Find the part of a label pixel, counted through all parts, and its place in the grid."""

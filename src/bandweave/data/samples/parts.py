@@ -18,7 +18,8 @@ from bandweave.raster.grid import Window
 class PartSampler(CropSampler):
     """Batches of whole parts, changed and turned as crops are; labels and holes are those of crops.
 
-    A part is drawn as often as a class and then one of its training pixels fall into it. The parts
+    A part is drawn as often as a class and then one of its training pixels, or one with a
+    pseudo-label, fall into it. The parts
     of a batch are of the size of its first one. Where they are not square, all are turned by an odd
     number of quarters or none is, so that nothing is padded.
     """
@@ -39,6 +40,9 @@ class PartSampler(CropSampler):
         within = [np.searchsorted(self._starts, p, "right") - 1 for p in self._pixels]
         shares = [np.bincount(w, minlength=len(scene.parts)) / max(w.size, 1) for w in within]
         self._weights = classes @ np.stack(shares)  # (parts,)
+        if pseudo is not None and self._guessed.size:
+            self._weights = self._weights / self._weights.sum() * (1 - pseudo.share)
+            self._weights += pseudo.share * self._guessed.counts / self._guessed.size
         self._sizes = np.array([(p.grid.height, p.grid.width) for p in scene.parts])
 
     def _count(self, side: int) -> int:

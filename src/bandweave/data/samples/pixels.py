@@ -10,6 +10,7 @@ import numpy as np
 
 from bandweave.data.samples.augment import UNCHANGED, AugmentConfig, draw_orientation
 from bandweave.data.samples.crops import ROWS, CropSampler, Drawn, SampleConfig
+from bandweave.data.samples.pool import Pool
 from bandweave.data.samples.pseudo_labels import PseudoLabels
 from bandweave.data.scaling import Scaling
 from bandweave.data.scene import IGNORED, Scene
@@ -33,7 +34,7 @@ class PixelSampler(CropSampler):
     With `unlabelled`, patches around pixels of the grid that have data and no label in the scene,
     nor are hidden from training, stand behind those in a batch, drawn evenly.
 
-    With `pseudo`, its share of the patches are around unlabelled pixels instead, drawn evenly.
+    With `pseudo`, its share of the patches are around pixels that have such a label.
     """
 
     draws_unlabelled = True
@@ -53,7 +54,6 @@ class PixelSampler(CropSampler):
         if config.unlabelled:
             self._pool = Pool([self._find_unlabelled(i) for i in range(len(scene.parts))])
             self._tell_of_pool()
-        self._guessed = Pool([self._find_guessed(i) for i in range(len(scene.parts))])
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         """The batch of a step and process, as of crops.
@@ -91,8 +91,6 @@ class PixelSampler(CropSampler):
 
     def _draw(self, rng: np.random.Generator, side: int) -> tuple[int, Window]:
         part, row, col = self._draw_pixel(rng)
-        if self.pseudo is not None and self._guessed.size and rng.random() < self.pseudo.share:
-            part, row, col = self._guessed.draw(rng)
         return part, self._surround(row, col)
 
     def _surround(self, row: int, col: int) -> Window:
@@ -112,14 +110,6 @@ class PixelSampler(CropSampler):
     def _share_of_pixels(self) -> float:
         """All: a patch is learnt from for what is in its middle."""
         return 0.0 if self.pseudo is None else 1.0
-
-    def _find_guessed(self, number: int) -> np.ndarray:
-        """Find the pixels (H, W) bool of a part with pseudo-labels, and no label to learn."""
-        grid, ratio = self.scene.parts[number].grid, self.split.ratio
-        if self.pseudo is None:
-            return np.zeros((grid.height, grid.width), bool)
-        known = self.pseudo.known(number, ratio)
-        return known & regrid(self._labels[number] == IGNORED, ratio, 1, every=True)
 
     def _find_unlabelled(self, number: int) -> np.ndarray:
         """Find the pixels (H, W) bool of a part that have data and no label, and may be seen."""
@@ -148,27 +138,3 @@ class PixelSampler(CropSampler):
             asked,
             so,
         )
-
-
-class Pool:
-    """Pixels of parts to draw from, of masks (H, W) bool."""
-
-    def __init__(self, masks: list[np.ndarray]) -> None:
-        self._masks = masks
-        self._rows = np.cumsum([0] + [mask.shape[0] for mask in masks])
-        counts = [mask.sum(axis=1) for mask in masks]
-        self._ends = np.cumsum(np.concatenate([np.zeros(0, np.int64), *counts]))
-
-    @property
-    def size(self) -> int:
-        """Number of pixels."""
-        return int(self._ends[-1]) if self._ends.size else 0
-
-    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Draw one: part, row and column."""
-        pixel = int(rng.integers(self.size))
-        through = int(np.searchsorted(self._ends, pixel, "right"))  # its row, of all parts
-        part = int(np.searchsorted(self._rows, through, "right")) - 1
-        row = through - int(self._rows[part])
-        columns = np.flatnonzero(self._masks[part][row])
-        return part, row, int(columns[pixel - (int(self._ends[through]) - columns.size)])
