@@ -67,7 +67,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="take the scene's bands of the nearest wavelength where they are not the run's",
     )
-    add("--overlap", type=int, metavar="PX", help="that windows share; half a window by default")
+    add("--overlap", type=int, metavar="PX", help="that windows share; by default that of the run")
     add("--batch", type=int, metavar="N", help="windows that go through the model together (16)")
     add("--device", help="cpu, cuda, cuda:1, mps; by default a GPU where there is one")
     add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the model (fp32)")

@@ -78,7 +78,8 @@ def map_scene(
     polygons       also write the patches as polygons, a GeoPackage with code, class, pixels and
                    hectares of each, and with `confidence` its mean
     match_bands    take the scene's bands of the nearest wavelength where they are not the run's
-    overlap        px of the grid that neighbouring windows share; None for half a window
+    overlap        px of the grid that neighbouring windows share; None for that of the run, half a
+                   window where it has none
     batch          windows, or patches around pixels, that go through the model together; None for
                    16, or 256 patches
     device         'cpu', 'cuda', …; None for a GPU where there is one

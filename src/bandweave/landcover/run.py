@@ -244,7 +244,11 @@ class NetRun(Run):
 
         reference  name of the scene's layer whose data decide where there is a map
         device     None: where the model is
+        overlap    None: that of the run's options, where its windows are theirs
         """
+        own = self.config.samples
+        if overlap is None and self.window == own.map_window:
+            overlap = own.overlap
         return Net(
             model=self.model,
             layers=list(self.layers),

@@ -41,6 +41,7 @@ class SampleConfig:
               crops of `crop`; no side is longer than the scene's longest
     window    px of the grid: side of the windows that maps are made with; 0: `crop`, or of several
               scales the second smallest
+    overlap   px of the grid that neighbouring windows of maps share; half a window by default
     balance   0: a class is drawn as often as it has training pixels; 1: all classes equally often
     cache_mb  scaled layers are kept in memory where they take no more; otherwise read by window
     unlabelled  patches around pixels that have no label in the scene, for each patch of a batch;
@@ -53,6 +54,7 @@ class SampleConfig:
     fill: int = 0
     scales: list[float] = field(default_factory=list)
     window: int = 0
+    overlap: int | None = None
     balance: float = 0.5
     cache_mb: int = 2048
     unlabelled: int = 0
@@ -67,6 +69,12 @@ class SampleConfig:
         if not all(0 < scale < np.inf for scale in self.scales) or self.window < 0:
             raise ConfigError(
                 f"scales {self.scales} must be above 0, and window {self.window} at least 0"
+            )
+        largest = (self.map_window if self.crop else np.inf) - 1
+        if self.overlap is not None and not 0 <= self.overlap <= largest:
+            raise ConfigError(
+                f"overlap is {self.overlap}; it must be at least 0 and less than the window of "
+                f"{self.map_window} px"
             )
         if (self.scales or self.window) and not self.crop:
             raise ConfigError(
@@ -138,10 +146,10 @@ class CropSampler:
                 f"unlabelled is {config.unlabelled}, and this model takes no patches of single "
                 "pixels; set it to 0"
             )
-        if self.one_side and (config.scales or config.window):
+        if self.one_side and (config.scales or config.window or config.overlap is not None):
             raise ConfigError(
-                f"scales {config.scales} and window {config.window} are for models of windows, and "
-                "this one takes patches of one side; give `crop`"
+                f"scales {config.scales}, window {config.window} and overlap {config.overlap} are "
+                "for models of windows, and this one takes patches of one side; give `crop`"
             )
         self.scene, self.split, self.scaling = blind_derived_layers(scene, split), split, scaling
         self.config, self.seed, self.pseudo = config, seed, pseudo
