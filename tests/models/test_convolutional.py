@@ -5,7 +5,7 @@ import torch
 
 from bandweave.errors import ConfigError
 from bandweave.models.cnn2d import CNN2D, CNN2DConfig
-from bandweave.models.cnn3d import CNN3D, CNN3DConfig
+from bandweave.models.cnn3d import CNN3D, BandConv, CNN3DConfig
 from bandweave.models.hybridsn import HybridSN, HybridSNConfig
 from bandweave.models.unet import UNet, UNetConfig
 
@@ -77,3 +77,14 @@ def test_a_unet_on_odd_sizes_answers_for_every_pixel():
 def test_options_out_of_range_are_refused(config, options, message):
     with pytest.raises(ConfigError, match=message):
         config(**options)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "bands", "side"), [(1, 8, 51, 7), (3, 2, 7, 3), (2, 4, 1, 5)]
+)
+def test_bands_are_convolved_as_by_a_3d_convolution(channels, width, bands, side):
+    conv = BandConv(channels, width).double()
+    x = torch.randn(3, channels, bands, side, side, dtype=torch.float64)
+    with torch.backends.mkldnn.flags(enabled=False):
+        expected = torch.nn.functional.conv3d(x, conv.weight, stride=(2, 1, 1), padding=(3, 1, 1))
+    torch.testing.assert_close(conv(x), expected)

@@ -248,7 +248,7 @@ class NetRun(Run):
         """
         own = self.config.samples
         if overlap is None and self.window == own.map_window:
-            overlap = own.overlap
+            overlap = own.map_overlap
         return Net(
             model=self.model,
             layers=list(self.layers),

@@ -64,10 +64,7 @@ class Preset(Generic[M]):
 
 DEFAULT_MODEL = "m3amba_small"  # of land cover: a laptop trains it in minutes
 
-SCALED: dict[str, Any] = {
-    **{"crop": 16, "batch": 16, "scales": [1.0, 1.5, 2.0, 4.0]},
-    **{"window": 32, "overlap": 8},
-}
+SCALED: dict[str, Any] = {"crop": 16, "batch": 16, "scales": [1.0, 1.5, 2.0, 4.0]}
 IN_TIME: dict[str, Any] = {"schedule": "constant", "ema": 0.999, "hold_out": 0.2}
 
 LAND_COVER: dict[str, Preset[LandCoverModel]] = {

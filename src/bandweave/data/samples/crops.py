@@ -40,8 +40,9 @@ class SampleConfig:
               answers alike in windows of any of them. A batch has about as many pixels as `batch`
               crops of `crop`; no side is longer than the scene's longest
     window    px of the grid: side of the windows that maps are made with; 0: `crop`, or of several
-              scales the second smallest
-    overlap   px of the grid that neighbouring windows of maps share; half a window by default
+              scales the third smallest
+    overlap   px of the grid that neighbouring windows of maps share; by default half a window, or
+              of several scales a quarter
     balance   0: a class is drawn as often as it has training pixels; 1: all classes equally often
     cache_mb  scaled layers are kept in memory where they take no more; otherwise read by window
     unlabelled  patches around pixels that have no label in the scene, for each patch of a batch;
@@ -88,7 +89,13 @@ class SampleConfig:
     @property
     def map_window(self) -> int:
         """Side in px of the windows that maps are made with; 0 for whole parts."""
-        return self.window or [*sorted(self.sides)[:2]][-1]
+        return self.window or [*sorted(self.sides)[:3]][-1]
+
+    @property
+    def map_overlap(self) -> int | None:
+        """Px of the grid that these windows share; None where the predictor decides."""
+        quarter = self.map_window // 4 if self.scales else None
+        return quarter if self.overlap is None else self.overlap
 
     @property
     def sides(self) -> list[int]:
