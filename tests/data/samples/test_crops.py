@@ -396,12 +396,23 @@ def test_sides_of_crops_that_cannot_be_are_refused():
         SampleConfig(crop=0, window=8)
 
 
-def test_maps_are_made_with_the_second_smallest_side():
+def test_maps_are_made_with_the_third_smallest_side():
     assert SampleConfig(crop=16).map_window == 16
-    assert SampleConfig(crop=16, scales=[4, 1, 1.5]).map_window == 24
+    assert SampleConfig(crop=16, scales=[4, 1, 2, 1.5]).map_window == 32
+    assert SampleConfig(crop=16, scales=[1, 1.5]).map_window == 24
     assert SampleConfig(crop=16, scales=[2]).map_window == 32
     assert SampleConfig(crop=16, scales=[1, 2], window=20).map_window == 20
     assert SampleConfig(crop=0).map_window == 0
+
+
+def test_windows_of_several_scales_share_a_quarter():
+    assert SampleConfig(crop=16).map_overlap is None
+    assert SampleConfig(crop=16, scales=[1, 2]).map_overlap == 8
+    assert SampleConfig(crop=16, scales=[1, 2], overlap=0).map_overlap == 0
+    with pytest.raises(ConfigError, match="overlap is 16; it must be at least 0 and less than"):
+        SampleConfig(crop=16, overlap=16)
+    with pytest.raises(ConfigError, match="overlap is -1"):
+        SampleConfig(crop=0, overlap=-1)
 
 
 def test_of_small_crops_a_batch_has_as_many_as_fill_it():

@@ -74,7 +74,7 @@ def test_the_page_needs_nothing_else_and_says_the_protocol(made):
     page = (made.folder / "compare.html").read_text()
     for what in ("Maps", "Accuracy of each class", "What accuracy costs", "Features of test pix"):
         assert f"<h3>{what}" in page
-    assert page.count("guard 1 px (2 m); reach, and test pixels within it: tiny 11 px") == 4
+    assert page.count("guard 1 px (2 m); reach, and test pixels within it: tiny 15 px") == 4
     assert page.count('src="data:image/png') == 3 + 2 + 2, "image, two sides, two maps, two t-SNE"
     assert "http" not in page.replace("http-equiv", "")
 
