@@ -10,7 +10,9 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -261,6 +263,73 @@ def write_envi(tmp_path: Path) -> Callable[..., Path]:
 def write_mat73(tmp_path: Path) -> Callable[..., Path]:
     """write_mat73(name, {key: array}) -> path."""
     return lambda name, arrays: _write_mat73(tmp_path / name, arrays)
+
+
+class RangeServer:
+    """A web server of this machine that gives a folder's files, and ranges of their bytes.
+
+    asked   the paths, and the ranges or None
+    sent    bytes of answers
+    status  by path, in the place of the file
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.sent, self.status = 0, dict[str, int]()
+        kept = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                path, span = self.path.partition("?")[0], self.headers.get("Range")
+                kept.asked.append((path, span))
+                file = folder / path.lstrip("/")
+                status = kept.status.get(path, 200 if file.is_file() else 404)
+                content = file.read_bytes() if status == 200 else b""
+                size = len(content)
+                if status == 200 and span:
+                    first, _, last = span.removeprefix("bytes=").partition("-")
+                    content = content[int(first) : int(last or size - 1) + 1]
+                    status = 206 if content else 416
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                if status == 206:
+                    end = int(first) + len(content) - 1
+                    self.send_header("Content-Range", f"bytes {first}-{end}/{size}")
+                self.end_headers()
+                if self.command == "GET":
+                    kept.sent += len(content)
+                    self.wfile.write(content)
+
+            do_HEAD = do_GET  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.address = f"http://{self.host}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], RangeServer]]:
+    """serve(folder): a server of the files in it, which counts what it is asked and sends."""
+    servers: list[RangeServer] = []
+
+    def begin(folder: Path) -> RangeServer:
+        servers.append(RangeServer(folder))
+        return servers[-1]
+
+    yield begin
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture

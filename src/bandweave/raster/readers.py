@@ -10,6 +10,7 @@ from typing import TypeVar
 from bandweave.errors import FileError
 from bandweave.local_files import check_input_file
 from bandweave.raster.formats.gdal.drivers import check_address
+from bandweave.raster.formats.gdal.elsewhere import is_address
 from bandweave.raster.formats.gdal.reader import EnviReader, GdalReader
 from bandweave.raster.formats.hdf5.reader import Hdf5Reader
 from bandweave.raster.formats.matlab.file import MatlabReader
@@ -49,10 +50,12 @@ def recognise(path: str | os.PathLike[str], kind: type[R]) -> R:
 
     kind  a class of readers, such as `RasterReader`; others are not asked
 
-    Raises FileError for a file that is missing or no regular one, for an address, and for a file
-    that no reader of the kind takes.
+    Raises FileError for a file that is missing or no regular one, for an address where a raster is
+    not asked for, and for a file that no reader of the kind takes.
     """
     name = os.fspath(path)
+    if is_address(name) and issubclass(GdalReader, kind):
+        return READERS["gdal"]  # type: ignore[return-value]
     check_address(name)
     readers = [reader for reader in reversed(READERS.values()) if isinstance(reader, kind)]
     if not name.startswith("/vsi"):  # an archive, which GDAL alone looks into

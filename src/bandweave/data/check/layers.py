@@ -375,7 +375,8 @@ def _check_wavelengths(info: LayerInfo, name: str, entry: LayerFile | None) -> I
 
 def _is_own_order(given: Sequence[float], steps: np.ndarray, entry: LayerFile | None) -> bool:
     """Tell whether an order was chosen, or is a sensor's: of two detectors, or Landsat's bands."""
-    if entry and (entry.bands or len(entry.path) > 1 or len(entry.key or ()) > 1):
+    several = entry and max(len(entry.path), len(entry.key or ()), len(entry.asset or ())) > 1
+    if entry and (entry.bands or several):
         return True
     backwards = np.flatnonzero(steps < 0)
     seam = int(backwards[0]) + 1 if len(backwards) == 1 else 0

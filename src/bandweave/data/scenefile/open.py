@@ -20,11 +20,13 @@ from bandweave.data.scenefile.label_codes import find_label_shape
 from bandweave.data.scenefile.labels import label_scene
 from bandweave.data.scenefile.parts import PATTERN, choose_part, find_parts
 from bandweave.data.scenefile.schema import LayerFile, SceneFile, label_files, read_scene_file
-from bandweave.errors import BandweaveError, FileError, GridMismatch, SceneMismatch
+from bandweave.data.scenefile.stac import Asset, describe_by_assets, find_assets
+from bandweave.errors import BandweaveError, ConfigError, FileError, GridMismatch, SceneMismatch
 from bandweave.raster.alignment import Finer, Same, fit, relation, same_crs, short_crs
 from bandweave.raster.bands import override_bands
 from bandweave.raster.deriving.source import Rescaled
 from bandweave.raster.formats.arrays import StackedSource
+from bandweave.raster.formats.gdal.elsewhere import is_address
 from bandweave.raster.formats.gdal.source import GEOLOCATION, GdalSource
 from bandweave.raster.grid import Grid
 from bandweave.raster.open import assign_crs, open_source
@@ -69,8 +71,10 @@ def open_scene(
     notes: list[str] = []
     names = find_parts(file)
     name = file.name or (path.stem if path else "scene")
+    assets: list[str] = []
     parts = [
-        _open_part(choose_part(file, part), part or name, len(names) > 1, notes) for part in names
+        _open_part(choose_part(file, part), part or name, len(names) > 1, notes, assets)
+        for part in names
     ]
     for part in parts[1:]:
         _check_part(part, parts[0])
@@ -90,7 +94,7 @@ def open_scene(
         sampling=next((each.sampling for each in label_files(file).values() if each.sampling), ""),
         origin=str(path.resolve()) if path else "",
         notes=notes,
-        files=_list_files(file, path, names),
+        files=tuple(dict.fromkeys([*_list_files(file, path, names), *assets])),
     )
 
 
@@ -129,17 +133,20 @@ def _open_benchmark(folder: Path) -> Scene:
     )
 
 
-def _open_part(file: SceneFile, name: str, several: bool, notes: list[str]) -> Part:
+def _open_part(
+    file: SceneFile, name: str, several: bool, notes: list[str], assets: list[str]
+) -> Part:
+    """Open a part; where the assets of STAC items lie is added to `assets`."""
     try:
-        return _open_layers(file, name, notes)
+        return _open_layers(file, name, notes, assets)
     except BandweaveError as error:
         if several:
             raise type(error)(f"part '{name}': {error}") from error
         raise
 
 
-def _open_layers(file: SceneFile, name: str, notes: list[str]) -> Part:
-    reference = _open_layer(file.layers[file.grid], find_label_shape(file, name))
+def _open_layers(file: SceneFile, name: str, notes: list[str], assets: list[str]) -> Part:
+    reference = _open_layer(file.grid, file.layers[file.grid], find_label_shape(file, name), assets)
     if reference.control:
         raise GridMismatch(
             f"layer '{file.grid}' is the grid and has no transform but {reference.control}: its "
@@ -150,7 +157,7 @@ def _open_layers(file: SceneFile, name: str, notes: list[str]) -> Part:
     shape = (reference.grid.height, reference.grid.width)
     for layer_name, layer in file.layers.items():
         if layer_name != file.grid:
-            sources[layer_name] = _open_layer(layer, shape)
+            sources[layer_name] = _open_layer(layer_name, layer, shape, assets)
     for layer_name, source in sources.items():
         notes += [f"layer '{layer_name}': {note}" for note in source.notes]
         placeable = source.grid.georeferenced or source.control
@@ -169,9 +176,29 @@ def _open_layers(file: SceneFile, name: str, notes: list[str]) -> Part:
     return Part(name=name, grid=grid, layers=layers)
 
 
-def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> WindowSource:
+def _open_layer(
+    name: str, layer: LayerFile, shape: tuple[int, int] | None, assets: list[str]
+) -> WindowSource:
+    if layer.asset is None and not any(map(is_address, layer.path)):
+        return _open_files(layer, layer.path, shape)
+    try:
+        if layer.asset is None:
+            return _open_files(layer, layer.path, shape)
+        found = find_assets(layer.path[0], layer.asset)
+        assets += [asset.path for asset in found]
+        return _open_files(layer, [asset.path for asset in found], shape, found)
+    except (FileError, ConfigError) as error:
+        raise type(error)(f"layer '{name}': {error}") from error
+
+
+def _open_files(
+    layer: LayerFile,
+    paths: Sequence[str],
+    shape: tuple[int, int] | None,
+    assets: Sequence[Asset] = (),
+) -> WindowSource:
     source: WindowSource = open_source(
-        layer.path[0] if len(layer.path) == 1 else layer.path,
+        paths[0] if len(paths) == 1 else paths,
         key=layer.key,
         bands=layer.bands,
         crs=layer.crs,
@@ -180,6 +207,8 @@ def _open_layer(layer: LayerFile, shape: tuple[int, int] | None) -> WindowSource
         shape=shape,
         control_points=True,
     )
+    if assets:
+        source = describe_by_assets(source, assets)
     source.info = override_bands(source.info, source.bands, layer.wavelengths, layer.units)
     if (layer.scale, layer.offset) != (1.0, 0.0):
         source = Rescaled(source, layer.scale, layer.offset)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from bandweave.data.scenefile.schema import SceneFile
 from bandweave.errors import ConfigError, FileError
+from bandweave.raster.formats.gdal.elsewhere import is_address
 
 PATTERN = "{part}"
 LONGEST = 200  # bytes of a part's name; a file's name has 255 at most
@@ -22,7 +23,12 @@ def find_parts(file: SceneFile) -> list[str]:
     paths = {name: layer.path for name, layer in file.layers.items() if PATTERN in layer.path[0]}
     if not paths:
         return [""]
+    away = [path for layer in paths.values() for path in layer if is_address(path)]
     if file.parts == "all":
+        if away:
+            raise ConfigError(
+                f"{away[0]}: what lies at an address cannot be listed; name the parts in `parts:`"
+            )
         found = {name: discover_parts(path[0]) for name, path in paths.items()}
         names = set().union(*found.values())
         if not names:
@@ -42,7 +48,7 @@ def find_parts(file: SceneFile) -> list[str]:
     for part in sorted(names, key=_natural):
         for layer, several in paths.items():
             for path in several:
-                if not os.path.lexists(path.replace(PATTERN, part)):
+                if not (is_address(path) or os.path.lexists(path.replace(PATTERN, part))):
                     have = ", ".join(
                         other for other in paths if part in discover_parts(paths[other][0])
                     )

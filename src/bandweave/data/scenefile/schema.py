@@ -17,6 +17,7 @@ from typing import Any, Literal
 from bandweave.errors import ConfigError, FileError
 from bandweave.raster.deriving.indices import ANY, INDICES
 from bandweave.raster.formats.gdal.drivers import check_address
+from bandweave.raster.formats.gdal.elsewhere import is_address
 from bandweave.schema import OneOrMore, from_dict, join_words, nearest, show_value
 from bandweave.yaml_files import read_yaml
 
@@ -32,8 +33,9 @@ Sampling = Literal["stratified by map class", "simple random"]
 class LayerFile:
     """A layer: its files, and what they do not say themselves."""
 
-    path: OneOrMore[str]  # one file, or one a band; may hold {part}
+    path: OneOrMore[str]  # a file or address, or one a band; may hold {part}
     key: OneOrMore[str] | None = None  # array in a .mat, .npz, .h5 or .nc; several: their bands
+    asset: OneOrMore[str] | None = None  # of the STAC item at `path`; several: one a band
     bands: OneOrMore[int] | None = None  # which, counted from 1, in this order; all if unset
     axis: int | None = None  # which axis of a 3-D array has the bands: 0, 1 or 2
     warp: Resampling | None = None  # onto the grid, however the file lies
@@ -199,26 +201,28 @@ def _to_name(entry: Any) -> Any:
 def _make_absolute(scene: SceneFile, folder: Path, where: str) -> SceneFile:
     """Make paths absolute."""
 
-    def place(text: str, key: str) -> str:
+    def place(text: str, key: str, away: bool = False) -> str:
         if not text:
             raise ConfigError(f"{where}: {key}: is empty")
+        full = os.path.expanduser(os.path.expandvars(text))
+        away = away and is_address(full)
         try:
-            check_address(text)
+            if not away:
+                check_address(full)
         except FileError as error:
             raise FileError(f"{where}: {key}: {error}") from None
-        full = os.path.expanduser(os.path.expandvars(text))
         unset = re.search(r"\$\{?(\w+)\}?", full)
         if unset:
             raise ConfigError(
                 f"{where}: {key}: the environment variable {unset[1]} is not set; "
                 f"set it, or write the folder in its place"
             )
-        return os.path.normpath(folder / full)
+        return full if away else os.path.normpath(folder / full)
 
-    def place_all(texts: tuple[str, ...], key: str) -> tuple[str, ...]:
+    def place_all(texts: tuple[str, ...], key: str, away: bool = False) -> tuple[str, ...]:
         if not texts:
             raise ConfigError(f"{where}: {key}: is an empty list")
-        return tuple(place(text, key) for text in texts)
+        return tuple(place(text, key, away) for text in texts)
 
     def label(entry: LabelFile | None, key: str) -> LabelFile | None:
         if entry is None:
@@ -227,7 +231,7 @@ def _make_absolute(scene: SceneFile, folder: Path, where: str) -> SceneFile:
         return replace(entry, path=place_all(entry.path, f"{key}.path"), join=join)
 
     layers = {
-        name: replace(layer, path=place_all(layer.path, f"layers.{name}.path"))
+        name: replace(layer, path=place_all(layer.path, f"layers.{name}.path", away=True))
         for name, layer in scene.layers.items()
     }
     labels = scene.labels
@@ -271,6 +275,11 @@ def _check(scene: SceneFile, where: str) -> SceneFile:
         if layer.wavelengths and not all(0 < value < math.inf for value in layer.wavelengths):
             raise wrong(
                 f"layers.{name}.wavelengths: a wavelength is a number of nanometres above 0"
+            )
+        if layer.asset is not None and (not layer.asset or len(layer.path) > 1 or layer.key):
+            raise wrong(
+                f"layers.{name}.asset: names assets of one STAC item; give the item as `path`, and "
+                f"no `key`"
             )
         if layer.bands and min(layer.bands) < 1:
             raise wrong(f"layers.{name}.bands: {min(layer.bands)}; bands are counted from 1")

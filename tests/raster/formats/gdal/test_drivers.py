@@ -47,14 +47,13 @@ def vrt(source, relative=1, band='band="1"', inside=""):
 @pytest.mark.parametrize(
     "form",
     [
-        "{url}",
+        "ftp://{url}",
         "/vsicurl/{url}",
         "/vsicurl?url={url}",
         "/vsicurl_streaming/{url}",
         "/vsizip//vsicurl/{url}",
         "/vsigzip//vsicurl/{url}",
         "/vsis3/bucket/a.tif",
-        "s3://bucket/a.tif",
     ],
 )
 def test_addresses_are_refused_and_nobody_is_asked(server, form, tmp_path):

@@ -20,6 +20,7 @@ from rasterio.io import DatasetReader
 
 from bandweave.errors import FileError
 from bandweave.local_files import check_input_file
+from bandweave.raster.formats.gdal.elsewhere import DRIVERS, is_address
 
 # Rasters in one file, by GDAL's names of their drivers.
 RASTERS = (
@@ -57,17 +58,20 @@ def check_address(path: str) -> None:
     elif not _ADDRESS.match(path):
         return
     raise FileError(
-        f"{path} is an address, and bandweave reads files of this machine alone; "
-        "download it and give the file"
+        f"{path} is an address that is not read here; layers of a scene file may lie at https://, "
+        "s3:// or gs://. Download it and give the file"
     )
 
 
 def choose_drivers(path: str) -> list[str]:
-    """Choose the drivers of GDAL that may open a raster file.
+    """Choose the drivers of GDAL that may open a raster, by its file or address.
 
-    Raises FileError for an address, for a file that is no regular file, for a VRT under another
-    name or one that refers to what lies outside its folder, and for a format that this build lacks.
+    Raises FileError for an address of another kind than `elsewhere` knows, for a file that is no
+    regular file, for a VRT under another name or one that refers to what lies outside its folder,
+    and for a format that this build lacks.
     """
+    if is_address(path):
+        return list(DRIVERS)
     check_address(path)
     if path.startswith(ARCHIVES):
         return list(RASTERS)

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -28,12 +29,19 @@ from bandweave.errors import FileError, GridMismatch
 from bandweave.raster.bands import ranges, read_band_info
 from bandweave.raster.formats.gdal import envi
 from bandweave.raster.formats.gdal.drivers import OFFLINE, RASTERS, choose_drivers
+from bandweave.raster.formats.gdal.elsewhere import (
+    explain_failure,
+    is_address,
+    name_for_gdal,
+    options_for,
+)
 from bandweave.raster.formats.gdal.tiff_claims import MANY, check_bands
 from bandweave.raster.formats.handles import get_handle, read_stamp
 from bandweave.raster.formats.slabs import read_from_rows
 from bandweave.raster.grid import PIXELS, Grid, Window
 from bandweave.raster.source import BandInfo, WindowSource, decode
 from bandweave.raster.writing.outputs import CACHE_BYTES
+from bandweave.schema import join_words
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +62,7 @@ class GdalSource(WindowSource):
     the others, and so is one that `chosen` names. Bands that an ENVI header calls bad are left out
     unless `chosen` names them.
 
-    path     a file, or a name inside an archive (/vsizip/…)
+    path     a file, a name inside an archive (/vsizip/…), or an address (https://, s3://, gs://)
     key      which of the file's subdatasets (netCDF, HDF5), by the end of its name
     chosen   band numbers from 0; None is all
     nodata   instead of what the file says
@@ -71,7 +79,8 @@ class GdalSource(WindowSource):
         _refuse_other_kinds(path)
         self._stamp = read_stamp(path)
         self._name = path
-        header = None if path.startswith("/vsi") else envi.find_header(Path(path))
+        on_disk = not (path.startswith("/vsi") or is_address(path))
+        header = envi.find_header(Path(path)) if on_disk else None
         if header is not None:
             path = str(envi.prepare_for_gdal(Path(path), header, read_stamp(str(header))))
         self.path = _choose_subdataset(path, self._stamp, key)
@@ -130,6 +139,29 @@ class GdalSource(WindowSource):
     def _get_dataset(self) -> DatasetReader:
         return get_handle(self.path, self._stamp, open_dataset)
 
+    def complete(self, info: BandInfo, nodata: Sequence[float | None]) -> None:
+        """Take facts from elsewhere that the file does not state itself.
+
+        info, nodata  of all bands of the file
+        """
+        own, picked = self.info, [number - 1 for number in self._indexes]
+        per_band: dict[str, Any] = {
+            name: tuple(values[band] for band in picked)
+            for name in ("wavelengths", "scales", "offsets")
+            if (values := getattr(info, name)) is not None
+        }
+        if own.scales is not None or own.offsets is not None:
+            per_band = {"wavelengths": per_band["wavelengths"]} if "wavelengths" in per_band else {}
+        if own.wavelengths is not None:
+            per_band.pop("wavelengths", None)
+        self.info = replace(own, units=own.units or info.units, **per_band)
+        taken = [name[:-1] for name in per_band]
+        if all(hole is None for hole in self.nodata) and any(hole is not None for hole in nodata):
+            self.nodata = tuple(nodata[band] for band in picked)
+            taken.append("nodata")
+        if taken:
+            self.notes = (*self.notes, f"its {join_words(taken, 'and')} as the STAC item says")
+
     def read_inside(self, window: Window) -> np.ndarray:
         return self._read(self._get_dataset(), window)
 
@@ -137,16 +169,20 @@ class GdalSource(WindowSource):
         """Read pixels of the file, or of the file warped, whose last band is then its mask."""
         part = RasterioWindow(window.col, window.row, window.width, window.height)
         mask = None
+        away = is_address(self._name)
         try:
-            raw = self._read_raw(dataset, window)
-            if isinstance(dataset, WarpedVRT):
-                mask = dataset.read(dataset.count, window=part)
-            elif self._alpha is not None:
-                mask = dataset.read(self._alpha, window=part)
-            elif self._masked:
-                mask = dataset.read_masks(self._indexes[0], window=part)
+            with rasterio.Env(**options_for(self._name)) if away else contextlib.nullcontext():
+                raw = self._read_raw(dataset, window)
+                if isinstance(dataset, WarpedVRT):
+                    mask = dataset.read(dataset.count, window=part)
+                elif self._alpha is not None:
+                    mask = dataset.read(self._alpha, window=part)
+                elif self._masked:
+                    mask = dataset.read_masks(self._indexes[0], window=part)
         except (*_FAILURES, MemoryError) as error:
             _forget_error(dataset)
+            if away:
+                raise explain_failure(self._name, error.__cause__ or error) from error
             raise FileError(
                 f"{self._name} cannot be read at rows {window.row} to "
                 f"{window.row + window.height}: the file is truncated or damaged "
@@ -241,6 +277,8 @@ class RectifiedSource(WindowSource):
 @ensure_env
 def open_dataset(path: str) -> DatasetReader:
     """Open a raster; FileError for what rasterio cannot open, and for what may not be opened."""
+    if is_address(path):
+        return _open_address(path)
     drivers = choose_drivers(path) if not _INNER.match(path) else list(RASTERS)
     if os.path.isfile(path):
         check_bands(Path(path))
@@ -252,13 +290,33 @@ def open_dataset(path: str) -> DatasetReader:
     return dataset
 
 
+def _open_address(address: str) -> DatasetReader:
+    """Open a raster at an address: soon told of where it fails, patient where it is read later."""
+    name, drivers = name_for_gdal(address), choose_drivers(address)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            for patient in (False, True):
+                with rasterio.Env(**options_for(address, patient=patient)):
+                    dataset = DatasetReader(name, driver=drivers)
+                    _forget_error(dataset)
+                if not patient:
+                    dataset.close()
+        except _FAILURES as error:
+            raise explain_failure(address, error) from error
+    return dataset
+
+
 @contextlib.contextmanager
 def _convert_failures(path: str) -> Iterator[None]:
     """Convert what GDAL raises into a FileError that names the file; its remarks are not told."""
+    away = is_address(path)
     try:
-        with rasterio.Env(**OFFLINE):  # outside of one GDAL prints its remarks
+        with rasterio.Env(**(options_for(path) if away else OFFLINE)):  # else GDAL prints remarks
             yield
     except _FAILURES as error:
+        if away:
+            raise explain_failure(path, error.__cause__ or error) from error
         text = " ".join(str(error).split())[:300]
         raise FileError(f"{path} cannot be opened as a raster: {text}") from error
 
