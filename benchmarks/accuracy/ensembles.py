@@ -72,7 +72,7 @@ CASES = {
     ),
     "simulated towns": Case(
         None,
-        {"name": "blocks", "size": 16, "guard": 2},
+        {"name": "blocks", "size": 16, "guard": 2, "drop": True},
         [],
         {"m3amba_small": {"steps": 600, "hold_out": 0.0}},
         5,
