@@ -425,3 +425,14 @@ def _openclip_layer(state: dict[str, Any], layer: str, to: str, leaf: str) -> di
         f"{block}.mlp.c_fc.{leaf}": state[f"{layer}.mlp.fc1.{leaf}"],
         f"{block}.mlp.c_proj.{leaf}": state[f"{layer}.mlp.fc2.{leaf}"],
     }
+
+
+@pytest.fixture
+def distributed(fork_server, monkeypatch):
+    """Dask, its workers forked from one process that has imported what they need."""
+    module = pytest.importorskip("distributed")
+    import dask
+
+    monkeypatch.setattr("distributed.utils._forkserver_preload_set", True)
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield module

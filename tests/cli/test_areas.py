@@ -71,3 +71,18 @@ def test_parcels(call, trained, scene_file, aoi, tmp_path):
     assert 0 < values[-2][0] <= 1
     assert call("parcels", image, aoi, out).status == 2
     assert call("parcels", image, "none.gpkg", tmp_path / "a.gpkg").status == 2
+
+
+def test_a_map_is_left_in_pieces(call, refused, trained, scene_file, tmp_path):
+    mapped = call("map", trained, scene_file, tmp_path / "tiles", "--tiles", "--quiet")
+    assert mapped.status == 0, mapped.err
+    assert mapped.out.split()[0] == str(tmp_path / "tiles" / "map.vrt")
+    assert call("map", trained, scene_file, tmp_path / "map.tif", "--quiet").status == 0
+    with (
+        rasterio.open(tmp_path / "tiles" / "map.vrt") as one,
+        rasterio.open(tmp_path / "map.tif") as other,
+    ):
+        np.testing.assert_array_equal(one.read(), other.read())
+    words = ("map", trained, scene_file, tmp_path / "more", "--tiles", "--polygons", "a.gpkg")
+    assert "tiles leaves it in pieces" in refused(*words)
+    assert "processes 0" in refused("map", trained, scene_file, tmp_path / "m.tif", "--workers", 0)

@@ -78,6 +78,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default="nearest",
         help="the map's reduced copies: one pixel of many (nearest), or the most frequent (mode)",
     )
+    add(
+        "--tiles",
+        action="store_true",
+        help="leave the map in pieces: OUT is a folder of files, and a VRT that opens them as one",
+    )
+    add("--workers", type=int, default=1, metavar="N", help="processes that map pieces (1)")
+    add("--dask", metavar="ADDRESS", help="of a Dask scheduler whose workers map the pieces")
     add_overwrite(parser)
     add_common(parser)
     return parser.read(argv)
@@ -105,6 +112,9 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         tta=args.tta,
         overviews=args.overviews,
+        tiles=args.tiles,
+        workers=args.workers,
+        dask=args.dask,
         overwrite=args.overwrite,
         quiet=args.quiet,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +38,8 @@ def make_on_cluster(
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise ConfigError(
-            "dask: Dask is not installed; `pip install bandweave[distributed]`, or compare with "
-            "`--processes` on this machine"
+            "dask: Dask is not installed; `pip install bandweave[distributed]`, or share the work "
+            "among processes of this machine"
         ) from None
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
@@ -78,10 +79,25 @@ def _check(client: Any, root: Path, address: str) -> None:
             f"dask: the scheduler at {address} has no worker; start some with "
             f"`dask worker {address} --nthreads 1`"
         )
-    seen = client.run(os.path.isdir, str(root.absolute()))
+    seen = _ask(client, os.path.isdir, str(root.absolute()))
     blind = [worker for worker, sees in seen.items() if not sees]
     if blind:
         raise ConfigError(
-            f"dask: the worker {blind[0]} does not see {root.absolute()}; compare into a folder "
+            f"dask: the worker {blind[0]} does not see {root.absolute()}; write into a folder "
             f"that all machines share"
         )
+    own = version("bandweave")
+    for worker, other in _ask(client, version, "bandweave").items():
+        if other != own:
+            raise ConfigError(
+                f"dask: the worker {worker} has bandweave {other}, and this is {own}; install the "
+                f"same version on all machines"
+            )
+
+
+def _ask(client: Any, question: Callable[..., Any], *words: str) -> dict[str, Any]:
+    """What each worker answers; one that is lost meanwhile gives none."""
+    answers = client.run(question, *words, on_error="return")
+    return {
+        worker: answer for worker, answer in answers.items() if not isinstance(answer, Exception)
+    }

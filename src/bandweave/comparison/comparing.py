@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bandweave.cluster.sharing import Sharing
 from bandweave.comparison.cells import read_finished
 from bandweave.comparison.kept import explain_kept, find_kept, keep_results, read_kept
 from bandweave.comparison.making import claim_folder, follow_cells
-from bandweave.comparison.plan import CellOptions, Sharing
+from bandweave.comparison.plan import CellOptions
 from bandweave.comparison.results import Result, read_results
 from bandweave.comparison.summary import summarise
 from bandweave.comparison.tables import format_markdown, format_results, format_tex, format_times

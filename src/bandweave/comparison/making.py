@@ -1,15 +1,14 @@
-"""A folder is taken for a comparison, and its cells are made: here, in processes, or by Dask."""
+"""A folder is taken for a comparison, and its cells are waited for."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bandweave.cluster.processes import make_in_processes, share_threads_out
-from bandweave.comparison.plan import Cell, CellOptions, Sharing
-from bandweave.errors import ConfigError, OutputError, RunError
+from bandweave.comparison.plan import Cell
+from bandweave.errors import OutputError, RunError
 from bandweave.output_files import list_contents
 from bandweave.schema import join_words, list_differences
 from bandweave.training.atomic import write_yaml
@@ -75,40 +74,6 @@ def _list_conflicts(
 
 
 # Its cells ---------------------------------------------------------------------------------------
-
-
-def share_threads(sharing: Sharing, threads: int | None) -> int | None:
-    """The threads that a cell may compute with; None for what the process has.
-
-    Raises ConfigError for numbers below 1.
-    """
-    processes, dask = sharing.processes, sharing.dask
-    if processes < 1 or (threads is not None and threads < 1):
-        raise ConfigError(f"processes {processes}, threads {threads}: at least 1 of each")
-    if threads is None and (processes > 1 or dask):
-        return 1 if dask else share_threads_out(processes)
-    return threads
-
-
-def make_cells(
-    root: Path,
-    cells: Sequence[Cell],
-    options: CellOptions,
-    run_cell: Callable[[Path, Cell, CellOptions], dict[str, Any]],
-    sharing: Sharing,
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Make the cells; each with what came of it, as they are done.
-
-    run_cell   a function of a module, by which other processes find it
-    """
-    if sharing.dask is not None:
-        from bandweave.cluster.dask import make_on_cluster
-
-        return make_on_cluster(root, cells, options, sharing.dask, run_cell)
-    if sharing.processes > 1 and len(cells) > 1:
-        processes = min(sharing.processes, len(cells))
-        return make_in_processes(root, cells, options, processes, run_cell.__module__)
-    return ((cell, run_cell(root, cell, options)) for cell in cells)
 
 
 def follow_cells(

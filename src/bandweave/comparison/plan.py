@@ -68,18 +68,6 @@ class CellOptions:
     quiet: bool = False
 
 
-@dataclass(frozen=True)
-class Sharing:
-    """The processes or machines that make the cells.
-
-    processes  cells at a time on this machine; 1 makes them in this process
-    dask       address of a Dask scheduler whose workers make them instead
-    """
-
-    processes: int = 1
-    dask: str | None = None
-
-
 def file_name(name: str) -> str:
     """A name as that of a folder.
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bandweave.cluster.sharing import Sharing
 from bandweave.comparison.panels import Panel, Summary
-from bandweave.comparison.plan import Cell, CellOptions, Sharing
+from bandweave.comparison.plan import Cell, CellOptions
 from bandweave.comparison.results import Result
 
 

@@ -28,8 +28,10 @@ from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
     from bandweave.landcover.areas.within import Extent
+    from bandweave.landcover.pieces import Pieces
     from bandweave.landcover.predict.net import Predictor, Strip
     from bandweave.landcover.run import Run
+    from bandweave.raster.grid import Window
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ def write_map(
     overviews: Overviews,
     overwrite: bool,
     quiet: bool,
+    whole: bool = True,
+    pieces: Pieces | None = None,
 ) -> list[Path]:
     """Map every part into the rasters that are asked for, and return what was written.
 
@@ -53,9 +57,12 @@ def write_map(
     extents   where each part is mapped, and None for one that is not; without any, all is mapped
     minimum   px: smaller patches of the map are merged into their neighbours
     polygons  a GeoPackage of the map's patches
+    whole     False for a piece of a map, which may be without data and needs no style
+    pieces    what was mapped already, in place of the predictor
     """
     many, within = len(scene.parts) > 1, bool(extents)
     names, all_parts = name_files(scene), scene.parts
+    numbers = [n for n in range(len(all_parts)) if not within or extents[n] is not None]
     if within:
         names = [name for name, extent in zip(names, extents, strict=True) if extent]
         scene = replace(scene, parts=tuple(compress(all_parts, extents)))
@@ -78,21 +85,25 @@ def write_map(
                 targets = {kind: paths[index] for kind, paths in files.items()}
                 extent = extents[index]
                 writers = _PartWriters(part, targets, run, overviews, outputs, extent)
-                for strip in predictor.strips(part, None if extent is None else extent.inside):
-                    progress.advance(count=strip.valid.size)
-                    kept = strip if extent is None else extent.cut(strip)
-                    if kept is not None:
-                        writers.write(kept)
+                if pieces is None:
+                    for strip in predictor.strips(part, None if extent is None else extent.inside):
+                        progress.advance(count=strip.valid.size)
+                        kept = strip if extent is None else extent.cut(strip)
+                        if kept is not None:
+                            writers.write(kept)
+                else:
+                    for kind, place, values in pieces.rasters(numbers[index], list(targets)):
+                        writers.copy(kind, place, values)
                 writers.finish(minimum)
                 mapped += writers.mapped
-                if not writers.mapped:
+                if whole and not writers.mapped:
                     log.warning(
                         "part '%s' has no data in layer '%s'%s: its map is all nodata",
                         part.name,
                         scene.reference,
                         " within the polygons" if within else "",
                     )
-        if not mapped:
+        if whole and not mapped:
             raise FileError(
                 f"layer '{scene.reference}' of scene '{scene.name}' has no valid pixel"
                 f"{' within the polygons' if within else ''}, so there is nothing to map; check "
@@ -109,12 +120,28 @@ def write_map(
                 files[kind] += build_vrt(
                     folder, tiles, name=kind, categories=classes, outputs=outputs
                 )
-        for path in files["map"]:
+        for path in files["map"] if whole else ():
             write_styles(path, run.classes, outputs)
     return [
         *(path for paths in files.values() for path in paths),
         *([polygons] if polygons else []),
     ]
+
+
+def join_tiles(pieces: Pieces, kinds: Sequence[str], run: Run) -> list[Path]:
+    """Write a VRT of the rasters of each kind, by which they are opened as one; return all files.
+
+    Raises GridMismatch where the rasters have no place, or are not north-up.
+    """
+    written = []
+    with OutputSet() as outputs:
+        for kind in kinds:
+            tiles, classes = pieces.files(kind), run.classes if kind == "map" else ()
+            mosaics = build_vrt(pieces.root, tiles, name=kind, categories=classes, outputs=outputs)
+            for path in mosaics if kind == "map" else ():
+                write_styles(path, run.classes, outputs)
+            written += [*mosaics, *tiles]
+    return written
 
 
 def _write_polygons(
@@ -222,6 +249,12 @@ class _PartWriters:
         if "uncertainty" in self.writers:
             entropy = -(odds * np.log(np.where(odds > 0, odds, 1))).sum(axis=0)
             self.writers["uncertainty"].write(strip.window, entropy / np.log(max(len(odds), 2)))
+
+    def copy(self, kind: str, place: Window, values: np.ndarray) -> None:
+        """Write values (bands, h, w) of a finished piece to the raster of a kind."""
+        self.writers[kind].write(place, values)
+        if kind == "map":
+            self.mapped += int((values != self.nodata).sum())
 
     def finish(self, minimum: int | None) -> None:
         """Complete the rasters and close them; patches of less than `minimum` px are merged."""

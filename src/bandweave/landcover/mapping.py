@@ -13,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bandweave.cluster.sharing import Sharing, share_threads
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import Scene
 from bandweave.errors import ConfigError, OutputError
 from bandweave.landcover.areas.patches import check_minimum
 from bandweave.landcover.areas.within import find_extents
 from bandweave.landcover.ensemble import open_run
-from bandweave.landcover.map_writing import write_map
+from bandweave.landcover.map_writing import join_tiles, write_map
+from bandweave.landcover.pieces import make_pieces, options_of
 from bandweave.landcover.run import Run
+from bandweave.output_files import check_output
 from bandweave.raster.writing.geopackage import check_geopackage
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ def map_scene(
     precision: str = "fp32",
     tta: bool = False,
     overviews: Literal["nearest", "mode"] = "nearest",
+    tiles: bool = False,
+    workers: int = 1,
+    dask: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> list[Path]:
@@ -86,8 +92,18 @@ def map_scene(
     precision      fp32, bf16 or fp16
     tta            mean over eight flips and rotations of each window, eight times as slow
     overviews      how the map's reduced copies are made: of one pixel, or of the most frequent
+    tiles          leave the map in pieces: `out` is a folder of GeoTIFFs, a band of rows each, with
+                   a VRT of each kind that opens them as one
+    workers        processes of this machine that map pieces of the scene, each with its share of
+                   the threads; 1 maps in this process
+    dask           address of the scheduler of a Dask cluster, whose workers do so instead; they see
+                   the same folders
     overwrite      files that stand there may be replaced
     quiet          no progress
+
+    Pieces stand in the folder `OUT.pieces` until the map is whole, or with `tiles` in `OUT`: after
+    an interruption, the same call makes those that are missing. A map that is put together of them
+    is that of one process, byte for byte.
 
     A part without any data gives a map of nodata and a warning. Raises FileError where no part has
     any, GridMismatch for `within` that does not touch the scene, or a scene without a place,
@@ -101,7 +117,34 @@ def map_scene(
     check_minimum(minimum)
     if polygons is not None:
         check_geopackage(polygons)
-    run = open_run(run)
+    sharing = Sharing(workers, dask)
+    threads = share_threads(sharing, None)
+    if tiles and (minimum is not None or polygons is not None):
+        raise ConfigError("minimum and polygons need the whole map, and tiles leaves it in pieces")
+    asked_runs = [run] if isinstance(run, str | os.PathLike | Run) else list(run)
+    run, pieces = open_run(run), None
+    if tiles or sharing != Sharing():
+        if not tiles:
+            files = [*places.values(), *([Path(polygons)] if polygons else [])]
+            for path in files if len(scene.parts) == 1 else ():
+                check_output(path, overwrite=overwrite, inputs=[*scene.files, *run.files])
+        own = options_of(
+            asked_runs,
+            scene,
+            places,
+            within=None if within is None else os.path.realpath(within),
+            match_bands=match_bands,
+            overlap=overlap,
+            batch=batch,
+            device=None if device is None else str(device),
+            precision=precision,
+            tta=tta,
+            threads=threads,
+        )
+        root = Path(out) if tiles else Path(out).with_name(f"{Path(out).name}.pieces")
+        pieces = make_pieces(root, own, sharing, quiet)
+        if tiles:
+            return join_tiles(pieces, list(places), run)
     extents = [] if within is None else find_extents(scene, within, run.output_ratio)
     run.use_device(device)
     predictor = run.predictor(
@@ -111,7 +154,7 @@ def map_scene(
     scene = with_bands(scene, picks)
     if len(places) > 1 and not run.gives_probabilities:
         log.warning("the run gives each pixel a class and no probability: it has all of it, 1")
-    return write_map(
+    written = write_map(
         run,
         scene,
         predictor,
@@ -122,7 +165,11 @@ def map_scene(
         overviews=overviews,
         overwrite=overwrite,
         quiet=quiet,
+        pieces=pieces,
     )
+    if pieces is not None:
+        pieces.remove()
+    return written
 
 
 def choose_places(

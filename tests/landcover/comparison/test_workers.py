@@ -98,17 +98,6 @@ def test_a_killed_command_continues_to_the_same_csv(begin, undisturbed, tmp_path
     assert capsys.readouterr().out == (out / "table.md").read_text() + "\n"
 
 
-@pytest.fixture
-def distributed(fork_server, monkeypatch):
-    """Dask, its workers forked from one process that has imported what they need."""
-    module = pytest.importorskip("distributed")
-    import dask
-
-    monkeypatch.setattr("distributed.utils._forkserver_preload_set", True)
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        yield module
-
-
 @pytest.mark.slow
 def test_a_cluster_of_two_workers_of_which_one_is_killed(distributed, undisturbed, tmp_path):
     out = tmp_path / "c"

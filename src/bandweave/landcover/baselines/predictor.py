@@ -25,6 +25,10 @@ class MethodPredictor:
     def __init__(self, fitted: FittedMethod, reference: str, classes: int) -> None:
         self.fitted, self.reference, self.classes = fitted, reference, classes
 
+    def can_divide(self, part: Part) -> bool:
+        """Yes: each pixel is asked for itself."""
+        return True
+
     def swath(self, part: Part) -> int:
         """All columns."""
         return part.grid.width

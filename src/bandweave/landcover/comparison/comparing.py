@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bandweave.cluster.sharing import Sharing, share_threads
 from bandweave.comparison.comparing import Comparison, make_comparison
-from bandweave.comparison.making import share_threads
-from bandweave.comparison.plan import CellOptions, Sharing, check_reference, read_seeds
+from bandweave.comparison.plan import CellOptions, check_reference, read_seeds
 from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import ConfigError

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bandweave.comparison.making import make_cells
+from bandweave.cluster.sharing import Sharing, make_cells
 from bandweave.comparison.panels import Panel, Summary
-from bandweave.comparison.plan import Cell, CellOptions, Sharing
+from bandweave.comparison.plan import Cell, CellOptions
 from bandweave.comparison.results import ALL, Result, group_by_model, name_cell
 from bandweave.comparison.summary import SINGLE_SEED, merge_notes
 from bandweave.comparison.tables import (

@@ -48,6 +48,10 @@ class MeanPredictor:
     def __init__(self, voices: Sequence[Voice]) -> None:
         self.voices = voices
 
+    def can_divide(self, part: Part) -> bool:
+        """Where all of them can."""
+        return all(voice.predictor.can_divide(part) for voice in self.voices)
+
     def swath(self, part: Part) -> int:
         """As many columns as each of them takes."""
         return min(voice.predictor.swath(part) for voice in self.voices)

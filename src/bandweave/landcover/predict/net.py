@@ -35,8 +35,18 @@ class Strip:
     valid: np.ndarray
 
 
+def empty_strip(window: Window, classes: int) -> Strip:
+    """Rows without an answer."""
+    shape = window.height, window.width
+    return Strip(window, np.zeros((classes, *shape), np.float32), np.zeros(shape, bool))
+
+
 class Predictor(Protocol):
     """Whatever maps a part: a net over windows, pixels or whole scenes, or a classical method."""
+
+    def can_divide(self, part: Part) -> bool:
+        """Whether some rows of a part, by `only`, take about their share of the time."""
+        ...
 
     def swath(self, part: Part) -> int:
         """Columns of the grid that it takes at a time, so that memory has a bound."""

@@ -49,6 +49,10 @@ class PixelPredictor:
             )
         self.net, self.memory = net, memory
 
+    def can_divide(self, part: Part) -> bool:
+        """Yes: each pixel is asked for itself."""
+        return True
+
     def swath(self, part: Part) -> int:
         """As many columns as the memory holds two patches' rows of."""
         window, beside = self.net.window, int(self.net.output_ratio > 1)

@@ -43,6 +43,10 @@ class ScenePredictor:
     def __init__(self, net: Net, *, memory: int = MEMORY, whole: int = WHOLE) -> None:
         self.net, self.memory, self.whole = net, memory, whole
 
+    def can_divide(self, part: Part) -> bool:
+        """No: a part goes in at once, or its statistics are taken from all of it before."""
+        return False
+
     def swath(self, part: Part) -> int:
         """All columns of a part that goes in whole, else those of windows."""
         windows = self._windows(part)

@@ -19,7 +19,7 @@ import numpy as np
 from bandweave.data.scene import Part
 from bandweave.errors import ConfigError
 from bandweave.landcover.predict.blend import Accumulator
-from bandweave.landcover.predict.net import MEMORY, Net, Slab, Strip, swaths
+from bandweave.landcover.predict.net import MEMORY, Net, Slab, Strip, empty_strip, swaths
 from bandweave.raster.grid import Window, tiles
 
 BATCH = 16  # windows
@@ -53,6 +53,10 @@ class WindowPredictor:
             )
         self.net, self.step, self.memory = net, step, memory
 
+    def can_divide(self, part: Part) -> bool:
+        """Yes: windows that no wanted pixel lies in are not run."""
+        return True
+
     def swath(self, part: Part) -> int:
         """As many columns as the memory holds sums of, and no more than pay."""
         net, window = self.net, self.net.window
@@ -80,6 +84,7 @@ class WindowPredictor:
                 first, end, last = _bounds(asked, window)
                 height = max(memory // _row_bytes(part, net.layers, end - first), window)
                 slab: Slab | None = None
+                pending = 0  # where the last window that was run ends
                 for row, below in zip(rows, [*rows[1:], part.grid.height], strict=True):
                     if asked[row]:
                         if slab is None or not slab.holds(row, window):
@@ -89,8 +94,12 @@ class WindowPredictor:
                         accumulator.mark(slab.valid(row, window, ratio), (first - left) * ratio)
                         for col, answer in self._answers(part, slab, row, asked[row]):
                             accumulator.add(answer, (col - left) * ratio)
+                        pending = row + window
                     done = Window(row, left, below - row, right - left).finer(ratio)
-                    yield Strip(done, *accumulator.take(done.height))
+                    if row < pending:
+                        yield Strip(done, *accumulator.take(done.height))
+                    else:
+                        yield empty_strip(done, classes)
 
     def _answers(
         self, part: Part, slab: Slab, row: int, cols: list[int]

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bandweave.cluster.sharing import Sharing, share_threads
 from bandweave.comparison.comparing import Comparison, make_comparison
 from bandweave.comparison.kept import read_kept
-from bandweave.comparison.making import share_threads
-from bandweave.comparison.plan import CellOptions, Sharing, check_reference
+from bandweave.comparison.plan import CellOptions, check_reference
 from bandweave.errors import ConfigError, FileError
 from bandweave.pansharp.comparison.cell import open_test_pair
 from bandweave.pansharp.comparison.leaks import check_apart, describe_shared_ground
