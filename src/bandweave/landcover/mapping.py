@@ -121,15 +121,14 @@ def map_scene(
     threads = share_threads(sharing, None)
     if tiles and (minimum is not None or polygons is not None):
         raise ConfigError("minimum and polygons need the whole map, and tiles leaves it in pieces")
-    asked_runs = [run] if isinstance(run, str | os.PathLike | Run) else list(run)
-    run, pieces = open_run(run), None
+    given, run, pieces = run, open_run(run), None
     if tiles or sharing != Sharing():
         if not tiles:
             files = [*places.values(), *([Path(polygons)] if polygons else [])]
             for path in files if len(scene.parts) == 1 else ():
                 check_output(path, overwrite=overwrite, inputs=[*scene.files, *run.files])
         own = options_of(
-            asked_runs,
+            given if isinstance(given, Sequence) and not isinstance(given, str) else [given],
             scene,
             places,
             within=None if within is None else os.path.realpath(within),
