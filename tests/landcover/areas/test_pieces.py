@@ -24,8 +24,10 @@ from bandweave.data.scene import ClassInfo, Layer, Part, Scene
 from bandweave.errors import ConfigError, FileError, GridMismatch, OutputError
 from bandweave.landcover.areas.outlines import find_patches
 from bandweave.landcover.areas.patches import merge_small_patches
+from bandweave.landcover.baselines.predictor import MethodPredictor
 from bandweave.landcover.mapping import map_scene
 from bandweave.landcover.predict.net import Net
+from bandweave.landcover.predict.pixels import PixelPredictor
 from bandweave.landcover.predict.windows import WindowPredictor
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid, Window
@@ -163,6 +165,61 @@ def test_what_lies_outside_is_neither_read_nor_run(tmp_path):
     map_scene(run, scene, tmp_path / "map.tif", within=aoi, quiet=True)
     assert source.read_pixels <= 24 * 24
     assert run.model.seen <= 5 * 5
+
+
+@pytest.mark.parametrize("reach", [0, 3])
+def test_rows_without_a_wanted_pixel_are_not_read_by_classical_methods(reach):
+    scene = random_scene()
+    part, wanted = scene.parts[0], np.zeros((40, 60), bool)
+    wanted[25:28, 20:30] = True
+    source = part.layers["hsi"].source
+
+    def describe(part):
+        return lambda place: part.layers["hsi"].read(place)[0].transpose(1, 2, 0)
+
+    fitted = SimpleNamespace(
+        inputs=SimpleNamespace(
+            ratio=1, describe=describe, places=lambda part, swath: part.grid.window.divide(10, 60)
+        ),
+        smoothing_reach=reach,
+        options=SimpleNamespace(smooth="none"),
+        logits=lambda values, classes: values,
+    )
+    predictor = MethodPredictor(fitted, "hsi", 3)
+    every = np.concatenate([strip.logits for strip in predictor.strips(part)], axis=1)
+    before = source.read_pixels
+    strips = list(predictor.strips(part, wanted))
+    assert source.read_pixels - before == 2 * (10 + 2 * reach) * 60  # for its data and its values
+    assert [strip.window.row for strip in strips] == [0, 10, 20, 30]
+    valid = np.concatenate([strip.valid for strip in strips])
+    np.testing.assert_array_equal(valid, wanted)
+    found = np.concatenate([strip.logits for strip in strips], axis=1)
+    np.testing.assert_array_equal(found, np.where(wanted, every, 0))
+
+
+def test_slabs_without_a_wanted_pixel_are_not_read_for_single_pixels():
+    scene = random_scene(200, 60)
+    part, wanted = scene.parts[0], np.zeros((200, 60), bool)
+    wanted[150:153, 20:30] = True
+
+    class Middle(torch.nn.Module):
+        bytes_per_pixel = 0
+
+        def pixels(self, layers):
+            return None
+
+        def forward(self, layers):
+            return SimpleNamespace(logits=layers["hsi"][:, :, 2:3, 2:3])
+
+    scaling = Scaling({"hsi": LayerScaling(np.zeros(3), np.ones(3))})
+    net = Net(Middle(), ["hsi"], scaling, "hsi", 3, 5)
+    predictor = PixelPredictor(net, memory=14 * 64 * 12)  # slabs of ten rows
+    strips = list(predictor.strips(part, wanted))
+    assert part.layers["hsi"].source.read_pixels <= 14 * 64 * 2
+    np.testing.assert_array_equal(np.concatenate([strip.valid for strip in strips]), wanted)
+    found = np.concatenate([strip.logits for strip in strips], axis=1)
+    values = part.layers["hsi"].source.read(part.grid.window)[0]
+    np.testing.assert_array_equal(found, np.where(wanted, values, 0))
 
 
 def test_the_extent_ends_on_pixel_borders(tmp_path):

@@ -24,7 +24,7 @@ from bandweave.raster.formats.gdal.source import open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.writing.geopackage import BATCH, GeoPackageWriter
 
-STRIP = 2**22  # px of a map that are turned into polygons at once
+STRIP = 2**20  # px of a map that are turned into polygons at once
 LAYER = "classes"
 
 
