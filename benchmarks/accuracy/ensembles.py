@@ -83,6 +83,7 @@ CASES = {
 def measure(name: str, net: str, seed: int, work: Path) -> dict[str, Any]:
     """Overall and average accuracy of both runs and of their mean, for the split of a seed."""
     import bandweave as bw
+    from bandweave.data.splits.splitting import TEST, TRAIN
 
     case = CASES[name]
     if case.scene is None:
@@ -101,22 +102,32 @@ def measure(name: str, net: str, seed: int, work: Path) -> dict[str, Any]:
     for model, run in {**runs, "mean": [*runs.values()]}.items():
         scores = bw.score(run, scene, split, quiet=True).pixels
         found[model] = {"oa": scores.overall_accuracy, "aa": scores.average_accuracy}
-    return {"case": name, "net": net, "seed": seed, "split": split.hash, "scores": found}
+    pixels = {"train": int(split.counts[TRAIN].sum()), "test": int(split.counts[TEST].sum())}
+    facts = {"case": name, "net": net, "seed": seed, "split": split.hash, "pixels": pixels}
+    return {**facts, "scores": found}
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """OA and AA of each, by case and net, and how far the mean is ahead of the SVM."""
+    """OA and AA of each, by case and net, and how far each is ahead of the SVM.
+
+    The 95 % interval is that of the corrected resampled t-test; towns share no pixels.
+    """
+    from bandweave.significance import corrected_interval
+
     for case, net in dict.fromkeys((row["case"], row["net"]) for row in rows):
-        mine = [row["scores"] for row in rows if (row["case"], row["net"]) == (case, net)]
+        own = [row for row in rows if (row["case"], row["net"]) == (case, net)]
+        mine = [row["scores"] for row in own]
+        ratio = statistics.mean(row["pixels"]["test"] / row["pixels"]["train"] for row in own)
         print(f"{case}, {net}, {len(mine)} seeds")
         for name in mine[0]:
             each = [(100 * scores[name]["oa"], 100 * scores[name]["aa"]) for scores in mine]
             means = [statistics.mean(one) for one in zip(*each, strict=True)]
             gains = [100 * (scores[name]["oa"] - scores["svm"]["oa"]) for scores in mine]
             ahead = sum(gain > 0 for gain in gains)
+            mean, low, high = corrected_interval(gains, ratio if CASES[case].scene else 0)
             print(
                 f"  {name:<16} OA {means[0]:.2f} AA {means[1]:.2f}, "
-                f"{statistics.mean(gains):+.2f} on the SVM, ahead on {ahead}:  "
+                f"{mean:+.2f} ({low:+.2f} to {high:+.2f}) on the SVM, ahead on {ahead}:  "
                 + " ".join(f"{oa:.1f}" for oa, _ in each)
             )
 

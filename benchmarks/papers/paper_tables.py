@@ -24,8 +24,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bandweave.comparison.making import share_threads
-from bandweave.comparison.plan import Sharing
+from bandweave.cluster.sharing import Sharing, share_threads
 from bandweave.errors import BandweaveError, ConfigError
 from bandweave.landcover.baselines.methods import METHODS
 from bandweave.schema import nearest

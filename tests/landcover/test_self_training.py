@@ -147,6 +147,8 @@ def test_held_out_pixels_tell_how_much_the_teacher_counts(scene, split, taught, 
     options = {"self_training": 1, "steps": 10, "hold_out": 0.3}
     run = train(scene, split, tmp_path / "run", **options)
     assert set(run.facts["teaching"]) == {"temperature", "teacher", "teacher_temperature"}
+    share = f"{100 * run.facts['teaching']['teacher']:.0f} %"
+    assert f"of what unlabelled pixels teach, {share} is" in run_facts(run.folder.path)
 
 
 def test_a_teacher_of_many_pixels_sees_some_of_each_class(scene, split):
@@ -173,7 +175,7 @@ def test_options_of_a_teacher_are_chosen_on_pixels_where_there_are_no_blocks(sce
     [
         ({"self_training": -1}, "self_training is -1"),
         ({"pseudo_labels": 0.0}, "pseudo_labels 0.0 and must be a share above 0"),
-        ({"teacher": "svn"}, "svn"),
+        ({"teacher": "svn"}, "teacher 'svn' is no classical method; there are random_forest"),
     ],
 )
 def test_wrong_options_are_refused(scene, split, tmp_path, options, message):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bandweave.cluster.sharing import Sharing
 from bandweave.comparison.making import follow_cells
 from bandweave.comparison.panels import Panel, Row, Summary
-from bandweave.comparison.plan import CellOptions, Sharing
+from bandweave.comparison.plan import CellOptions
 from bandweave.comparison.results import ALL, Result, read_results
 from bandweave.comparison.summary import summarise
 from bandweave.data.scene import Scene

@@ -82,6 +82,9 @@ def _trained(stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[t
         took = f"{facts['steps']} steps in {facts['seconds']:.0f} s"
         if length := facts.get("length"):
             took += f", as many as were best for {length['held_out']:,} held-out pixels"
+        if teaching := facts.get("teaching"):
+            taught = f"{100 * teaching['teacher']:.0f} %"
+            took += f"; of what unlabelled pixels teach, {taught} is its teacher's"
         library = f"torch {machine['torch']}"
     return [
         model,

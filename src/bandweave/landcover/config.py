@@ -44,8 +44,10 @@ class LandCoverTraining(TrainConfig):
                 f"self_training is {self.self_training} and must be 0 or more, pseudo_labels "
                 f"{self.pseudo_labels} and must be a share above 0"
             )
-        if self.teacher:
-            find_preset(self.teacher, METHODS)
+        if self.teacher and self.teacher not in METHODS:
+            raise ConfigError(
+                f"teacher {self.teacher!r} is no classical method; there are {', '.join(METHODS)}"
+            )
         if not 0 <= self.hold_out < 1:
             raise ConfigError(f"hold_out is {self.hold_out}; it must be a share from 0 to below 1")
 
