@@ -40,6 +40,11 @@ def runs(scene, tmp_path_factory):
     return {"net": net, "knn": knn, "both": [net.folder.path, knn]}
 
 
+@pytest.fixture(autouse=True)
+def low_bands(monkeypatch):
+    monkeypatch.setattr(pieces, "LEAST", 64)
+
+
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Workers are this process, which makes the pieces one after another."""

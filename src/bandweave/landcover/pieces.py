@@ -21,6 +21,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
+from bandweave.cluster.memory import keep_freed_memory
 from bandweave.cluster.sharing import Sharing, make_cells
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import Scene
@@ -38,7 +39,7 @@ from bandweave.training.progress import Progress
 log = logging.getLogger(__name__)
 
 ASKED = "map.yaml"  # what the pieces are of
-LEAST, MOST = 64, 512  # px of the grid: rows of a band
+LEAST, MOST = 256, 512  # px of the grid: rows of a band; windows across its border run twice
 BANDS = 16  # of a part, if they are not too low or too high
 
 
@@ -117,6 +118,7 @@ def make_piece(root: Path, piece: Piece, options: PieceOptions) -> None:
         import torch
 
         torch.set_num_threads(options.threads)
+        keep_freed_memory()
     work = open_work(_as_key(options))
     extent = cut_extent(work, piece)
     if extent is None:  # nothing is wanted here
