@@ -76,7 +76,7 @@ def test_a_cell_stores_the_file_s_options(tmp_path, capsys):
     path.write_text(
         yaml.safe_dump(
             {
-                "models": {"small": own, "m3amba_tiny": {**own, "width": 12}, "svm": {}},
+                "models": {"small": own, "m3amba_tiny": {**own, "width": 12}, "knn": {}},
                 "scenes": [SCENE],
                 "splits": {"near": {"name": "blocks", "size": 8, "guard": 1, "drop": True}},
             }
@@ -88,7 +88,7 @@ def test_a_cell_stores_the_file_s_options(tmp_path, capsys):
     assert sorted(each["model"]["width"] for each in stored) == [8, 12]
     assert {each["samples"]["batch"] for each in stored} == {2}
     assert {each["split"]["guard"] for each in stored} == {1}
-    assert "svm" not in json.dumps(yaml.safe_load((out / "compare.yaml").read_text()))
+    assert "knn" not in json.dumps(yaml.safe_load((out / "compare.yaml").read_text()))
 
 
 def test_sharpen_compare_picks_alike(tmp_path):

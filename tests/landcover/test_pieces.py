@@ -165,6 +165,19 @@ def test_what_cannot_be_shared_out_is_refused_before_any_work(scene, runs, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["map.tif"]
 
 
+def test_overviews_of_tiles_are_those_asked_for(scene, runs, tmp_path, monkeypatch):
+    asked = []
+    write = pieces.write_map
+
+    def keep(*given, **options):
+        asked.append(options["overviews"])
+        return write(*given, **options)
+
+    monkeypatch.setattr(pieces, "write_map", keep)
+    bw.map_scene(runs["knn"], scene, tmp_path / "a", tiles=True, overviews="mode", quiet=True)
+    assert asked == ["mode"] * 3
+
+
 def test_a_piece_is_written_once(scene, runs, tmp_path):
     options = pieces.options_of([runs["knn"]], scene, {"map": tmp_path})
     make_piece(tmp_path, Piece(0, 0, 64), options)

@@ -138,6 +138,7 @@ def map_scene(
             device=None if device is None else str(device),
             precision=precision,
             tta=tta,
+            overviews=overviews,
             threads=threads,
         )
         root = Path(out) if tiles else Path(out).with_name(f"{Path(out).name}.pieces")

@@ -33,6 +33,7 @@ from bandweave.landcover.map_writing import write_map
 from bandweave.landcover.predict.net import Predictor
 from bandweave.landcover.run import Run
 from bandweave.raster.grid import Window
+from bandweave.raster.writing.raster import Overviews
 from bandweave.training.folder import claim_folder
 from bandweave.training.progress import Progress
 
@@ -71,6 +72,7 @@ class PieceOptions:
     scene    as `scene_from` opens it
     kinds    of rasters
     within   polygons, outside of which nothing is mapped
+    overviews  how reduced copies of the classes are made
     threads  that a process may compute with; None for what it has
     """
 
@@ -84,6 +86,7 @@ class PieceOptions:
     device: str | None = None
     precision: str = "fp32"
     tta: bool = False
+    overviews: Overviews = "nearest"
     threads: int | None = None
 
 
@@ -130,7 +133,7 @@ def make_piece(root: Path, piece: Piece, options: PieceOptions) -> None:
         work.predictor,
         files,
         extents=[extent],
-        overviews="nearest",
+        overviews=options.overviews,
         overwrite=True,
         quiet=True,
         whole=False,

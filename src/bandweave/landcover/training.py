@@ -94,7 +94,7 @@ def train(
     >>> run = bw.train(scene, split, model="m3amba_tiny", out=f"{folder}/run", steps=2, width=8,
     ...                crop=8, batch=2, quiet=True)
     >>> run.output_ratio, run.window
-    (1, 12)
+    (1, 16)
     """
     if config is None:
         plain = {"layers": list(layers or []), "pca": pca, "temperature": temperature}
