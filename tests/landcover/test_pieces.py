@@ -153,12 +153,16 @@ def test_pieces_of_a_run_that_was_trained_again_are_not_taken(scene, runs, tmp_p
         bw.map_scene(run, scene, tmp_path / "map", tiles=True, quiet=True)
 
 
-def test_what_cannot_be_shared_out_is_refused_before_any_work(scene, runs, tmp_path):
+def test_what_cannot_be_shared_out_is_refused_before_any_work(scene, runs, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
     alone = replace(scene, origin="")
     with pytest.raises(ConfigError, match="was made in memory"):
         bw.map_scene(runs["net"], alone, tmp_path / "map.tif", workers=2, quiet=True)
     with pytest.raises(ConfigError, match="processes 0"):
         bw.map_scene(runs["net"], scene, tmp_path / "map.tif", workers=0, quiet=True)
+    monkeypatch.setattr("bandweave.cluster.dask.PATIENCE", "0.2s")
+    with pytest.raises(ConfigError, match="no scheduler answers"):
+        bw.map_scene(runs["net"], scene, tmp_path / "map.tif", dask="tcp://127.0.0.1:9", quiet=True)
     (tmp_path / "map.tif").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
         bw.map_scene(runs["net"], scene, tmp_path / "map.tif", workers=2, quiet=True)

@@ -17,7 +17,7 @@ from bandweave.errors import ConfigError
 C = TypeVar("C")  # a cell
 Options = TypeVar("Options")  # how cells are made
 
-PATIENCE = "20s"  # for the scheduler to answer
+PATIENCE = "8s"  # for the scheduler to answer
 DEATHS = 3  # of workers, that a cell survives beyond what the scheduler itself allows
 
 

@@ -94,6 +94,7 @@ def write_map(
                 else:
                     for kind, place, values in pieces.rasters(numbers[index], list(targets)):
                         writers.copy(kind, place, values)
+                        progress.advance(count=values.size if kind == "map" else 0)
                 writers.finish(minimum)
                 mapped += writers.mapped
                 if whole and not writers.mapped:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -225,11 +226,17 @@ def make_pieces(root: Path, options: PieceOptions, sharing: Sharing, quiet: bool
     done, failures = len(pieces) - len(missing), []
     if done:
         log.info("%d of %d pieces are finished already", done, len(pieces))
-    with Progress("mapping, pieces", len(pieces), done, quiet=quiet) as bar:
-        for piece, facts in make_cells(root, missing, options, run_cell, sharing):
-            if "failed" in facts:
-                failures.append(f"{piece}: {facts['failed']}")
-            bar.advance()
+    try:
+        with Progress("mapping, pieces", len(pieces), done, quiet=quiet) as bar:
+            for piece, facts in make_cells(root, missing, options, run_cell, sharing):
+                if "failed" in facts:
+                    failures.append(f"{piece}: {facts['failed']}")
+                bar.advance()
+    finally:
+        if not list(root.glob("*.tif")):  # nothing that is worth going on with
+            (root / ASKED).unlink(missing_ok=True)
+            with suppress(OSError):
+                root.rmdir()
     if failures:
         raise RunError(
             f"{len(failures)} of {len(pieces)} pieces failed ({failures[0]}); the others stay in "
