@@ -17,9 +17,10 @@ import rasterio
 import shapely
 
 import bandweave as bw
-from bandweave.errors import ConfigError, OutputError, RunError
+from bandweave.errors import ConfigError, GridMismatch, OutputError, RunError
 from bandweave.landcover import pieces
 from bandweave.landcover.pieces import Piece, make_piece, open_work
+from bandweave.raster.grid import PIXELS, Grid
 
 TINY = {"width": 8, "depth": 1, "state": 2, "crop": 8, "batch": 4, "scales": [1.0, 2.0]}
 
@@ -158,6 +159,10 @@ def test_what_cannot_be_shared_out_is_refused_before_any_work(scene, runs, tmp_p
     alone = replace(scene, origin="")
     with pytest.raises(ConfigError, match="was made in memory"):
         bw.map_scene(runs["net"], alone, tmp_path / "map.tif", workers=2, quiet=True)
+    part = scene.parts[0]
+    nowhere = replace(scene, parts=(replace(part, grid=Grid(150, 60, PIXELS)),))
+    with pytest.raises(GridMismatch, match="tiles are joined by their place"):
+        bw.map_scene(runs["net"], nowhere, tmp_path / "tiles", tiles=True, quiet=True)
     with pytest.raises(ConfigError, match="processes 0"):
         bw.map_scene(runs["net"], scene, tmp_path / "map.tif", workers=0, quiet=True)
     monkeypatch.setattr("bandweave.cluster.dask.PATIENCE", "0.2s")

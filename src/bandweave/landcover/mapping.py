@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from bandweave.cluster.sharing import Sharing, share_threads
 from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import Scene
-from bandweave.errors import ConfigError, OutputError
+from bandweave.errors import ConfigError, GridMismatch, OutputError
 from bandweave.landcover.areas.patches import check_minimum
 from bandweave.landcover.areas.within import find_extents
 from bandweave.landcover.ensemble import open_run
@@ -121,6 +121,11 @@ def map_scene(
     threads = share_threads(sharing, None)
     if tiles and (minimum is not None or polygons is not None):
         raise ConfigError("minimum and polygons need the whole map, and tiles leaves it in pieces")
+    if tiles and not all(part.grid.georeferenced for part in scene.parts):
+        raise GridMismatch(
+            f"tiles are joined by their place, and a part of scene {scene.name!r} has none; "
+            "georeference its files, or map it as a whole"
+        )
     given, run, pieces = run, open_run(run), None
     if tiles or sharing != Sharing():
         if not tiles:
