@@ -103,6 +103,12 @@ class SampleConfig:
         sides = [max(round(self.crop * scale), 1) for scale in self.scales]
         return list(dict.fromkeys(sides)) or [self.crop]
 
+    def sides_within(self, longest: int) -> list[int]:
+        """The sides where several are cut to the longest side of a scene's parts, in px."""
+        if not self.scales:
+            return self.sides
+        return list(dict.fromkeys(min(side, longest) for side in self.sides))
+
 
 class Drawn(NamedTuple):
     """The draws of an example so far, and the generator of the rest."""
@@ -134,6 +140,7 @@ class CropSampler:
     whole_parts = False  # crop 0 means something
     draws_unlabelled = False
     one_side = False  # crops have one side alone
+    one_pixel = False  # what is in the middle alone is learnt of a crop
 
     def __init__(
         self,
@@ -161,9 +168,7 @@ class CropSampler:
         self.scene, self.split, self.scaling = blind_derived_layers(scene, split), split, scaling
         self.config, self.seed, self.pseudo = config, seed, pseudo
         longest = max(max(part.grid.height, part.grid.width) for part in scene.parts)
-        self.sides = [config.crop]
-        if config.scales:
-            self.sides = list(dict.fromkeys(min(side, longest) for side in config.sides))
+        self.sides = config.sides_within(longest)
         self.layers = list(scaling.layers)
         self._ground = scene.reference if scene.reference in self.layers else self.layers[0]
         self.ratios = {name: scene.layers[name].ratio for name in self.layers}
@@ -186,10 +191,14 @@ class CropSampler:
             )
         weights = np.where(counts > 0, counts.astype(np.float64) ** (1 - config.balance), 0)
         self._cumulated = np.cumsum(weights / weights.sum())
-        self._guessed = Pool([self._find_guessed(i) for i in range(len(scene.parts))])
+        self._guessed = Pool([] if pseudo is None else self._find_guessed(pseudo))
         inductive = split.config.context == "inductive"
         self._hidden = [split.hidden(i) for i in range(len(scene.parts))] if inductive else None
         self._cache = self._fill_cache() if self.megabytes <= config.cache_mb else None
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Prepare what a kind of sampler draws from besides."""
 
     @property
     def megabytes(self) -> float:
@@ -257,14 +266,9 @@ class CropSampler:
             jitter(values, valid, self._zeros[name], self._ordered[name], augment, rng)
             layers[name] = orient(values, mirrored, turns)
         if self.pseudo is not None:
-            fine = window.finer(self.split.ratio)
-            self.pseudo.fill(part, fine, learnt, rng, self._share_of_pixels)
+            share = 1.0 if self.one_pixel else self.pseudo.share
+            self.pseudo.fill(part, window.finer(self.split.ratio), learnt, rng, share)
         return layers, orient(learnt.astype(np.int64), mirrored, turns)
-
-    @property
-    def _share_of_pixels(self) -> float:
-        """Of the unlabelled pixels of an example, those that get a class."""
-        return 0.0 if self.pseudo is None else self.pseudo.share
 
     def _draw(self, rng: np.random.Generator, side: int) -> tuple[int, Window]:
         """Draw a part and a window of the grid that holds a training pixel of a drawn class."""
@@ -289,13 +293,13 @@ class CropSampler:
         pixels = self._pixels[index]
         return self._locate(int(pixels[rng.integers(pixels.size)]))
 
-    def _find_guessed(self, number: int) -> np.ndarray:
-        """Find the pixels (H, W) bool of a part with pseudo-labels, and no label to learn."""
-        grid, ratio = self.scene.parts[number].grid, self.split.ratio
-        if self.pseudo is None:
-            return np.zeros((grid.height, grid.width), bool)
-        known = self.pseudo.known(number, ratio)
-        return known & regrid(self._labels[number] == IGNORED, ratio, 1, every=True)
+    def _find_guessed(self, pseudo: PseudoLabels) -> list[np.ndarray]:
+        """Find the pixels (H, W) bool of each part with pseudo-labels, and no label to learn."""
+        ratio = self.split.ratio
+        return [
+            pseudo.known(number, ratio) & regrid(labels == IGNORED, ratio, 1, every=True)
+            for number, labels in enumerate(self._labels)
+        ]
 
     def _locate(self, pixel: int) -> tuple[int, int, int]:
         """Find the part of a label pixel, counted through all parts, and its place in the grid."""

@@ -7,11 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bandweave.data.samples.augment import draw_orientation
-from bandweave.data.samples.crops import CropSampler, Drawn, SampleConfig
-from bandweave.data.samples.pseudo_labels import PseudoLabels
-from bandweave.data.scaling import Scaling
-from bandweave.data.scene import Scene
-from bandweave.data.splits.splitting import Split
+from bandweave.data.samples.crops import CropSampler, Drawn
 from bandweave.raster.grid import Window
 
 
@@ -19,31 +15,23 @@ class PartSampler(CropSampler):
     """Batches of whole parts, changed and turned as crops are; labels and holes are those of crops.
 
     A part is drawn as often as a class and then one of its training pixels, or one with a
-    pseudo-label, fall into it. The parts
-    of a batch are of the size of its first one. Where they are not square, all are turned by an odd
-    number of quarters or none is, so that nothing is padded.
+    pseudo-label, fall into it. The parts of a batch are of the size of its first one. Where they
+    are not square, all are turned by an odd number of quarters or none is, so that nothing is
+    padded.
     """
 
     whole_parts = True
 
-    def __init__(
-        self,
-        scene: Scene,
-        split: Split,
-        scaling: Scaling,
-        config: SampleConfig,
-        seed: int = 0,
-        pseudo: PseudoLabels | None = None,
-    ) -> None:
-        super().__init__(scene, split, scaling, config, seed, pseudo)
+    def _prepare(self) -> None:
+        parts, pseudo = self.scene.parts, self.pseudo
         classes = np.diff(self._cumulated, prepend=0.0)
         within = [np.searchsorted(self._starts, p, "right") - 1 for p in self._pixels]
-        shares = [np.bincount(w, minlength=len(scene.parts)) / max(w.size, 1) for w in within]
+        shares = [np.bincount(w, minlength=len(parts)) / max(w.size, 1) for w in within]
         self._weights = classes @ np.stack(shares)  # (parts,)
         if pseudo is not None and self._guessed.size:
             self._weights = self._weights / self._weights.sum() * (1 - pseudo.share)
             self._weights += pseudo.share * self._guessed.counts / self._guessed.size
-        self._sizes = np.array([(p.grid.height, p.grid.width) for p in scene.parts])
+        self._sizes = np.array([(p.grid.height, p.grid.width) for p in parts])
 
     def _count(self, side: int) -> int:
         """How many parts are in a batch, by the size that is in the middle of all."""

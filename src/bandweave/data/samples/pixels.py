@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.samples.augment import UNCHANGED, AugmentConfig, draw_orientation
-from bandweave.data.samples.crops import ROWS, CropSampler, Drawn, SampleConfig
+from bandweave.data.samples.crops import ROWS, CropSampler, Drawn
 from bandweave.data.samples.pool import Pool
-from bandweave.data.samples.pseudo_labels import PseudoLabels
-from bandweave.data.scaling import Scaling
-from bandweave.data.scene import IGNORED, Scene
+from bandweave.data.scene import IGNORED
 from bandweave.data.splits.masks import regrid
-from bandweave.data.splits.splitting import Split
 from bandweave.raster.grid import Window
 
 log = logging.getLogger(__name__)
@@ -39,20 +36,12 @@ class PixelSampler(CropSampler):
 
     draws_unlabelled = True
     one_side = True
+    one_pixel = True
 
-    def __init__(
-        self,
-        scene: Scene,
-        split: Split,
-        scaling: Scaling,
-        config: SampleConfig,
-        seed: int = 0,
-        pseudo: PseudoLabels | None = None,
-    ) -> None:
-        super().__init__(scene, split, scaling, config, seed, pseudo)
+    def _prepare(self) -> None:
         self._pool = Pool([])
-        if config.unlabelled:
-            self._pool = Pool([self._find_unlabelled(i) for i in range(len(scene.parts))])
+        if self.config.unlabelled:
+            self._pool = Pool([self._find_unlabelled(i) for i in range(len(self.scene.parts))])
             self._tell_of_pool()
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
@@ -105,11 +94,6 @@ class PixelSampler(CropSampler):
         ratio = self.split.ratio
         middle = slice(self.config.crop // 2 * ratio, (self.config.crop // 2 + 1) * ratio)
         return layers, labels[middle, middle]
-
-    @property
-    def _share_of_pixels(self) -> float:
-        """All: a patch is learnt from for what is in its middle."""
-        return 0.0 if self.pseudo is None else 1.0
 
     def _find_unlabelled(self, number: int) -> np.ndarray:
         """Find the pixels (H, W) bool of a part that have data and no label, and may be seen."""
