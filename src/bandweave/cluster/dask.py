@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bandweave.cluster.memory import keep_freed_memory
 from bandweave.errors import ConfigError
 
 C = TypeVar("C")  # a cell
@@ -55,7 +56,7 @@ def make_on_cluster(
         deaths: dict[str, int] = {}
 
         def give(cell: C) -> Any:
-            future = client.submit(run_cell, place, cell, options, pure=False, retries=1)
+            future = client.submit(_make, run_cell, place, cell, options, pure=False, retries=1)
             waiting[future] = cell
             return future
 
@@ -71,6 +72,14 @@ def make_on_cluster(
                 answers.add(give(cell))
             else:
                 yield cell, {"failed": f"on the cluster: {type(died).__name__}: {died}"}
+
+
+def _make(
+    run_cell: Callable[[Path, C, Options], dict[str, Any]], root: Path, cell: C, options: Options
+) -> dict[str, Any]:
+    """Make a cell on a worker, which Dask starts so that each free gives memory back."""
+    keep_freed_memory()
+    return run_cell(root, cell, options)
 
 
 def _check(client: Any, root: Path, address: str) -> None:

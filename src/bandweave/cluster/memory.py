@@ -1,23 +1,20 @@
-"""Memory of a worker, which is asked for the same large pieces again and again."""
-
-from __future__ import annotations
+"""Memory of a process that takes and frees the same again and again."""
 
 import ctypes
-import sys
+import os
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
-LARGEST_MMAP, LARGEST = 32 << 20, (1 << 31) - 1  # bytes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
+_LARGEST_ON_THE_HEAP = 32 << 20  # bytes; the C library takes no more
+_KEPT = (1 << 31) - 1  # bytes; the largest int
 
 
 def keep_freed_memory() -> None:
-    """Keep what is freed for the next request, where the C library is glibc; else do nothing.
+    """Keep memory that is freed for the next step of the same work.
 
-    Dask starts its workers so that each free gives pages back to the system, and each of the next
-    request's pages costs a fault.
+    The C library shall not give it back to the system between, which would hand it out anew page
+    by page. Nothing happens where the C library is not GNU's.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(MMAP_THRESHOLD, LARGEST_MMAP)
-        library.mallopt(TRIM_THRESHOLD, LARGEST)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST_ON_THE_HEAP)
+        mallopt(_TRIM_THRESHOLD, _KEPT)

@@ -54,14 +54,10 @@ class _Workers:
 
     def __init__(self, threads: int, module: str) -> None:
         self.module = module
-        # OMP_WAIT_POLICY: threads that wait sleep; MALLOC_…: memory that is freed is kept
+        # OMP_WAIT_POLICY: threads that wait sleep
         self.environment = {key: v for key, v in os.environ.items() if key not in RANKS}
         self.environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.environment |= {"NUMBA_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        self.environment |= {
-            "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-            "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
-        }
         self._own = threading.local()
         self._starting = threading.Lock()  # none is started once all were ended
         self._all: list[subprocess.Popen[str]] = []

@@ -16,10 +16,13 @@ import threading
 from importlib import import_module
 from pathlib import Path
 
+from bandweave.cluster.memory import keep_freed_memory
+
 
 def main() -> None:
     """Make the cells that stdin asks for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not stand between the answers
     asked: queue.Queue[str] = queue.Queue()

@@ -27,18 +27,18 @@ from scipy.special import softmax
 from bandweave.data.samples.pseudo_labels import PseudoLabels, as_table
 from bandweave.data.scene import Part, Scene
 from bandweave.data.splits.hidden import blind_layers
-from bandweave.data.splits.splitting import TRAIN, UNUSED, VALIDATION, Split
+from bandweave.data.splits.splitting import TRAIN, UNUSED, Split
 from bandweave.errors import SplitError
 from bandweave.landcover.baselines.methods import FittedMethod, fit_method
 from bandweave.landcover.baselines.predictor import MethodPredictor
 from bandweave.landcover.calibration import fit_temperature
 from bandweave.landcover.config import ClassicalConfig
 from bandweave.landcover.length import WINDOWS
-from bandweave.landcover.predict.classify import labelled_logits
+from bandweave.landcover.predict.feeding import seen_at_once
 from bandweave.landcover.predict.mean import MeanPredictor, Voice
 from bandweave.landcover.predict.net import Predictor
 from bandweave.landcover.run import NetRun
-from bandweave.landcover.validation import thin_out
+from bandweave.landcover.validation import Validation, collect_logits
 from bandweave.training.atomic import whole
 from bandweave.training.processes import is_main, wait_for_all
 from bandweave.training.progress import Progress
@@ -103,9 +103,7 @@ def weigh_teacher(run: NetRun, scene: Scene, held: Split) -> Shares:
     run   of a net that was trained without the validation pixels of `held`
     """
     train = run.config.train
-    masks = [roles == VALIDATION for roles in held.roles]
-    if run.window:
-        thin_out(masks, run.window * held.ratio, WINDOWS)
+    masks = Validation(run, scene, held, windows=WINDOWS).held_out
     logits, labels = collect_logits(run.predictor(scene.reference), scene, masks)
     temperature = fit_temperature(logits, labels)
     if not train.teacher:
@@ -124,19 +122,6 @@ def weigh_teacher(run: NetRun, scene: Scene, held: Split) -> Shares:
     best = float(TRIED[int(np.argmin(losses))])
     log.info("%s counts %.0f %% in the classes of unlabelled pixels", train.teacher, 100 * best)
     return Shares(temperature, best, other)
-
-
-def collect_logits(
-    predictor: Predictor, scene: Scene, masks: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (P, K) and class indices (P,) of the label pixels of a mask for each part."""
-    found = [
-        labelled_logits(predictor, part, mask)
-        for part, mask in zip(scene.parts, masks, strict=True)
-        if mask.any()
-    ]
-    logits, labels = (np.concatenate(each) for each in zip(*found, strict=True))
-    return logits, labels
 
 
 def teach(
@@ -170,10 +155,9 @@ def join_teachers(run: NetRun, shares: Shares, scene: Scene, split: Split) -> Me
     teacher = shares.teacher if train.teacher else 0.0
     voices = []
     if teacher < 1:
-        sides = dict.fromkeys([run.window])
+        sides = [run.window]
         if run.model.fed == "crops":
-            longest = max(max(part.grid.height, part.grid.width) for part in scene.parts)
-            sides = dict.fromkeys(min(side, longest) for side in run.config.samples.sides)
+            sides = run.config.samples.sides_within(seen_at_once(0, scene))
         for side in sides:
             predictor = replace(run, window=side).predictor(scene.reference)
             voices.append(Voice(predictor, (1 - teacher) / len(sides), shares.temperature, order))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import nn
 
@@ -12,6 +14,7 @@ from bandweave.landcover.calibration import fit_temperature
 from bandweave.landcover.config import LandCoverConfig
 from bandweave.landcover.metrics import confusion_matrix
 from bandweave.landcover.predict.classify import labelled_logits, predict_classes
+from bandweave.landcover.predict.net import Predictor
 from bandweave.landcover.run import NetRun, Run
 from bandweave.raster.grid import tiles
 
@@ -31,14 +34,21 @@ def check_validation(config: LandCoverConfig, split: Split) -> None:
 
 def validation_temperature(run: Run, scene: Scene, split: Split) -> float:
     """What makes the validation pixels likeliest; see `calibration.fit_temperature`."""
-    predictor = run.predictor(scene.reference)
+    masks = [roles == VALIDATION for roles in split.roles]
+    return fit_temperature(*collect_logits(run.predictor(scene.reference), scene, masks))
+
+
+def collect_logits(
+    predictor: Predictor, scene: Scene, masks: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (P, K) and class indices (P,) of the label pixels of a mask for each part."""
     found = [
-        labelled_logits(predictor, part, roles == VALIDATION)
-        for part, roles in zip(scene.parts, split.roles, strict=True)
-        if (roles == VALIDATION).any()
+        labelled_logits(predictor, part, mask)
+        for part, mask in zip(scene.parts, masks, strict=True)
+        if mask.any()
     ]
     logits, labels = (np.concatenate(each) for each in zip(*found, strict=True))
-    return fit_temperature(logits, labels)
+    return logits, labels
 
 
 class Validation:

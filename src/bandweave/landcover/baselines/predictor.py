@@ -11,7 +11,7 @@ from bandweave.data.splits.masks import distance, regrid
 from bandweave.landcover.baselines.inputs import widen
 from bandweave.landcover.baselines.methods import FittedMethod
 from bandweave.landcover.baselines.smoothing import smooth
-from bandweave.landcover.predict.net import Strip
+from bandweave.landcover.predict.net import Strip, empty_strip
 from bandweave.raster.grid import Window
 
 
@@ -45,8 +45,7 @@ class MethodPredictor:
         for place in inputs.places(part, swath):
             window = place.finer(inputs.ratio)
             if only is not None and not only[window.slices()].any():
-                nothing = np.zeros((window.height, window.width), bool)
-                yield Strip(window, np.zeros((self.classes, *nothing.shape), np.float32), nothing)
+                yield empty_strip(window, self.classes)
                 continue
             wider, own = widen(part, place, -(-margin // inputs.ratio), inputs.ratio)
             known = self._known(part, wider)
