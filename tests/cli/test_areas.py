@@ -85,4 +85,4 @@ def test_a_map_is_left_in_pieces(call, refused, trained, scene_file, tmp_path):
         np.testing.assert_array_equal(one.read(), other.read())
     words = ("map", trained, scene_file, tmp_path / "more", "--tiles", "--polygons", "a.gpkg")
     assert "tiles leaves it in pieces" in refused(*words)
-    assert "processes 0" in refused("map", trained, scene_file, tmp_path / "m.tif", "--workers", 0)
+    assert "workers is 0" in refused("map", trained, scene_file, tmp_path / "m.tif", "--workers", 0)

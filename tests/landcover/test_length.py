@@ -15,22 +15,8 @@ from bandweave.landcover.length import best_length, hold_out, looks_every, warn_
 from bandweave.landcover.validation import thin_out
 from bandweave.training.history import read_history
 
+pytestmark = pytest.mark.usefixtures("few_looks")
 TINY = {"width": 8, "depth": 1, "state": 2, "crop": 8, "batch": 4, "quiet": True}
-
-
-@pytest.fixture(scope="module")
-def scene():
-    return bw.simulated_scene(seed=1, height=64, width=80, bands=8)
-
-
-@pytest.fixture(scope="module")
-def split(scene):
-    return bw.split(scene, "blocks", size=16, guard=2, drop=True)
-
-
-@pytest.fixture(autouse=True)
-def few_looks(monkeypatch):
-    monkeypatch.setattr(length, "LOOKS", 2)
 
 
 def train(scene, split, out, **options):

@@ -19,7 +19,7 @@ import shapely
 import bandweave as bw
 from bandweave.errors import ConfigError, GridMismatch, OutputError, RunError
 from bandweave.landcover import pieces
-from bandweave.landcover.pieces import Piece, make_piece, open_work
+from bandweave.landcover.pieces import Piece, make_piece
 from bandweave.raster.grid import PIXELS, Grid
 
 TINY = {"width": 8, "depth": 1, "state": 2, "crop": 8, "batch": 4, "scales": [1.0, 2.0]}
@@ -139,8 +139,28 @@ def test_tiles_are_opened_as_one(scene, runs, tmp_path):
             assert tiled.crs == one.crs
     with pytest.raises(RunError, match="holds another map"):
         bw.map_scene(runs["knn"], scene, tmp_path / "map", tiles=True, quiet=True)
-    with pytest.raises(ConfigError, match="tiles leaves it in pieces"):
-        bw.map_scene(runs["net"], scene, tmp_path / "other", tiles=True, minimum=4, quiet=True)
+    for options, said in (
+        ({"minimum": 4}, "tiles leaves it in pieces"),
+        ({"confidence": tmp_path / "c.tif"}, "with tiles its files stand beside the map's"),
+        ({"overwrite": True}, "overwrite: tiles that are finished stay"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            bw.map_scene(runs["net"], scene, tmp_path / "other", tiles=True, quiet=True, **options)
+
+
+def test_a_run_that_was_trained_again_is_opened_again(scene, runs, tmp_path):
+    run, split = tmp_path / "run", bw.split(scene, "blocks", size=16, guard=2, drop=True)
+    shutil.copytree(runs["knn"].folder.path, run)
+    bw.map_scene(run, scene, tmp_path / "before", tiles=True, quiet=True)
+    bw.train(scene, split, "random_forest", run, trees=3, overwrite=True, quiet=True)
+    bw.map_scene(run, scene, tmp_path / "after", tiles=True, quiet=True)
+    bw.map_scene(run, scene, tmp_path / "map.tif", quiet=True)
+    found = {}
+    for name in ("before/map.vrt", "after/map.vrt", "map.tif"):
+        with rasterio.open(tmp_path / name) as file:
+            found[name] = file.read(1)
+    np.testing.assert_array_equal(found["after/map.vrt"], found["map.tif"])
+    assert (found["before/map.vrt"] != found["map.tif"]).any()
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -149,7 +169,6 @@ def test_pieces_of_a_run_that_was_trained_again_are_not_taken(scene, runs, tmp_p
     shutil.copytree(runs["knn"].folder.path, run)
     bw.map_scene(run, scene, tmp_path / "map", tiles=True, quiet=True)
     bw.train(scene, split, "knn", run, overwrite=True, neighbours=[1], quiet=True)
-    open_work.cache_clear()
     with pytest.raises(RunError, match="holds another map"):
         bw.map_scene(run, scene, tmp_path / "map", tiles=True, quiet=True)
 
@@ -163,7 +182,7 @@ def test_what_cannot_be_shared_out_is_refused_before_any_work(scene, runs, tmp_p
     nowhere = replace(scene, parts=(replace(part, grid=Grid(150, 60, PIXELS)),))
     with pytest.raises(GridMismatch, match="tiles are joined by their place"):
         bw.map_scene(runs["net"], nowhere, tmp_path / "tiles", tiles=True, quiet=True)
-    with pytest.raises(ConfigError, match="processes 0"):
+    with pytest.raises(ConfigError, match="workers is 0; it must be at least 1"):
         bw.map_scene(runs["net"], scene, tmp_path / "map.tif", workers=0, quiet=True)
     monkeypatch.setattr("bandweave.cluster.dask.PATIENCE", "0.2s")
     with pytest.raises(ConfigError, match="no scheduler answers"):

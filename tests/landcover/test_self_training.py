@@ -11,7 +11,7 @@ from bandweave.cli.run_facts import run_facts
 from bandweave.data.samples.pseudo_labels import CERTAIN
 from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED
 from bandweave.errors import ConfigError, RunError
-from bandweave.landcover import length, self_training
+from bandweave.landcover import self_training
 from bandweave.landcover.length import hold_out
 from bandweave.landcover.self_training import (
     Shares,
@@ -22,23 +22,9 @@ from bandweave.landcover.self_training import (
 )
 from bandweave.training.history import read_history
 
+pytestmark = pytest.mark.usefixtures("few_looks")
 TINY = {"width": 8, "depth": 1, "state": 2, "crop": 8, "batch": 4, "scales": [1.0, 2.0]}
 TINY |= {"steps": 6, "hold_out": 0.0, "self_training": 1, "teacher": "knn", "quiet": True}
-
-
-@pytest.fixture(scope="module")
-def scene():
-    return bw.simulated_scene(seed=1, height=64, width=80, bands=8)
-
-
-@pytest.fixture(scope="module")
-def split(scene):
-    return bw.split(scene, "blocks", size=16, guard=2, drop=True)
-
-
-@pytest.fixture(autouse=True)
-def few_looks(monkeypatch):
-    monkeypatch.setattr(length, "LOOKS", 2)
 
 
 def train(scene, split, out, **options):

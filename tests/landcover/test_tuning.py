@@ -15,16 +15,6 @@ from bandweave.yaml_files import read_yaml
 TINY = {"width": 8, "depth": 1, "state": 2, "crop": 8, "batch": 4, "steps": 10}
 
 
-@pytest.fixture(scope="module")
-def scene():
-    return bw.simulated_scene(seed=1, height=64, width=80, bands=8)
-
-
-@pytest.fixture(scope="module")
-def split(scene):
-    return bw.split(scene, "blocks", size=16, guard=2, drop=True)
-
-
 @pytest.fixture
 def clock(monkeypatch):
     """Is late after it was asked `left` times."""

@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 from bandweave.data.scene import IGNORED
 from bandweave.errors import FileError, SceneMismatch
 from bandweave.landcover.report.reduced import find_step
-from bandweave.raster.formats.gdal.source import open_dataset
+from bandweave.raster.formats.gdal.source import grid_of, open_dataset
 from bandweave.raster.grid import Grid
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def check_map(path: str | os.PathLike[str], grid: Grid) -> None:
         if dataset.shape != (grid.height, grid.width) or (
             grid.georeferenced and not dataset.transform.almost_equals(grid.transform, 1e-6)
         ):
-            there = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            there = grid_of(dataset)
             raise SceneMismatch(
                 f"{path} is {there} from {there.xy(0, 0)}, a map of this scene by this run is "
                 f"{grid} from {grid.xy(0, 0)}; map the scene again, and all of it"
@@ -124,13 +124,21 @@ def stored_rows(
     path: str | os.PathLike[str], only: np.ndarray | None = None
 ) -> Iterator[tuple[int, np.ndarray, float | None]]:
     """As `map_rows`, with codes as the file holds them, and the code of no data."""
+    for row, values, nodata in read_rows(path, only):
+        yield row, values[0], nodata
+
+
+def read_rows(
+    path: str | os.PathLike[str], only: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray, float | None]]:
+    """As `stored_rows`, with all bands (bands, h, w)."""
     try:
         with open_dataset(str(path)) as dataset:
             for row in range(0, dataset.height, ROWS):
                 height = min(ROWS, dataset.height - row)
                 if only is None or only[row : row + height].any():
                     window = RasterioWindow(0, row, dataset.width, height)
-                    yield row, dataset.read(1, window=window), dataset.nodata
+                    yield row, dataset.read(window=window), dataset.nodata
     except (RasterioError, CPLE_BaseError) as error:
         raise _damaged(path, error) from error
 

@@ -11,17 +11,16 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bandweave.cluster.sharing import Sharing, share_threads
-from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import Scene
 from bandweave.errors import ConfigError, GridMismatch, OutputError
 from bandweave.landcover.areas.patches import check_minimum
-from bandweave.landcover.areas.within import find_extents
 from bandweave.landcover.ensemble import open_run
+from bandweave.landcover.map_work import prepare_work
 from bandweave.landcover.map_writing import join_tiles, write_map
-from bandweave.landcover.pieces import make_pieces, options_of
+from bandweave.landcover.pieces import make_pieces, open_work, options_of
 from bandweave.landcover.run import Run
 from bandweave.output_files import check_output
 from bandweave.raster.writing.geopackage import check_geopackage
@@ -117,54 +116,42 @@ def map_scene(
     check_minimum(minimum)
     if polygons is not None:
         check_geopackage(polygons)
-    sharing = Sharing(workers, dask)
-    threads = share_threads(sharing, None)
-    if tiles and (minimum is not None or polygons is not None):
-        raise ConfigError("minimum and polygons need the whole map, and tiles leaves it in pieces")
-    if tiles and not all(part.grid.georeferenced for part in scene.parts):
-        raise GridMismatch(
-            f"tiles are joined by their place, and a part of scene {scene.name!r} has none; "
-            "georeference its files, or map it as a whole"
-        )
-    given, run, pieces = run, open_run(run), None
+    if workers < 1:
+        raise ConfigError(f"workers is {workers}; it must be at least 1")
+    if tiles:
+        _check_tiles(scene, {**asked, "minimum": minimum, "polygons": polygons}, overwrite)
+    sharing, pieces = Sharing(workers, dask), None
+    ways: dict[str, Any] = {
+        "within": None if within is None else os.path.realpath(within),
+        "match_bands": match_bands,
+        "overlap": overlap,
+        "batch": batch,
+        "device": None if device is None else str(device),
+        "precision": precision,
+        "tta": tta,
+    }
     if tiles or sharing != Sharing():
-        if not tiles:
-            files = [*places.values(), *([Path(polygons)] if polygons else [])]
-            for path in files if len(scene.parts) == 1 else ():
-                check_output(path, overwrite=overwrite, inputs=[*scene.files, *run.files])
-        own = options_of(
-            given if isinstance(given, Sequence) and not isinstance(given, str) else [given],
-            scene,
-            places,
-            within=None if within is None else os.path.realpath(within),
-            match_bands=match_bands,
-            overlap=overlap,
-            batch=batch,
-            device=None if device is None else str(device),
-            precision=precision,
-            tta=tta,
-            overviews=overviews,
-            threads=threads,
-        )
+        threads = share_threads(sharing, None)
+        runs = run if isinstance(run, Sequence) and not isinstance(run, str) else [run]
+        options = options_of(runs, scene, places, overviews=overviews, threads=threads, **ways)
+        work = open_work(options)
+        if not tiles and len(scene.parts) == 1:
+            for path in [*places.values(), *([Path(polygons)] if polygons else [])]:
+                check_output(path, overwrite=overwrite, inputs=[*scene.files, *work.run.files])
         root = Path(out) if tiles else Path(out).with_name(f"{Path(out).name}.pieces")
-        pieces = make_pieces(root, own, sharing, quiet)
-        if tiles:
-            return join_tiles(pieces, list(places), run)
-    extents = [] if within is None else find_extents(scene, within, run.output_ratio)
-    run.use_device(device)
-    predictor = run.predictor(
-        scene.reference, precision=precision, overlap=overlap, tta=tta, batch=batch
-    )
-    picks = match_layers(run.layers, scene, match_bands)
-    scene = with_bands(scene, picks)
-    if len(places) > 1 and not run.gives_probabilities:
+        pieces = make_pieces(root, options, work, sharing, quiet)
+    else:
+        work = prepare_work(open_run(run), scene, **ways)
+    if len(places) > 1 and not work.run.gives_probabilities:
         log.warning("the run gives each pixel a class and no probability: it has all of it, 1")
+    if pieces is not None and tiles:
+        return join_tiles(pieces, list(places), work.run)
     written = write_map(
-        run,
-        scene,
-        predictor,
+        work.run,
+        work.scene,
+        work.predictor,
         places,
-        extents=extents,
+        extents=work.extents,
         minimum=minimum,
         polygons=None if polygons is None else Path(polygons),
         overviews=overviews,
@@ -175,6 +162,31 @@ def map_scene(
     if pieces is not None:
         pieces.remove()
     return written
+
+
+def _check_tiles(scene: Scene, asked: Mapping[str, Any], overwrite: bool) -> None:
+    """Raise ConfigError for options that a map in tiles has no use for, GridMismatch for no place.
+
+    asked  the options that say where more is written, and what of the whole map
+    """
+    if asked["minimum"] is not None or asked["polygons"] is not None:
+        raise ConfigError("minimum and polygons need the whole map, and tiles leaves it in pieces")
+    for name, path in asked.items():
+        if path not in (None, False, True):
+            raise ConfigError(
+                f"{name} is {path}, and with tiles its files stand beside the map's; ask for it "
+                "without a name"
+            )
+    if overwrite:
+        raise ConfigError(
+            "overwrite: tiles that are finished stay, and the missing ones are made; choose "
+            "another folder for another map"
+        )
+    if not all(part.grid.georeferenced for part in scene.parts):
+        raise GridMismatch(
+            f"tiles are joined by their place, and a part of scene {scene.name!r} has none; "
+            "georeference its files, or map it as a whole"
+        )
 
 
 def choose_places(

@@ -11,27 +11,25 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
-import rasterio
-from rasterio.windows import Window as RasterioWindow
 
-from bandweave.cluster.memory import keep_freed_memory
 from bandweave.cluster.sharing import Sharing, make_cells
-from bandweave.data.match import match_layers, with_bands
 from bandweave.data.scene import Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import BandweaveError, ConfigError, RunError
-from bandweave.landcover.areas.within import Extent, find_extents
+from bandweave.landcover.areas.within import Extent
 from bandweave.landcover.ensemble import open_run
+from bandweave.landcover.map_files import read_rows
+from bandweave.landcover.map_work import MapWork, prepare_work
 from bandweave.landcover.map_writing import write_map
-from bandweave.landcover.predict.net import Predictor
 from bandweave.landcover.run import Run
 from bandweave.raster.grid import Window
 from bandweave.raster.writing.raster import Overviews
@@ -69,17 +67,20 @@ class Piece:
 class PieceOptions:
     """How pieces are made: all that another process needs to know.
 
+    call     a name for this call of `map_scene`, so that a process that lives longer opens anew
+             what has changed since
     runs     folders of the runs, whose mean is mapped
     scene    as `scene_from` opens it
     kinds    of rasters
-    within   polygons, outside of which nothing is mapped
-    overviews  how reduced copies of the classes are made
     threads  that a process may compute with; None for what it has
+
+    The others are those of `map_scene`.
     """
 
-    runs: list[str]
+    call: str
+    runs: tuple[str, ...]
     scene: str
-    kinds: list[str]
+    kinds: tuple[str, ...]
     within: str | None = None
     match_bands: bool = False
     overlap: int | None = None
@@ -90,18 +91,39 @@ class PieceOptions:
     overviews: Overviews = "nearest"
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("runs", "kinds"):  # lists, where JSON brought them here
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the pieces of two calls must have in common, as YAML can hold it."""
+        own = {**asdict(self), "runs": list(self.runs), "kinds": list(self.kinds)}
+        return {key: value for key, value in own.items() if key not in ("call", "threads")}
+
 
 Cell, CellOptions = Piece, PieceOptions  # as cluster/worker.py calls them
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
-    """What a process opens once for all its pieces."""
+def options_of(
+    runs: Sequence[Any], scene: Scene, kinds: Iterable[str], **options: Any
+) -> PieceOptions:
+    """What other processes need to make the pieces.
 
-    run: Run
-    scene: Scene
-    predictor: Predictor
-    extents: list[Extent | None]
+    runs  folders, or runs that have one
+
+    Raises ConfigError where other processes could not open the scene.
+    """
+    if not scene.origin:
+        raise ConfigError(
+            f"scene {scene.name!r} was made in memory, and other processes cannot open it; write a "
+            "scene file, or map in this process"
+        )
+    folders = []
+    for run in runs:
+        for one in [run] if not isinstance(run, Run) or run.has_folder else run.members:
+            folders.append(str(Path(one.folder.path if isinstance(one, Run) else one).resolve()))
+    return PieceOptions(uuid4().hex, tuple(folders), scene.origin, tuple(kinds), **options)
 
 
 def run_cell(root: Path, piece: Piece, options: PieceOptions) -> dict[str, Any]:
@@ -122,18 +144,13 @@ def make_piece(root: Path, piece: Piece, options: PieceOptions) -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-        keep_freed_memory()
-    work = open_work(_as_key(options))
-    extent = cut_extent(work, piece)
-    if extent is None:  # nothing is wanted here
-        return
-    part = work.scene.parts[piece.part]
+    work = open_work(options)
     write_map(
         work.run,
-        replace(work.scene, parts=(part,)),
+        replace(work.scene, parts=(work.scene.parts[piece.part],)),
         work.predictor,
         files,
-        extents=[extent],
+        extents=[cut_extent(work, piece)],
         overviews=options.overviews,
         overwrite=True,
         quiet=True,
@@ -141,55 +158,46 @@ def make_piece(root: Path, piece: Piece, options: PieceOptions) -> None:
     )
 
 
-def _as_key(options: PieceOptions) -> tuple[tuple[str, Any], ...]:
-    own = asdict(options)
-    return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in own.items())
-
-
 @lru_cache(maxsize=1)
-def open_work(key: tuple[tuple[str, Any], ...]) -> Work:
-    """Open run and scene as the options say; the last ones are kept."""
-    options = PieceOptions(**dict(key))
-    run, scene = open_run(list(options.runs)), scene_from(options.scene)
-    extents = find_wanted(scene, options.within, run.output_ratio)
-    run.use_device(options.device)
-    predictor = run.predictor(
-        scene.reference,
-        precision=options.precision,
+def open_work(options: PieceOptions) -> MapWork:
+    """Open run and scene as the options say; the last ones are kept for the next piece."""
+    return prepare_work(
+        open_run(list(options.runs)),
+        scene_from(options.scene),
+        within=options.within,
+        match_bands=options.match_bands,
         overlap=options.overlap,
-        tta=options.tta,
         batch=options.batch,
+        device=options.device,
+        precision=options.precision,
+        tta=options.tta,
     )
-    scene = with_bands(scene, match_layers(run.layers, scene, options.match_bands))
-    return Work(run, scene, predictor, extents)
 
 
-def find_wanted(scene: Scene, within: str | None, ratio: int) -> list[Extent | None]:
-    """Where each part is mapped: within the polygons, or all of it."""
-    if within is not None:
-        return find_extents(scene, within, ratio)
-    found: list[Extent | None] = []
-    for part in scene.parts:
-        grid = part.grid.finer(ratio)
-        found.append(Extent(grid.window, np.ones((grid.height, grid.width), bool)))
-    return found
-
-
-def cut_extent(work: Work, piece: Piece) -> Extent | None:
-    """The rows of a piece in what is mapped of its part; None for none."""
-    extent, ratio = work.extents[piece.part], work.run.output_ratio
-    if extent is None:
+def find_rows(work: MapWork, piece: Piece) -> Window | None:
+    """The rows of a piece in what is mapped of its part, on the map's pixels; None for none."""
+    window, ratio = work.window(piece.part), work.run.output_ratio
+    if window is None:
         return None
-    top = max(extent.window.row, piece.first * ratio)
-    below = min(extent.window.row + extent.window.height, piece.last * ratio)
-    if top >= below:
+    top = max(window.row, piece.first * ratio)
+    below = min(window.row + window.height, piece.last * ratio)
+    return window._replace(row=top, height=below - top) if top < below else None
+
+
+def cut_extent(work: MapWork, piece: Piece) -> Extent | None:
+    """Where a piece is mapped; None for nowhere."""
+    window = find_rows(work, piece)
+    if window is None:
         return None
-    inside = np.zeros_like(extent.inside)
-    inside[top:below] = extent.inside[top:below]
-    return Extent(extent.window._replace(row=top, height=below - top), inside)
+    extent = work.extents[piece.part] if work.extents else None
+    grid = work.scene.parts[piece.part].grid.finer(work.run.output_ratio)
+    inside = np.zeros((grid.height, grid.width), bool)
+    rows = slice(window.row, window.row + window.height)
+    inside[rows] = True if extent is None else extent.inside[rows]
+    return Extent(window, inside)
 
 
-def divide(work: Work) -> list[Piece]:
+def divide(work: MapWork) -> list[Piece]:
     """Divide what is mapped into pieces, which follow from scene and run alone."""
     pieces = []
     for number, part in enumerate(work.scene.parts):
@@ -199,25 +207,29 @@ def divide(work: Work) -> list[Piece]:
             rows = height
         for first in range(0, height, rows):
             piece = Piece(number, first, min(first + rows, height))
-            if cut_extent(work, piece) is not None:
+            if find_rows(work, piece) is not None:
                 pieces.append(piece)
     return pieces
 
 
-def make_pieces(root: Path, options: PieceOptions, sharing: Sharing, quiet: bool) -> Pieces:
+def make_pieces(
+    root: Path, options: PieceOptions, work: MapWork, sharing: Sharing, quiet: bool
+) -> Pieces:
     """Make all pieces of a map that are missing in a folder, and return all.
+
+    work  as `open_work` gives it for the options
 
     Raises RunError for a folder that holds the pieces of another map, and where pieces failed; what
     is finished stays. ConfigError for a cluster that does not answer or cannot do it.
     """
-    work = open_work(_as_key(options))
-    pieces = divide(work)
-    asked = {key: value for key, value in asdict(options).items() if key != "threads"}
-    asked["trained"] = [
+    import torch
+
+    pieces, threads = divide(work), torch.get_num_threads()
+    trained = [
         f"{one.config.name}, split {one.facts['split_hash']}, {one.facts['seconds']} s"
         for one in work.run.members
     ]
-    claim_folder(root, ASKED, asked, "pieces of a map")
+    claim_folder(root, ASKED, {**options.asked, "trained": trained}, "pieces of a map")
     missing = [
         piece
         for piece in pieces
@@ -233,6 +245,8 @@ def make_pieces(root: Path, options: PieceOptions, sharing: Sharing, quiet: bool
                     failures.append(f"{piece}: {facts['failed']}")
                 bar.advance()
     finally:
+        torch.set_num_threads(threads)  # a single piece is made in this process
+        open_work.cache_clear()
         if not list(root.glob("*.tif")):  # nothing that is worth going on with
             (root / ASKED).unlink(missing_ok=True)
             with suppress(OSError):
@@ -245,15 +259,6 @@ def make_pieces(root: Path, options: PieceOptions, sharing: Sharing, quiet: bool
     return Pieces(root, pieces, work)
 
 
-def read_piece(path: Path, rows: int = 256) -> Iterator[tuple[Window, np.ndarray]]:
-    """Places and values (bands, h, w) of a finished raster, some rows at a time."""
-    with rasterio.open(path) as raster:
-        for top in range(0, raster.height, rows):
-            height = min(rows, raster.height - top)
-            place = RasterioWindow(0, top, raster.width, height)
-            yield Window(top, 0, height, raster.width), raster.read(window=place)
-
-
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """The finished pieces of a map, in place of a predictor: what stands where in each part.
@@ -263,21 +268,18 @@ class Pieces:
 
     root: Path
     pieces: Sequence[Piece]
-    work: Work
+    work: MapWork
 
     def rasters(self, part: int, kinds: Sequence[str]) -> Iterator[tuple[str, Window, np.ndarray]]:
         """Kind, place in the part's map and values of all that was written of a part."""
-        extent = self.work.extents[part]
-        assert extent is not None
         for piece in self.pieces:
-            if piece.part != part:
+            whole, own = self.work.window(piece.part), find_rows(self.work, piece)
+            if piece.part != part or whole is None or own is None:
                 continue
-            own = cut_extent(self.work, piece)
-            assert own is not None
-            down = own.window.row - extent.window.row
             for kind, path in piece.files(self.root, kinds).items():
-                for place, values in read_piece(path):
-                    yield kind, place._replace(row=place.row + down), values
+                for row, values, _ in read_rows(path):
+                    height, width = values.shape[1:]
+                    yield kind, Window(own.row - whole.row + row, 0, height, width), values
 
     def files(self, kind: str) -> list[Path]:
         """The rasters of a kind."""
@@ -286,22 +288,3 @@ class Pieces:
     def remove(self) -> None:
         """Remove their folder."""
         shutil.rmtree(self.root, ignore_errors=True)
-
-
-def options_of(
-    runs: Sequence[Any], scene: Scene, places: Mapping[str, Path], **options: Any
-) -> PieceOptions:
-    """What other processes need to make the pieces.
-
-    Raises ConfigError where they could not open the scene or a run anew.
-    """
-    if not scene.origin:
-        raise ConfigError(
-            f"scene {scene.name!r} was made in memory, and other processes cannot open it; write a "
-            "scene file, or map in this process"
-        )
-    folders = []
-    for run in runs:
-        for one in [run] if not isinstance(run, Run) or run.has_folder else run.members:
-            folders.append(str(Path(one.folder.path if isinstance(one, Run) else one).resolve()))
-    return PieceOptions(folders, scene.origin, list(places), **options)

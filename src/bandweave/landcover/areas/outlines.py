@@ -20,7 +20,7 @@ from rasterio.windows import Window as RasterioWindow
 from bandweave.data.scene import ClassInfo
 from bandweave.errors import GridMismatch
 from bandweave.raster.area import GroundArea
-from bandweave.raster.formats.gdal.source import open_dataset
+from bandweave.raster.formats.gdal.source import grid_of, open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.writing.geopackage import BATCH, GeoPackageWriter
 
@@ -74,7 +74,7 @@ def write_outlines(
     """
     names = {one.code: one.name for one in classes}
     with open_dataset(str(path)) as dataset:
-        grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        grid = grid_of(dataset)
     layer, some, written = writer.name_layer(LAYER, grid.crs), list[Patch](), 0
     for patch in find_patches(path, confidence):
         some.append(patch)
@@ -204,7 +204,7 @@ def _read_strips(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]]:
     """Strips of a map: first row, codes, where there are any, confidence, hectares of a pixel."""
     with open_dataset(str(path)) as dataset:
-        grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        grid = grid_of(dataset)
         try:
             ground = GroundArea(grid)
         except GridMismatch:

@@ -17,7 +17,7 @@ import numpy as np
 from bandweave.errors import ConfigError, FileError, GridMismatch, OutputError
 from bandweave.landcover.map_files import stored_rows
 from bandweave.output_files import check_output
-from bandweave.raster.formats.gdal.source import open_dataset
+from bandweave.raster.formats.gdal.source import grid_of, open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.training.atomic import whole
 
@@ -77,7 +77,7 @@ def read_map_grid(path: str | os.PathLike[str]) -> Grid:
                 f"{path} has {dataset.count} bands of {dataset.dtypes[0]}; a map is one band of "
                 f"whole numbers"
             )
-        return Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        return grid_of(dataset)
 
 
 def _count_codes(path: str | os.PathLike[str]) -> dict[int, int]:

@@ -14,7 +14,7 @@ from rasterio.io import DatasetReader
 
 from bandweave.errors import FileError, GridMismatch
 from bandweave.raster.alignment import same_crs, short_crs
-from bandweave.raster.formats.gdal.source import open_dataset
+from bandweave.raster.formats.gdal.source import grid_of, open_dataset
 from bandweave.raster.grid import Grid
 from bandweave.raster.writing.outputs import OutputSet
 from bandweave.raster.writing.raster import GDAL_TYPES, rgb
@@ -144,7 +144,7 @@ class _Tile:
 
 def _read_tile(path: Path, outputs: OutputSet) -> _Tile:
     with open_dataset(str(outputs.unfinished(path) or path)) as dataset:
-        grid = Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        grid = grid_of(dataset)
         if not grid.georeferenced or grid.transform.b or grid.transform.d or grid.transform.e > 0:
             raise GridMismatch(
                 f"{path} is not north-up with a transform; a mosaic has no place for it"

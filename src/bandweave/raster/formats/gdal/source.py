@@ -274,6 +274,11 @@ class RectifiedSource(WindowSource):
         return self.source._read(self._get_dataset(), window)
 
 
+def grid_of(dataset: DatasetReader) -> Grid:
+    """The grid of an opened raster."""
+    return Grid(dataset.height, dataset.width, dataset.transform, dataset.crs)
+
+
 @ensure_env
 def open_dataset(path: str) -> DatasetReader:
     """Open a raster; FileError for what rasterio cannot open, and for what may not be opened."""
