@@ -18,9 +18,9 @@ from bandweave.data.scene import Scene
 from bandweave.errors import ConfigError, GridMismatch, OutputError
 from bandweave.landcover.areas.patches import check_minimum
 from bandweave.landcover.ensemble import open_run
-from bandweave.landcover.map_work import prepare_work
-from bandweave.landcover.map_writing import join_tiles, write_map
-from bandweave.landcover.pieces import make_pieces, open_work, options_of
+from bandweave.landcover.maps.pieces import make_pieces, open_work, options_of
+from bandweave.landcover.maps.work import prepare_work
+from bandweave.landcover.maps.writing import join_tiles, write_map
 from bandweave.landcover.run import Run
 from bandweave.output_files import check_output
 from bandweave.raster.writing.geopackage import check_geopackage

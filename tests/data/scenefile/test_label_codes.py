@@ -11,7 +11,7 @@ from bandweave.data.scene import ClassInfo
 from bandweave.data.scenefile.open import open_scene
 from bandweave.data.splits.splitting import split
 from bandweave.errors import LabelError, SceneMismatch
-from bandweave.landcover.map_writing import name_files
+from bandweave.landcover.maps.writing import name_files
 from bandweave.raster.writing.style import aux_xml
 
 CODES = np.array([[1, 2, 5, 5], [1, 2, 2, 0], [1, 1, 5, 0]], np.uint8)

@@ -18,7 +18,7 @@ from bandweave.errors import ConfigError, FileError, GridMismatch
 from bandweave.landcover.areas.class_areas import measure_areas
 from bandweave.landcover.areas.estimate import estimate_areas
 from bandweave.landcover.areas.sample import draw_sample
-from bandweave.landcover.map_files import ROWS
+from bandweave.landcover.maps.files import ROWS
 from bandweave.raster.formats.arrays import ArraySource
 from bandweave.raster.grid import PIXELS, Grid
 from bandweave.raster.writing.raster import MapWriter, RasterForm

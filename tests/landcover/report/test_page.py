@@ -22,9 +22,9 @@ from bandweave.data.scaling import LayerScaling, Scaling
 from bandweave.data.scene import IGNORED, ClassInfo, Labels, Layer, LayerInfo, Part, Scene
 from bandweave.data.splits.splitting import TEST, split
 from bandweave.errors import FileError, OutputError, SceneMismatch, SplitError
-from bandweave.landcover import map_files
 from bandweave.landcover.config import LandCoverConfig
-from bandweave.landcover.map_files import verdict
+from bandweave.landcover.maps import files as map_files
+from bandweave.landcover.maps.files import verdict
 from bandweave.landcover.metrics import Scores, confusion_matrix, score_objects
 from bandweave.landcover.report import page as landcover_report
 from bandweave.landcover.report import reduced

@@ -19,7 +19,7 @@ from bandweave.data.splits.roles import TEST, TRAIN, VALIDATION
 from bandweave.data.splits.splitting import Split
 from bandweave.errors import GridMismatch, LabelError, SceneMismatch
 from bandweave.landcover.areas.estimate import AreaEstimate, estimate_areas
-from bandweave.landcover.map_files import map_rows
+from bandweave.landcover.maps.files import map_rows
 from bandweave.landcover.metrics import confusion_matrix, score_objects
 from bandweave.raster.area import GroundArea
 from bandweave.raster.grid import Window

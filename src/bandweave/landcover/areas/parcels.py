@@ -20,7 +20,7 @@ from rasterio.windows import Window as RasterioWindow
 from bandweave.errors import GridMismatch, LabelError
 from bandweave.landcover.areas.sample import read_map_grid
 from bandweave.landcover.areas.within import check_place, explain_apart
-from bandweave.landcover.map_files import check_map, find_confidence
+from bandweave.landcover.maps.files import check_map, find_confidence
 from bandweave.local_files import split_key
 from bandweave.raster.formats.gdal.categories import read_categories
 from bandweave.raster.formats.gdal.source import open_dataset

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bandweave.errors import ConfigError, FileError, GridMismatch, OutputError
-from bandweave.landcover.map_files import stored_rows
+from bandweave.landcover.maps.files import stored_rows
 from bandweave.output_files import check_output
 from bandweave.raster.formats.gdal.source import grid_of, open_dataset
 from bandweave.raster.grid import Grid

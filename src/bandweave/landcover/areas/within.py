@@ -123,7 +123,7 @@ def check_place(grid: Grid, path: str, polygons: Polygons, noun: str) -> None:
     if grid.crs is None and crs is not None:
         raise GridMismatch(
             f"{noun} ({grid}) has no CRS and the polygons of {path} are in {short_crs(crs)}; "
-            f"state the scene's with `crs:` in its file"
+            f"give it one (a scene's is stated by `crs:` in its file)"
         )
 
 

@@ -18,8 +18,8 @@ from bandweave.data.scene import IGNORED, ClassInfo, Scene
 from bandweave.data.scenefile.argument import scene_from
 from bandweave.data.splits.splitting import TEST, TRAIN, split
 from bandweave.landcover.comparison.plan import Plan
-from bandweave.landcover.map_files import read_map
-from bandweave.landcover.map_writing import name_files
+from bandweave.landcover.maps.files import read_map
+from bandweave.landcover.maps.writing import name_files
 from bandweave.landcover.report.colours import colour_classes
 from bandweave.landcover.report.reduced import choose_bands, read_layer, reduce_labels
 from bandweave.report.pictures import Picture, photograph, picture

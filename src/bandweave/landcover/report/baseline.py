@@ -23,9 +23,9 @@ from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.splitting import TEST, TRAIN, UNUSED, Split
 from bandweave.errors import BandweaveError, ConfigError, LabelError, SceneMismatch, SplitError
 from bandweave.landcover.config import ClassicalConfig
-from bandweave.landcover.map_files import RIGHT, WRONG
-from bandweave.landcover.map_writing import name_files
 from bandweave.landcover.mapping import map_scene
+from bandweave.landcover.maps.files import RIGHT, WRONG
+from bandweave.landcover.maps.writing import name_files
 from bandweave.landcover.metrics import Scores, assert_supports, confusion_matrix
 from bandweave.landcover.predict.classify import predict_classes
 from bandweave.landcover.report.interval import UnitCounts, number_units

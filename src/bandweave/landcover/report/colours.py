@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bandweave.data.scene import ClassInfo
-from bandweave.landcover.map_files import RIGHT, WRONG
+from bandweave.landcover.maps.files import RIGHT, WRONG
 from bandweave.report.pictures import paint_indices
 
 SPARSE = 0.01  # share of a picture below which what is drawn is sought by eye in vain

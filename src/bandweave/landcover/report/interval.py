@@ -18,7 +18,7 @@ import numpy as np
 from bandweave.data.scene import IGNORED, Scene
 from bandweave.data.splits.splitting import TEST, Split
 from bandweave.data.splits.stratify import number_blocks, number_objects, number_parts
-from bandweave.landcover.map_files import RIGHT
+from bandweave.landcover.maps.files import RIGHT
 
 DRAWS = 2000
 TOGETHER = 1 << 16  # units of several draws, in one array

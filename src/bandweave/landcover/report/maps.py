@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bandweave.data.scene import Scene
 from bandweave.errors import FileError, SceneMismatch
-from bandweave.landcover.map_files import check_map, is_older, name_confidence
-from bandweave.landcover.map_writing import name_files
+from bandweave.landcover.maps.files import check_map, is_older, name_confidence
+from bandweave.landcover.maps.writing import name_files
 from bandweave.landcover.run import Run
 from bandweave.training.folder import RunFolder
 

@@ -11,7 +11,7 @@ import rasterio
 
 from bandweave.data.scene import IGNORED, ClassInfo, Part, Scene
 from bandweave.data.splits.splitting import TEST, TRAIN, VALIDATION, Split
-from bandweave.landcover.map_files import RIGHT, read_confidence, read_map, verdict
+from bandweave.landcover.maps.files import RIGHT, read_confidence, read_map, verdict
 from bandweave.landcover.report.colours import (
     add_markers,
     colour_classes,

@@ -18,8 +18,8 @@ import shapely
 
 import bandweave as bw
 from bandweave.errors import ConfigError, GridMismatch, OutputError, RunError
-from bandweave.landcover import pieces
-from bandweave.landcover.pieces import Piece, make_piece
+from bandweave.landcover.maps import pieces
+from bandweave.landcover.maps.pieces import Piece, make_piece
 from bandweave.raster.grid import PIXELS, Grid
 
 TINY = {"width": 8, "depth": 1, "state": 2, "crop": 8, "batch": 4, "scales": [1.0, 2.0]}

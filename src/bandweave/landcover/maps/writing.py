@@ -28,7 +28,7 @@ from bandweave.training.progress import Progress
 
 if TYPE_CHECKING:
     from bandweave.landcover.areas.within import Extent
-    from bandweave.landcover.pieces import Pieces
+    from bandweave.landcover.maps.pieces import Pieces
     from bandweave.landcover.predict.net import Predictor, Strip
     from bandweave.landcover.run import Run
     from bandweave.raster.grid import Window

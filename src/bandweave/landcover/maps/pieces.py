@@ -27,9 +27,9 @@ from bandweave.data.scenefile.argument import scene_from
 from bandweave.errors import BandweaveError, ConfigError, RunError
 from bandweave.landcover.areas.within import Extent
 from bandweave.landcover.ensemble import open_run
-from bandweave.landcover.map_files import read_rows
-from bandweave.landcover.map_work import MapWork, prepare_work
-from bandweave.landcover.map_writing import write_map
+from bandweave.landcover.maps.files import read_rows
+from bandweave.landcover.maps.work import MapWork, prepare_work
+from bandweave.landcover.maps.writing import write_map
 from bandweave.landcover.run import Run
 from bandweave.raster.grid import Window
 from bandweave.raster.writing.raster import Overviews
