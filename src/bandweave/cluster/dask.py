@@ -36,6 +36,7 @@ def make_on_cluster(
     """
     try:
         from distributed import Client, as_completed
+        from distributed.comm.addressing import resolve_address
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise ConfigError(
@@ -43,6 +44,7 @@ def make_on_cluster(
             "among processes of this machine"
         ) from None
     try:
+        resolve_address(address)  # a client that fails over this would complain when it is dropped
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(

@@ -122,7 +122,7 @@ def map_scene(
         _check_tiles(scene, {**asked, "minimum": minimum, "polygons": polygons}, overwrite)
     sharing, pieces = Sharing(workers, dask), None
     ways: dict[str, Any] = {
-        "within": None if within is None else os.path.realpath(within),
+        "within": None if within is None else os.fspath(within),
         "match_bands": match_bands,
         "overlap": overlap,
         "batch": batch,

@@ -10,6 +10,7 @@ is removed.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -123,6 +124,8 @@ def options_of(
     for run in runs:
         for one in [run] if not isinstance(run, Run) or run.has_folder else run.members:
             folders.append(str(Path(one.folder.path if isinstance(one, Run) else one).resolve()))
+    if options.get("within") is not None:
+        options["within"] = os.path.realpath(options["within"])
     return PieceOptions(uuid4().hex, tuple(folders), scene.origin, tuple(kinds), **options)
 
 
